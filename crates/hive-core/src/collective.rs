@@ -1,0 +1,1 @@
+//! What only many can do: evidence of several machines, combined.

@@ -1,0 +1,226 @@
+//! The closed vocabulary: every way the world touches a node, and every way a node touches the world.
+//!
+//! After each [`Input`] the shell drains [`crate::node::Node::poll`] to `None` before the next.
+
+pub mod reply;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event_log::{Happening, Misdeed};
+use crate::hive::outside::{HiveEffect, Sighting};
+use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
+use crate::machine::act::{Receipt, Step};
+use crate::machine::facts::{Sample, SampleRequest};
+use crate::pattern::{Evidence, PatternDef};
+use crate::time::{Instant, Span};
+
+pub use reply::Reply;
+
+/// Something that happened outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The clock reached the moment we asked for (or later).
+    TimeoutReached,
+    /// The host answers [`Output::Sample`].
+    Sampled(Sample),
+    /// The host answers [`Output::Act`] or [`Output::Undo`].
+    Acted(Receipt),
+    /// The disk answers [`HiveEffect::Save`]: durable from now on.
+    Saved(SaveId),
+    /// A member whose key the transport has proven is connected.
+    PeerUp {
+        /// Who.
+        peer: NodeId,
+        /// Where it is.
+        address: SocketAddr,
+    },
+    /// That connection is gone.
+    PeerDown {
+        /// Who.
+        peer: NodeId,
+    },
+    /// A whole frame arrived from a connected member.
+    Received {
+        /// From whom.
+        peer: NodeId,
+        /// Its bytes, at most [`crate::limits::FRAME_BYTES_MAX`].
+        frame: Vec<u8>,
+    },
+    /// The transport refused something of this peer's before it became a frame.
+    TransportRefused {
+        /// Whose.
+        peer: NodeId,
+        /// What was wrong.
+        misdeed: Misdeed,
+    },
+    /// None of the addresses of [`HiveEffect::Dial`] answered with the right key.
+    DialFailed {
+        /// Who was wanted.
+        peer: NodeId,
+    },
+    /// Somebody was heard by mDNS.
+    Found(Sighting),
+    /// An interface came, went or changed its address, or the machine woke.
+    NetworkChanged,
+    /// A pairing conversation began.
+    PairUp {
+        /// Names the conversation.
+        link: LinkId,
+        /// The other side's key, proven by the transport.
+        key: NodeId,
+        /// 32 bytes that only the two ends of this TLS connection know (RFC 5705).
+        exporter: [u8; 32],
+        /// Where the other side is.
+        address: SocketAddr,
+        /// Whether this side dialled.
+        dialled: bool,
+    },
+    /// A frame in a pairing conversation.
+    PairReceived {
+        /// Which conversation.
+        link: LinkId,
+        /// Its bytes, at most [`crate::limits::PAIR_FRAME_BYTES_MAX`].
+        frame: Vec<u8>,
+    },
+    /// A pairing conversation ended.
+    PairDown {
+        /// Which one.
+        link: LinkId,
+    },
+    /// [`HiveEffect::PairDial`] reached nobody.
+    PairDialFailed {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A person or a program wants something.
+    Command {
+        /// Comes back with the reply.
+        id: CommandId,
+        /// What.
+        command: Command,
+    },
+}
+
+/// Something the node wants done outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Wake me at this moment, or sooner. The latest one counts.
+    WakeAt(Instant),
+    /// Look at the machine.
+    Sample(SampleRequest),
+    /// Change something on the machine; answered by [`Input::Acted`].
+    Act(Step),
+    /// Put a change back; answered by [`Input::Acted`].
+    Undo(ChangeId),
+    /// The network or the disk.
+    Hive(HiveEffect),
+    /// The answer to a command.
+    Reply {
+        /// Which command.
+        id: CommandId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something worth telling the owner happened.
+    Tell(Happening),
+}
+
+/// How much the optimizer may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Watch, change nothing.
+    #[default]
+    Observe,
+    /// Watch and say what would be tried.
+    Suggest,
+    /// Try small reversible settings and keep what measurably helps.
+    Auto,
+}
+
+/// What a person or a program can want. The local API's routes map to these one to one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Command {
+    /// One screen.
+    Status,
+    /// Who belongs.
+    Members,
+    /// Who waits for a person.
+    Pending,
+    /// What was learned, here and elsewhere.
+    Patterns,
+    /// The reason, the numbers and the undo of one pattern.
+    Why {
+        /// `p-1` or the id's first digits.
+        pattern: String,
+    },
+    /// Open the door for one machine: makes a code.
+    Invite,
+    /// Enter the hive that a code belongs to.
+    Join {
+        /// The code.
+        code: String,
+        /// Where the inviter is, when mDNS cannot tell.
+        at: Option<SocketAddr>,
+    },
+    /// How far a join has come.
+    JoinState,
+    /// Let a waiting machine in.
+    Approve {
+        /// Its label or the first digits of its id.
+        who: String,
+    },
+    /// Turn a waiting machine away.
+    Deny {
+        /// Its label or the first digits of its id.
+        who: String,
+    },
+    /// Remove a member.
+    Remove {
+        /// Its label or the first digits of its id.
+        who: String,
+        /// Whether nothing of what it ever said shall count.
+        compromised: bool,
+    },
+    /// Call this machine something else.
+    Label {
+        /// The new label.
+        label: String,
+    },
+    /// Put the old values back and do not use the pattern for a day.
+    Undo {
+        /// `p-1` or the id's first digits; none = everything.
+        pattern: Option<String>,
+    },
+    /// Set how much the optimizer may do.
+    Tune {
+        /// The new mode.
+        mode: Mode,
+    },
+    /// Restore everything and keep still.
+    Pause {
+        /// For how long; none = until resumed.
+        span: Option<Span>,
+    },
+    /// End a pause.
+    Resume,
+    /// Publish a measured result of an embedding program (`share_success` of the public API).
+    Share {
+        /// What was measured.
+        def: PatternDef,
+        /// The numbers.
+        evidence: Evidence,
+    },
+    /// What the hive would do for this machine now (`collective_decision` of the public API).
+    Decide,
+    /// Who has been seen on the network.
+    Nearby,
+    /// Ask the network again who is there, and connect to the members that answer.
+    Seek,
+}

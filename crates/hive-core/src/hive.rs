@@ -1,0 +1,3 @@
+//! The many machines: invite, roster, store, sync, budget, advise.
+
+pub mod outside;

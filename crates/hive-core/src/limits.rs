@@ -1,0 +1,55 @@
+//! Every bound that a peer, a person or a machine could push against, each with its reason.
+
+use crate::time::Span;
+
+/// Members of one hive. Maps are walked and probes hashed per member. Source: DESIGN section 6.
+pub const MEMBERS_MAX: usize = 256;
+
+/// One frame on the wire, header not counted. Checked before anything is allocated.
+/// Source: `research/security.md` 4.6 (256 KiB).
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// One pairing frame. The longest is the welcome: genesis, secret, a head and a few addresses. A guess, doubled.
+pub const PAIR_FRAME_BYTES_MAX: usize = 4 * 1024;
+
+/// Live entries of one author's map. Source: `research/replication.md` 4.3.
+pub const MAP_ENTRIES_MAX: usize = 4_096;
+
+/// Encoded bytes of one author's map. Source: `research/replication.md` 4.3.
+pub const MAP_BYTES_MAX: usize = 512 * 1024;
+
+/// One statement's value. Unknown kinds are held to this and nothing else. Source: `research/security.md` 4.6 (8 KiB data).
+pub const VALUE_BYTES_MAX: usize = 8 * 1024;
+
+/// A machine's label, in bytes of UTF-8. Source: DESIGN section 8.
+pub const LABEL_BYTES_MAX: usize = 32;
+
+/// How long an invite code stays good. Source: DESIGN section 6.
+pub const INVITE_LIFETIME: Span = Span::from_secs(600);
+
+/// How long a machine that proved the code waits for a person. Source: DESIGN section 6.
+pub const PENDING_LIFETIME: Span = Span::from_secs(24 * 3_600);
+
+/// Machines waiting for a person at once. A guess: more is an attack or a fleet (then repeat).
+pub const PENDING_MAX: usize = 16;
+
+/// Open invites at once. Source: `research/security.md` 4.2.
+pub const INVITES_MAX: usize = 3;
+
+/// Wrong codes from one address before it must wait. Source: DESIGN section 14.
+pub const WRONG_CODES_MAX: u32 = 3;
+
+/// How long an address waits after [`WRONG_CODES_MAX`]. Source: DESIGN section 14.
+pub const WRONG_CODE_PAUSE: Span = Span::from_secs(600);
+
+/// Frames of one peer that made no sense before its link is closed. Source: `research/security.md` 4.6.
+pub const MISDEEDS_MAX: u32 = 3;
+
+/// First delay of the repair timer. Source: `research/replication.md` 4.7 (Trickle, RFC 6206).
+pub const REPAIR_MIN: Span = Span::from_secs(2);
+
+/// Longest delay of the repair timer. Source: `research/replication.md` 4.7.
+pub const REPAIR_MAX: Span = Span::from_secs(1_800);
+
+/// How far above hive time a statement's own time counts in a view. Source: DESIGN section 7.
+pub const HLC_AHEAD_MS: u64 = 60_000;

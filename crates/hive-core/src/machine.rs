@@ -1,0 +1,4 @@
+//! The one machine: observe, learn, decide, act, record.
+
+pub mod facts;
+pub mod act;

@@ -1,0 +1,99 @@
+//! A step that the host is to take on this machine, and the receipt it gives for it.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ChangeId;
+use crate::machine::facts::GroupId;
+use crate::pattern::Action;
+
+/// One change to this machine. The host journals its intent durably before it touches anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Names the change; to undo it later.
+    pub change: ChangeId,
+    /// What to do.
+    pub action: Action,
+    /// On which jobs: every process and thread in them, and those they fork meanwhile.
+    pub targets: Vec<GroupId>,
+}
+
+/// What became of a [`Step`] or of its undoing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which change.
+    pub change: ChangeId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a change. In every case but `Applied` nothing of ours is left on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was done and read back.
+    Applied {
+        /// Threads or sessions that now carry the new value.
+        touched: u32,
+    },
+    /// It was not done: not allowed, or not reversible with the rights at hand.
+    Refused(Refusal),
+    /// This kernel or system cannot do it.
+    Unsupported,
+    /// The kernel said no half-way; what had been done was put back.
+    Failed {
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The old values are back.
+    Restored {
+        /// Threads or sessions that got their old value back.
+        restored: u32,
+        /// Threads or sessions that somebody else had changed meanwhile: left alone.
+        left_alone: u32,
+        /// Threads that had ended.
+        gone: u32,
+    },
+}
+
+/// Why a step was refused. Nothing was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This user could do it but not undo it.
+    NotReversible,
+    /// The target is not this user's, or is a protected process.
+    NotOurs,
+    /// Somebody has set this value by hand; it is theirs.
+    SetByHand,
+    /// The targets have all ended.
+    Gone,
+    /// The journal could not be written, so nothing was done.
+    NoJournal,
+    /// Another daemon acts on this machine.
+    NotTheActor,
+}
+
+impl Refusal {
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::NotReversible => {
+                "this user cannot lower a nice value again; run the daemon with CAP_SYS_NICE, or raise RLIMIT_NICE to 20"
+            }
+            Self::NotOurs => "only this user's own, unprotected processes are touched",
+            Self::SetByHand => "somebody set this value by hand; it is left alone",
+            Self::Gone => "the program has ended",
+            Self::NoJournal => {
+                "the journal in the state folder cannot be written: is the disk full?"
+            }
+            Self::NotTheActor => {
+                "another hive daemon already acts on this machine; this one observes"
+            }
+        }
+    }
+}

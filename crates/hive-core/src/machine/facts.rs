@@ -1,0 +1,164 @@
+//! What the host can tell about this machine: processes, pressure, counters, rights. Plain numbers, no policy.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ProgramName;
+use crate::time::{Instant, Span};
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// Processors that can run tasks.
+    pub cores: u16,
+    /// Kernel version, major and minor.
+    pub kernel: (u16, u16),
+    /// Whether scheduling goes by terminal session (`/proc/sys/kernel/sched_autogroup_enabled`).
+    pub autogroup: bool,
+    /// Whether pressure-stall information can be read; without it no trial can be gated.
+    pub pressure: bool,
+    /// What this user can do and, above all, undo.
+    pub rights: Rights,
+    /// The user whose processes may be touched.
+    pub uid: u32,
+}
+
+/// What the rights at hand allow, undo included. `false` always has a reason in `hive doctor`'s words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, or `RLIMIT_NICE` of at least 20).
+    pub nice: bool,
+    /// A session's autogroup nice can be written.
+    pub autogroup_nice: bool,
+    /// The EEVDF slice of own threads can be set (kernel 6.12 and later).
+    pub slice: bool,
+}
+
+/// A job as the shell made it: a process group within a terminal session.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct GroupId {
+    /// Session id.
+    pub session: u32,
+    /// Process group id.
+    pub group: u32,
+}
+
+/// A question for the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SampleRequest {
+    /// Everything once, cheaply: answered by [`Sample::Survey`].
+    Survey,
+    /// Counters of a few groups, precisely: answered by [`Sample::Window`].
+    Watch {
+        /// Thread by thread.
+        protected: Vec<GroupId>,
+        /// As sums.
+        background: Vec<GroupId>,
+    },
+}
+
+/// The host's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// All processes in scope.
+    Survey(Survey),
+    /// The watched groups.
+    Window(Reading),
+}
+
+/// Time during which tasks waited for a resource, since boot (PSI `some` totals).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// For a processor.
+    pub cpu: Span,
+    /// For memory.
+    pub memory: Span,
+    /// For input and output.
+    pub io: Span,
+}
+
+/// All processes in scope at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// When it was taken.
+    pub at: Instant,
+    /// Pressure totals; zero where the kernel does not tell.
+    pub pressure: Pressure,
+    /// Every live process in scope, own uid or not.
+    pub processes: Vec<Process>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Start time in clock ticks since boot: tells two users of one pid apart.
+    pub start: u64,
+    /// The job it belongs to.
+    pub group: GroupId,
+    /// Real user id.
+    pub uid: u32,
+    /// Its name; stays on this machine.
+    pub name: ProgramName,
+    /// Whether its job is the foreground job of a terminal.
+    pub foreground: bool,
+    /// Processor time of its own threads.
+    pub cpu: Span,
+    /// Processor time of its children that ended and were waited for.
+    pub children_cpu: Span,
+    /// Nice of its leading thread.
+    pub nice: i8,
+    /// Whether it is scheduled as `SCHED_OTHER`.
+    pub ordinary: bool,
+    /// Threads.
+    pub threads: u32,
+    /// Number of its autogroup, if it is in one.
+    pub autogroup: Option<u64>,
+    /// Fingerprint of the control group whose processor weight binds it; 0 = the root.
+    pub cpu_cgroup: u64,
+}
+
+/// Counters of the watched groups at one moment. Two of them make a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// When it was taken.
+    pub at: Instant,
+    /// Pressure totals.
+    pub pressure: Pressure,
+    /// Threads of the protected groups.
+    pub threads: Vec<ThreadCounters>,
+    /// The background groups.
+    pub background: Vec<GroupCounters>,
+}
+
+/// One thread's counters since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadCounters {
+    /// Thread id.
+    pub tid: u32,
+    /// Its job.
+    pub group: GroupId,
+    /// Nanoseconds it was runnable but not running (`run_delay`).
+    pub waited_ns: u64,
+    /// Nanoseconds it ran.
+    pub ran_ns: u64,
+    /// Voluntary context switches: how often it went to sleep and was woken.
+    pub wakeups: u64,
+}
+
+/// One background group's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupCounters {
+    /// The job.
+    pub group: GroupId,
+    /// Processor time of its live processes and of the children they waited for.
+    pub cpu: Span,
+    /// Live processes.
+    pub processes: u32,
+}

@@ -1,0 +1,322 @@
+//! What is learned: which action helps which workload in which context, and the numbers that say so.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PatternId, WorkloadKey};
+use crate::units::{LogRatio, Permille};
+
+/// The closed catalogue of what may be tried on a machine. Every action is bounded and can be undone.
+///
+/// Source of the values: `research/optimizer.md` 4.1 and 7.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Action {
+    /// Nothing, through the very same steps as the others: shows whether measuring alone moves the figure.
+    Placebo,
+    /// EEVDF slice of 0.1 ms for every thread of the protected workload (Linux 6.12 and later).
+    FinerSlice,
+    /// Autogroup nice 10 for the terminal sessions of the background.
+    AutogroupNice,
+    /// Nice 10 for every thread of the background.
+    BackgroundNice,
+}
+
+/// On whose processes an action acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The workload that a person waits for.
+    Protected,
+    /// Everything of the same owner that competes with it, as one class.
+    Background,
+}
+
+/// What decides between two workloads that want one core. Nice, for one, does nothing across autogroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Binding {
+    /// The tasks' own weights.
+    Task,
+    /// The weights of their terminal sessions.
+    Autogroup,
+    /// The weights of their control groups.
+    Cgroup,
+}
+
+/// What kind of work a program does, told by its behaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum WorkloadType {
+    /// Wakes often, runs briefly, somebody waits.
+    Interactive,
+    /// Uses all the processor it gets through many short-lived processes.
+    Build,
+    /// Uses all the processor it gets.
+    Batch,
+    /// None of these.
+    Other,
+}
+
+/// How many cores, coarsely: effects shrink with idle cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cores {
+    /// Up to 4.
+    Few,
+    /// 5 to 16.
+    Some,
+    /// 17 or more.
+    Many,
+}
+
+/// The mechanism a measurement was taken under. Evidence from another context is not evidence:
+/// sharing without it made the second machine worse than not sharing (`research/optimizer.md` 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Context {
+    /// What decides between the two.
+    pub binding: Binding,
+    /// How many cores they share.
+    pub cores: Cores,
+    /// Whether the kernel knows custom EEVDF slices (6.12 and later): the scheduler's generation.
+    pub eevdf_slices: bool,
+    /// What the background mostly is.
+    pub background: WorkloadType,
+}
+
+/// The definition of a pattern. Its id is its hash, so definitions never conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PatternDef {
+    /// What is done.
+    pub action: Action,
+    /// For which protected program (hashed with the hive's secret).
+    pub workload: WorkloadKey,
+    /// What kind of work that program does.
+    pub role: WorkloadType,
+    /// Under which mechanism.
+    pub context: Context,
+}
+
+/// What a trial concluded.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not yet enough pairs, or the cap was reached without an answer.
+    #[default]
+    Undecided,
+    /// The whole range lies beyond the margin on the good side, and the background keeps its floor.
+    Helps,
+    /// The whole range lies beyond the margin on the bad side, or a guard rail fell.
+    Harms,
+    /// The whole range lies inside the margin.
+    NoEffect,
+}
+
+/// Sufficient statistics of paired log ratios, additive and in fixed point.
+///
+/// A pair's value is `ln(wait per wake-up with the action / without it)`: below zero is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PairStats {
+    /// How many pairs.
+    pub pairs: u32,
+    /// Sum of the values, in millionths.
+    pub sum: i64,
+    /// Sum of their squares, in millionths.
+    pub squares: u64,
+}
+
+/// One machine's own trials of one pattern, as it tells the hive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What this machine concluded.
+    pub verdict: Verdict,
+    /// Randomised pairs of the trial.
+    pub trial: PairStats,
+    /// Hold-out pairs taken after the verdict, kept apart from the trial.
+    pub holdout: PairStats,
+    /// Placebo pairs taken in between.
+    pub placebo: PairStats,
+    /// Lower end of the always-valid 95 % range of the trial.
+    pub low: LogRatio,
+    /// Upper end of it.
+    pub high: LogRatio,
+    /// Share of its work that the background lost.
+    pub background_loss: Permille,
+    /// How often a guard rail had to restore at once.
+    pub harms: u16,
+}
+
+impl Action {
+    /// All of them, in the order in which a machine without any knowledge tries them.
+    pub const ALL: [Self; 4] = [
+        Self::BackgroundNice,
+        Self::AutogroupNice,
+        Self::FinerSlice,
+        Self::Placebo,
+    ];
+
+    /// On whose processes it acts.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            Self::FinerSlice | Self::Placebo => Side::Protected,
+            Self::AutogroupNice | Self::BackgroundNice => Side::Background,
+        }
+    }
+
+    /// In a person's words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Placebo => "placebo (nothing is changed)",
+            Self::FinerSlice => "finer time slice for the interactive program",
+            Self::AutogroupNice => "background sessions at autogroup nice 10",
+            Self::BackgroundNice => "background at nice 10",
+        }
+    }
+
+    /// A stable name for machines to read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Placebo => "placebo",
+            Self::FinerSlice => "finer_slice",
+            Self::AutogroupNice => "autogroup_nice",
+            Self::BackgroundNice => "background_nice",
+        }
+    }
+}
+
+impl Binding {
+    /// In a person's words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Task => "decided by task",
+            Self::Autogroup => "decided by terminal session",
+            Self::Cgroup => "decided by control group",
+        }
+    }
+}
+
+impl WorkloadType {
+    /// In a person's words, as in "while an interactive program runs".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Interactive => "an interactive program",
+            Self::Build => "a build",
+            Self::Batch => "a batch job",
+            Self::Other => "a program",
+        }
+    }
+}
+
+impl Cores {
+    /// The bucket of a number of cores.
+    #[must_use]
+    pub const fn of(cores: u16) -> Self {
+        match cores {
+            0..=4 => Self::Few,
+            5..=16 => Self::Some,
+            _ => Self::Many,
+        }
+    }
+}
+
+impl PatternDef {
+    /// The pattern's id: the first 16 bytes of BLAKE3 (domain `hive-mind/v1/pattern`) over its encoding.
+    #[must_use]
+    pub fn id(&self) -> PatternId {
+        let bytes = postcard::to_allocvec(self).unwrap_or_default();
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/pattern");
+        hasher.update(&bytes);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        PatternId(id)
+    }
+}
+
+impl Verdict {
+    /// In a person's words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Helps => "helps",
+            Self::Harms => "harms",
+            Self::NoEffect => "no effect",
+        }
+    }
+}
+
+impl PairStats {
+    /// Takes in one pair's natural log ratio.
+    pub fn add(&mut self, ln_ratio: f64) {
+        let value = LogRatio::from_ln(ln_ratio);
+        self.pairs = self.pairs.saturating_add(1);
+        self.sum = self.sum.saturating_add(value.0);
+        let square = value
+            .0
+            .unsigned_abs()
+            .saturating_mul(value.0.unsigned_abs())
+            / 1_000_000;
+        self.squares = self.squares.saturating_add(square);
+    }
+
+    /// Takes in another machine's pairs.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            pairs: self.pairs.saturating_add(other.pairs),
+            sum: self.sum.saturating_add(other.sum),
+            squares: self.squares.saturating_add(other.squares),
+        }
+    }
+
+    /// Mean of the values (natural logarithm); zero without pairs.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "sums stay far below 2^53")]
+    pub fn mean(&self) -> f64 {
+        if self.pairs == 0 {
+            0.0
+        } else {
+            self.sum as f64 / 1e6 / f64::from(self.pairs)
+        }
+    }
+
+    /// Sample variance of the values; zero below two pairs.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "sums stay far below 2^53")]
+    pub fn variance(&self) -> f64 {
+        if self.pairs < 2 {
+            return 0.0;
+        }
+        let n = f64::from(self.pairs);
+        let mean = self.mean();
+        ((self.squares as f64 / 1e6 - n * mean * mean) / (n - 1.0)).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pair_statistics_are_the_textbook_ones() {
+        let mut stats = PairStats::default();
+        for value in [-0.5, -0.7, -0.9] {
+            stats.add(value);
+        }
+        assert!((stats.mean() + 0.7).abs() < 1e-5);
+        assert!((stats.variance() - 0.04).abs() < 1e-5);
+    }
+
+    #[test]
+    fn statistics_of_two_machines_add_up_in_any_order() {
+        let mut one = PairStats::default();
+        one.add(-0.3);
+        let mut two = PairStats::default();
+        two.add(0.8);
+        assert_eq!(one.plus(two), two.plus(one));
+        assert_eq!(one.plus(two).pairs, 2);
+    }
+}

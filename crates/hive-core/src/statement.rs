@@ -1,0 +1,331 @@
+//! What an author may say in its own map, and nothing else: no strings but a label, no names, no paths.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{HeadId, NodeId, PatternId};
+use crate::limits;
+use crate::pattern::{Evidence, PatternDef};
+
+/// Where a statement stands in its author's map: one statement per kind and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// The kind; unknown kinds are kept, hashed and relayed, and no view sees them.
+    pub kind: u8,
+    /// What it is about, among statements of that kind.
+    pub id: [u8; 16],
+}
+
+/// A statement of a kind that this version knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Statement {
+    /// A pattern's definition.
+    Pattern(PatternDef),
+    /// This author's own trials of a pattern.
+    Evidence(PatternId, Evidence),
+    /// This author's wish for a pattern, in force where it is the newest.
+    Mark(PatternId, Mark),
+    /// This author's own cell of a strategy's counter.
+    Strategy(PatternId, StrategyCell),
+    /// An admin lets a machine in.
+    Admit(Admit),
+    /// An admin removes a machine.
+    Revoke(Revoke),
+    /// How this machine wants to be called.
+    Profile(Profile),
+}
+
+/// A person's wish for a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Mark {
+    /// May be used.
+    Live,
+    /// Must not be used until somebody says otherwise.
+    Paused,
+}
+
+/// One author's cell of a grow-only counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StrategyCell {
+    /// Times it was tried to a verdict.
+    pub trials: u64,
+    /// Times it helped.
+    pub wins: u64,
+}
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Shares and learns.
+    Member,
+    /// Also lets machines in and removes them.
+    Admin,
+}
+
+/// An admin's word that a machine belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Admit {
+    /// Who.
+    pub node: NodeId,
+    /// As what.
+    pub role: Role,
+    /// Whose machine it is: the member that stands for its owner, so that one person's machines count as such.
+    pub owner: NodeId,
+}
+
+/// A state of an author's map, named exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HeadRef {
+    /// Incarnation.
+    pub incarnation: u32,
+    /// Batch number within it.
+    pub seq: u64,
+    /// Id of the head.
+    pub id: HeadId,
+}
+
+/// An admin's word that a machine no longer belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revoke {
+    /// Who.
+    pub node: NodeId,
+    /// The last state of its map that still counts; none = nothing of it counts.
+    pub keep: Option<HeadRef>,
+}
+
+/// A machine's own profile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Profile {
+    /// What the owner calls it: at most [`limits::LABEL_BYTES_MAX`] bytes, shown to members only.
+    pub label: Label,
+}
+
+/// A label: the only text on the wire. Letters, digits, spaces and `-_.'` only, 1 to 32 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(String);
+
+/// Why a text is no label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Nothing was given.
+    #[error("a label needs at least one character")]
+    Empty,
+    /// More than [`limits::LABEL_BYTES_MAX`] bytes.
+    #[error("a label has at most 32 bytes")]
+    TooLong,
+    /// A character that could hide or mislead on a screen.
+    #[error("a label has only letters, digits, spaces and - _ . '")]
+    BadCharacter,
+}
+
+impl Label {
+    /// Checks a text.
+    pub fn new(text: &str) -> Result<Self, LabelError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(LabelError::Empty);
+        }
+        if text.len() > limits::LABEL_BYTES_MAX {
+            return Err(LabelError::TooLong);
+        }
+        let fine = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '\'');
+        if !text.chars().all(fine) {
+            return Err(LabelError::BadCharacter);
+        }
+        Ok(Self(String::from(text)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = LabelError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0
+    }
+}
+
+impl Key {
+    const PATTERN: u8 = 1;
+    const EVIDENCE: u8 = 2;
+    const MARK: u8 = 3;
+    const STRATEGY: u8 = 4;
+    const ADMIT: u8 = 16;
+    const REVOKE: u8 = 17;
+    const PROFILE: u8 = 18;
+
+    fn about_node(kind: u8, node: NodeId) -> Self {
+        let hash = blake3::hash(&node.0);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Self { kind, id }
+    }
+}
+
+impl Statement {
+    /// Where this statement stands in the map.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Pattern(def) => Key {
+                kind: Key::PATTERN,
+                id: def.id().0,
+            },
+            Self::Evidence(id, _) => Key {
+                kind: Key::EVIDENCE,
+                id: id.0,
+            },
+            Self::Mark(id, _) => Key {
+                kind: Key::MARK,
+                id: id.0,
+            },
+            Self::Strategy(id, _) => Key {
+                kind: Key::STRATEGY,
+                id: id.0,
+            },
+            Self::Admit(admit) => Key::about_node(Key::ADMIT, admit.node),
+            Self::Revoke(revoke) => Key::about_node(Key::REVOKE, revoke.node),
+            Self::Profile(_) => Key {
+                kind: Key::PROFILE,
+                id: [0; 16],
+            },
+        }
+    }
+
+    /// The value's bytes, as they are hashed, signed and stored.
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = match self {
+            Self::Pattern(def) => postcard::to_allocvec(def),
+            Self::Evidence(_, evidence) => postcard::to_allocvec(evidence),
+            Self::Mark(_, mark) => postcard::to_allocvec(mark),
+            Self::Strategy(_, cell) => postcard::to_allocvec(cell),
+            Self::Admit(admit) => postcard::to_allocvec(admit),
+            Self::Revoke(revoke) => postcard::to_allocvec(revoke),
+            Self::Profile(profile) => postcard::to_allocvec(profile),
+        };
+        bytes.unwrap_or_default()
+    }
+
+    /// Reads a statement back. `None` for kinds and encodings that this version does not know, and for
+    /// values that do not belong under their key: views do not see those, stores keep them.
+    pub fn decode(key: Key, value: &[u8]) -> Option<Self> {
+        let statement = match key.kind {
+            Key::PATTERN => Self::Pattern(exact(value)?),
+            Key::EVIDENCE => Self::Evidence(PatternId(key.id), exact(value)?),
+            Key::MARK => Self::Mark(PatternId(key.id), exact(value)?),
+            Key::STRATEGY => Self::Strategy(PatternId(key.id), exact(value)?),
+            Key::ADMIT => Self::Admit(exact(value)?),
+            Key::REVOKE => Self::Revoke(exact(value)?),
+            Key::PROFILE => Self::Profile(exact(value)?),
+            _ => return None,
+        };
+        (statement.key() == key).then_some(statement)
+    }
+}
+
+/// Decodes a value that must use up all of its bytes.
+fn exact<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(value) {
+        Ok((decoded, [])) => Some(decoded),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::WorkloadKey;
+    use crate::pattern::{Action, Binding, Context, Cores, WorkloadType};
+
+    fn some_pattern() -> PatternDef {
+        PatternDef {
+            action: Action::BackgroundNice,
+            workload: WorkloadKey([3; 16]),
+            role: WorkloadType::Interactive,
+            context: Context {
+                binding: Binding::Task,
+                cores: Cores::Few,
+                eevdf_slices: true,
+                background: WorkloadType::Build,
+            },
+        }
+    }
+
+    #[test]
+    fn statements_survive_their_encoding() {
+        let node = NodeId([9; 32]);
+        let all = [
+            Statement::Pattern(some_pattern()),
+            Statement::Evidence(some_pattern().id(), Evidence::default()),
+            Statement::Mark(some_pattern().id(), Mark::Paused),
+            Statement::Strategy(some_pattern().id(), StrategyCell { trials: 3, wins: 1 }),
+            Statement::Admit(Admit {
+                node,
+                role: Role::Admin,
+                owner: node,
+            }),
+            Statement::Revoke(Revoke { node, keep: None }),
+            Statement::Profile(Profile {
+                label: Label::new("amber otter").expect("a label"),
+            }),
+        ];
+        for statement in all {
+            assert_eq!(
+                Statement::decode(statement.key(), &statement.encode()),
+                Some(statement)
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_under_a_foreign_key_or_with_a_tail_is_not_seen() {
+        let statement = Statement::Pattern(some_pattern());
+        let mut elsewhere = statement.key();
+        elsewhere.id[0] ^= 1;
+        assert_eq!(Statement::decode(elsewhere, &statement.encode()), None);
+        let mut longer = statement.encode();
+        longer.push(0);
+        assert_eq!(Statement::decode(statement.key(), &longer), None);
+        assert_eq!(
+            Statement::decode(
+                Key {
+                    kind: 200,
+                    id: [0; 16]
+                },
+                b"from the future"
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_label_cannot_mislead_a_screen() {
+        for (text, want) in [
+            ("", LabelError::Empty),
+            ("   ", LabelError::Empty),
+            ("\u{202e}evil", LabelError::BadCharacter),
+            ("a\nb", LabelError::BadCharacter),
+            (
+                "this label is far too long for a screen",
+                LabelError::TooLong,
+            ),
+        ] {
+            assert_eq!(Label::new(text), Err(want), "{text:?}");
+        }
+        assert_eq!(Label::new(" desk ").expect("trimmed").as_str(), "desk");
+    }
+}

@@ -1,0 +1,1 @@
+//! Frames: what travels between members.
