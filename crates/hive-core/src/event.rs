@@ -2,8 +2,6 @@
 //!
 //! After each [`Input`] the shell drains [`crate::node::Node::poll`] to `None` before the next.
 
-pub mod reply;
-
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -16,9 +14,8 @@ use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
 use crate::pattern::{Evidence, PatternDef};
+use crate::reply::{Mode, Reply};
 use crate::time::{Instant, Span};
-
-pub use reply::Reply;
 
 /// Something that happened outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,19 +124,6 @@ pub enum Output {
     },
     /// Something worth telling the owner happened.
     Tell(Happening),
-}
-
-/// How much the optimizer may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Watch, change nothing.
-    #[default]
-    Observe,
-    /// Watch and say what would be tried.
-    Suggest,
-    /// Try small reversible settings and keep what measurably helps.
-    Auto,
 }
 
 /// What a person or a program can want. The local API's routes map to these one to one.

@@ -10,7 +10,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`time`] [`id`] [`units`] [`limits`] [`chance`] |
-//! | 1 | [`pattern`] [`statement`] [`event_log`] [`signed`] [`wire`] |
+//! | 1 | [`pattern`] [`statement`] [`event_log`] [`reply`] [`signed`] [`wire`] |
 //! | 2 | [`machine`] (observe, learn, decide, act, record), [`hive`] (store, sync, roster, invite, budget, advise) |
 //! | 3 | [`collective`] (evidence) |
 //! | 4 | [`event`] [`node`] |
@@ -27,6 +27,7 @@ pub mod chance;
 pub mod pattern;
 pub mod statement;
 pub mod event_log;
+pub mod reply;
 pub mod signed;
 pub mod wire;
 

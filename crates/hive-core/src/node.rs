@@ -4,10 +4,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::event::{Input, Mode, Output};
+use crate::event::{Input, Output};
 use crate::hive::outside::Record;
 use crate::id::{NodeId, ProgramName};
 use crate::machine::facts::MachineFacts;
+use crate::reply::Mode;
 use crate::signed::KeyPair;
 use crate::statement::Label;
 use crate::time::Now;

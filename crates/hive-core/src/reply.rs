@@ -2,23 +2,36 @@
 //!
 //! No program names, paths, users or host names appear here: workloads are told by their role.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Mode;
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
 
-/// The answer to a [`crate::event::Command`].
+/// How much the optimizer may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Watch, change nothing.
+    #[default]
+    Observe,
+    /// Watch and say what would be tried.
+    Suggest,
+    /// Try small reversible settings and keep what measurably helps.
+    Auto,
+}
+
+/// The answer to a `Command`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Reply {
     /// To `Status`.
-    Status(StatusView),
+    Status(Box<StatusView>),
     /// To `Members`.
     Members(MembersView),
     /// To `Pending`.
@@ -26,7 +39,7 @@ pub enum Reply {
     /// To `Patterns`.
     Patterns(PatternsView),
     /// To `Why`.
-    Why(WhyView),
+    Why(Box<WhyView>),
     /// To `Invite`.
     Invite(InviteView),
     /// To `JoinState` and `Join`.
