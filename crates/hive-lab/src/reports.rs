@@ -1,5 +1,6 @@
 //! One report per file; each is one command of the lab.
 
+pub mod entries;
 pub mod lan;
 pub mod main_job;
 pub mod offstage;

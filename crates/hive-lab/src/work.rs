@@ -20,8 +20,8 @@ const WORK_NS: u64 = 500_000;
 /// Samples are written out this often, so that the writing itself is rare.
 const FLUSH_EVERY: usize = 100;
 
-/// Functions per C file: 0.3-1 s of `cc -O2` on the machine of `research/optimizer.md` 1.
-const FUNCTIONS_PER_FILE: usize = 170;
+/// Functions per C file: 0.6 s of `cc -O2` on the machine of `research/optimizer.md` 1 (170 took 1.9 s).
+const FUNCTIONS_PER_FILE: usize = 60;
 
 /// C files of one project: a few more than any sensible `-j`, so that compilers never wait for the last one.
 const FILES_PER_PROJECT: usize = 12;

@@ -140,6 +140,15 @@ impl Tally {
         }
     }
 
+    /// Adds what another computer saw.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, bytes) in &other.bytes {
+            *self.bytes.entry(*kind).or_default() += bytes;
+        }
+        self.packets += other.packets;
+        self.handshakes.extend(other.handshakes.iter().cloned());
+    }
+
     fn add(&mut self, frame: &[u8], length: usize) {
         let Some(kind) = kind_of(frame) else { return };
         *self.bytes.entry(kind).or_default() += length as u64;
