@@ -161,6 +161,11 @@ mod tests {
         assert!(text.contains("did you mean `interfaces`?"), "{text}");
         assert!(text.contains("line 3"), "{text}");
         assert!(load("[network]\nport = 70000\n").is_err());
-        assert!(load("[netwrk]\n").expect_err("off").to_string().contains("`network`"));
+        assert!(
+            load("[netwrk]\n")
+                .expect_err("off")
+                .to_string()
+                .contains("`network`")
+        );
     }
 }

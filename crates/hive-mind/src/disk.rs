@@ -51,7 +51,10 @@ pub(crate) struct RedbStore(Database);
 
 /// The same in memory, for tests.
 #[derive(Default)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the twin that tests compare with"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the twin that tests compare with")
+)]
 pub(crate) struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
 /// A thread that commits in order.

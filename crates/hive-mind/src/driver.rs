@@ -155,9 +155,14 @@ fn start_hands(
     paths: &Paths,
     answers: mpsc::Sender<Input>,
 ) -> Result<Hands, StartError> {
-    Hands::start(paths.state.clone(), options.scope, options.act, move |input| {
-        deliver(&answers, input);
-    })
+    Hands::start(
+        paths.state.clone(),
+        options.scope,
+        options.act,
+        move |input| {
+            deliver(&answers, input);
+        },
+    )
 }
 
 /// Hands an answer to the loop from a thread of its own.

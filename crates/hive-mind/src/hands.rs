@@ -98,7 +98,10 @@ impl Hands {
     }
 
     fn give(&self, job: Job) {
-        let lost = self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err());
+        let lost = self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send(job).is_err());
         if lost {
             tracing::error!("the host thread has ended");
         }
@@ -107,7 +110,12 @@ impl Hands {
 
 /// A thin copy of the host's public face.
 mod host {
-    #![expect(missing_docs, dead_code, clippy::unused_self, reason = "stands in for hive-host")]
+    #![expect(
+        missing_docs,
+        dead_code,
+        clippy::unused_self,
+        reason = "stands in for hive-host"
+    )]
     use std::path::PathBuf;
 
     use hive_core::id::ChangeId;

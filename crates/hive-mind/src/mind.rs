@@ -140,7 +140,10 @@ impl HiveNode {
 
     /// Asks another machine to run a task. No machine lends in this version, so the answer is always `None`
     /// and the caller runs the task itself; the signature stays when lending comes.
-    #[expect(clippy::unused_async, reason = "lending will have to wait for a machine")]
+    #[expect(
+        clippy::unused_async,
+        reason = "lending will have to wait for a machine"
+    )]
     pub async fn request_assist(&self, _task: &ComputeTask) -> Option<AssistResult> {
         None
     }
