@@ -523,8 +523,8 @@ impl Found {
                 autogroup,
                 old: 0,
             }),
-            // Born since the intent: inherited from one of ours.
-            Value::Ours if born >= change.ticks => {}
+            // Born since the intent: inherited from one of ours. At the first look nothing is ours yet.
+            Value::Ours if born >= change.ticks && !change.targets.is_empty() => {}
             Value::Ours | Value::ByHand => self.spared.push(Spared {
                 pid,
                 tid,

@@ -2,6 +2,7 @@
 //! that is not there says `SKIPPED` on stderr.
 
 mod crash;
+mod plain;
 
 use std::collections::BTreeSet;
 use std::fs;

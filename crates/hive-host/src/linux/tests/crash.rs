@@ -44,7 +44,7 @@ fn helper_acts_and_waits_to_be_killed() {
         .expect("killed before");
 }
 
-fn helper(name: &str) -> Command {
+pub(super) fn helper(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--exact", name, "--nocapture"]);
     command
