@@ -167,11 +167,11 @@ async fn only_the_owner(request: Request, next: Next) -> Response {
 }
 
 async fn ask(State(node): State<HiveNode>, command: Command) -> Response {
-    answered(node.ask(command).await)
+    answered(&node.ask(command).await)
 }
 
 async fn why(State(node): State<HiveNode>, UrlPath(pattern): UrlPath<String>) -> Response {
-    answered(node.ask(Command::Why { pattern }).await)
+    answered(&node.ask(Command::Why { pattern }).await)
 }
 
 async fn told<B: DeserializeOwned + Into<Command>>(
@@ -182,7 +182,7 @@ async fn told<B: DeserializeOwned + Into<Command>>(
         return refused(&usage("api.body", "the body is too long"));
     };
     match serde_json::from_slice::<B>(&body) {
-        Ok(body) => answered(node.ask(body.into()).await),
+        Ok(body) => answered(&node.ask(body.into()).await),
         Err(error) => refused(&usage("api.body", &format!("the body is off: {error}"))),
     }
 }
@@ -248,8 +248,8 @@ async fn nothing_here() -> Response {
     })
 }
 
-fn answered(reply: Reply) -> Response {
-    let schema = match &reply {
+fn answered(reply: &Reply) -> Response {
+    let schema = match reply {
         Reply::Refused(error) => return refused(error),
         Reply::Status(_) => "hive.status/1",
         Reply::Members(_) => "hive.members/1",
@@ -265,7 +265,7 @@ fn answered(reply: Reply) -> Response {
         Reply::Done(_) => "hive.done/1",
         _ => "hive.reply/1",
     };
-    match serde_json::to_value(&reply) {
+    match serde_json::to_value(reply) {
         Ok(Value::Object(fields)) => {
             let mut body = serde_json::Map::new();
             body.insert("schema".into(), schema.into());

@@ -295,7 +295,6 @@ fn refusal(body: &[u8]) -> ClientError {
     serde_json::from_slice(body).map_or_else(protocol, ClientError::Refused)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "made to be given to map_err")]
 fn protocol(error: impl std::fmt::Display) -> ClientError {
     ClientError::Protocol(error.to_string())
 }

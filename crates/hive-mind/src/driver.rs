@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::hands::Hands;
-use crate::key;
+use crate::key::{self, Secret};
 use crate::mind::Shared;
 use crate::net::interfaces::Interfaces;
 use crate::net::mdns::Mdns;
@@ -42,7 +42,7 @@ const ANSWERS_MAX: usize = 256;
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 
 /// Timers further ahead than this are set again when reached, because they run on a clock that stops in sleep.
-const TIMER_MAX: Duration = Duration::from_secs(60);
+const TIMER_MAX: Duration = Duration::from_mins(1);
 
 /// A question to the loop.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub(crate) enum Asked {
     Shutdown,
 }
 
-/// Starts a node and its loop.
-pub(crate) async fn start(options: Options) -> Result<Shared, StartError> {
+/// Starts a node and its loop. Reads and writes files, so it blocks; needs a runtime around it.
+pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
     let paths = Paths::of(&options)?;
     let config = Config::load(paths.config.as_deref())?;
     let label = options
@@ -84,27 +84,7 @@ pub(crate) async fn start(options: Options) -> Result<Shared, StartError> {
     let disk = Disk::start(Box::new(store), saved)
         .map_err(|error| StartError::Store(error.to_string()))?;
 
-    let interfaces = if options.interfaces.is_empty() {
-        config.network.interfaces.clone()
-    } else {
-        options.interfaces.clone()
-    };
-    let around = Interfaces::new(interfaces);
-    let net = Net::open(&NetConfig {
-        secret: &secret,
-        boot_nonce: key::chance()?,
-        bind: options
-            .bind
-            .or(config.network.bind)
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        port: options.port.or(config.network.port),
-        remembered: &paths.port(),
-    })?;
-    let mdns = if options.mdns && config.network.mdns {
-        Mdns::open(net.port(), &around, key::chance()?)
-    } else {
-        Mdns::off()
-    };
+    let (net, mdns, around) = open_network(&options, &config, &paths, &secret)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
     let node = Node::new(
         NodeConfig {
@@ -148,6 +128,36 @@ pub(crate) async fn start(options: Options) -> Result<Shared, StartError> {
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
+}
+
+fn open_network(
+    options: &Options,
+    config: &Config,
+    paths: &Paths,
+    secret: &Secret,
+) -> Result<(Net, Mdns, Interfaces), StartError> {
+    let interfaces = if options.interfaces.is_empty() {
+        config.network.interfaces.clone()
+    } else {
+        options.interfaces.clone()
+    };
+    let around = Interfaces::new(interfaces);
+    let net = Net::open(&NetConfig {
+        secret,
+        boot_nonce: key::chance()?,
+        bind: options
+            .bind
+            .or(config.network.bind)
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: options.port.or(config.network.port),
+        remembered: &paths.port(),
+    })?;
+    let mdns = if options.mdns && config.network.mdns {
+        Mdns::open(net.port(), &around, key::chance()?)
+    } else {
+        Mdns::off()
+    };
+    Ok((net, mdns, around))
 }
 
 fn start_hands(

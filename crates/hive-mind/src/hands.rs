@@ -9,8 +9,8 @@ use hive_core::id::ChangeId;
 use hive_core::machine::act::Step;
 use hive_core::machine::facts::{MachineFacts, SampleRequest};
 
-pub use host::{Acting, Scope};
-use host::{Host, HostConfig, Roots};
+pub use hive_host::{Acting, Scope};
+use hive_host::{Host, HostConfig, OpenError, Roots};
 
 use crate::options::StartError;
 
@@ -35,14 +35,17 @@ impl Hands {
         act: Acting,
         answer: impl Fn(Input) + Send + 'static,
     ) -> Result<Self, StartError> {
+        let folder = state.clone();
         let config = HostConfig {
             roots: Roots::default(),
             scope,
             state,
             act,
         };
-        let (mut host, recovery) =
-            Host::open(config).map_err(|error| StartError::Host(error.to_string()))?;
+        let (mut host, recovery) = Host::open(config).map_err(|error| match error {
+            OpenError::Busy => StartError::AlreadyRunning(folder),
+            other => StartError::Host(other.to_string()),
+        })?;
         tracing::info!(?recovery, "the machine is as we found it");
         let facts = host.facts().clone();
         let (jobs, inbox) = mpsc::channel();
@@ -104,81 +107,6 @@ impl Hands {
             .is_none_or(|jobs| jobs.send(job).is_err());
         if lost {
             tracing::error!("the host thread has ended");
-        }
-    }
-}
-
-/// A thin copy of the host's public face.
-mod host {
-    #![expect(
-        missing_docs,
-        dead_code,
-        clippy::unused_self,
-        reason = "stands in for hive-host"
-    )]
-    use std::path::PathBuf;
-
-    use hive_core::id::ChangeId;
-    use hive_core::machine::act::{Outcome, Receipt, Step};
-    use hive_core::machine::facts::{MachineFacts, Reading, Rights, Sample, SampleRequest, Survey};
-
-    #[derive(Default)]
-    pub(crate) struct Roots;
-    #[derive(Clone, Copy, Debug)]
-    pub enum Scope {
-        OwnUser,
-        Tree(u32),
-    }
-    #[derive(Clone, Copy, Debug)]
-    pub enum Acting {
-        Yes,
-        No,
-    }
-    pub(crate) struct HostConfig {
-        pub roots: Roots,
-        pub scope: Scope,
-        pub state: PathBuf,
-        pub act: Acting,
-    }
-    pub(crate) struct Host(MachineFacts);
-    #[derive(Debug)]
-    pub(crate) struct Recovery;
-
-    impl Host {
-        pub fn open(_: HostConfig) -> Result<(Self, Recovery), std::io::Error> {
-            let facts = MachineFacts {
-                cores: 2,
-                kernel: (6, 12),
-                autogroup: false,
-                pressure: false,
-                rights: Rights::default(),
-                uid: 0,
-            };
-            Ok((Self(facts), Recovery))
-        }
-        pub fn facts(&self) -> &MachineFacts {
-            &self.0
-        }
-        pub fn sample(&mut self, request: &SampleRequest) -> Sample {
-            match request {
-                SampleRequest::Survey => Sample::Survey(Survey::default()),
-                SampleRequest::Watch { .. } => Sample::Window(Reading::default()),
-            }
-        }
-        pub fn act(&mut self, step: &Step) -> Receipt {
-            Receipt {
-                change: step.change,
-                outcome: Outcome::Unsupported,
-            }
-        }
-        pub fn undo(&mut self, change: ChangeId) -> Receipt {
-            Receipt {
-                change,
-                outcome: Outcome::Unsupported,
-            }
-        }
-        pub fn undo_all(&mut self) -> Vec<Receipt> {
-            Vec::new()
         }
     }
 }

@@ -51,7 +51,8 @@ pub(crate) struct Shared {
 impl HiveNode {
     /// Starts a node: key, store, network and host, and the loop that runs them.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let shared = driver::start(options).await?;
+        let started = tokio::task::spawn_blocking(move || driver::start(options)).await;
+        let shared = started.map_err(|error| StartError::Store(error.to_string()))??;
         Ok(Self {
             shared: Arc::new(shared),
         })
@@ -159,8 +160,9 @@ impl HiveNode {
     /// Waits until the node has ended, for whatever reason.
     pub async fn ended(&self) {
         let mut ended = self.shared.ended.clone();
-        // An error means that the loop is gone, which is an end too.
-        ended.wait_for(|ended| *ended).await.map(drop).unwrap_or(());
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            tracing::error!("the node's loop ended without its last words");
+        }
     }
 }
 

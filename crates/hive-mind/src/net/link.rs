@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// A fresh key exchange this often, so that a stolen session key opens one day. Source: DESIGN 5.
-const RENEW_AFTER: Duration = Duration::from_secs(24 * 3_600);
+const RENEW_AFTER: Duration = Duration::from_hours(24);
 
 /// First byte of a lane, then for the urgent one the version of this framing and the boot nonce.
 const URGENT: u8 = 0;
@@ -88,18 +88,18 @@ impl Line {
     /// Exchanges hellos. Only the other side's answer proves that it accepted our key: a TLS 1.3 dialler has
     /// finished its handshake before the listener has checked anything (`research/transport.md` 7.10).
     pub(crate) async fn greet(self) -> Option<Greeted> {
-        match tokio::time::timeout(HELLO_FOR, self.hello()).await {
-            Ok(Some((send, receive, nonce))) => Some(Greeted {
+        if let Ok(Some((send, receive, nonce))) =
+            tokio::time::timeout(HELLO_FOR, self.hello()).await
+        {
+            return Some(Greeted {
                 line: self,
                 send,
                 receive,
                 nonce,
-            }),
-            _ => {
-                self.connection.close(code::MISDEED, b"");
-                None
-            }
+            });
         }
+        self.connection.close(code::MISDEED, b"");
+        None
     }
 
     async fn hello(&self) -> Option<(SendStream, RecvStream, [u8; 8])> {
@@ -217,9 +217,9 @@ async fn read_bulk(line: &Line) -> End {
     let Ok(mut stream) = line.connection.accept_uni().await else {
         return End::Closed;
     };
-    let mut lane = [0];
-    match stream.read_exact(&mut lane).await {
-        Ok(()) if lane[0] == BULK => {}
+    let mut kind = [0];
+    match stream.read_exact(&mut kind).await {
+        Ok(()) if kind[0] == BULK => {}
         Ok(()) | Err(ReadExactError::FinishedEarly(_)) => return End::Misdeed(Misdeed::BadFrame),
         Err(ReadExactError::ReadError(_)) => return End::Closed,
     }
@@ -289,7 +289,10 @@ async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<Op
 
 /// The dialler asks for a new connection once a day; the old one stays until the new one replaces it.
 async fn renew(line: &Line) -> End {
-    while line.dialled {
+    if !line.dialled {
+        return std::future::pending().await;
+    }
+    loop {
         tokio::time::sleep(RENEW_AFTER).await;
         line.report(Report::Renew {
             number: line.number,
@@ -297,7 +300,6 @@ async fn renew(line: &Line) -> End {
         })
         .await;
     }
-    std::future::pending().await
 }
 
 pub(crate) enum ReadFrameError {

@@ -21,7 +21,7 @@ const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5_353);
 const ASK_AT: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_millis(250),
-    Duration::from_millis(1_000),
+    Duration::from_secs(1),
 ];
 
 /// How long answers are listened for after the last question. A guess, a hundred times what was measured.

@@ -38,18 +38,18 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Begins; `None` when the other side does not follow.
     pub(crate) async fn begin(self) -> Option<Begun> {
-        match tokio::time::timeout(HELLO_FOR, self.hello()).await {
-            Ok(Some((send, receive, exporter))) => Some(Begun {
+        if let Ok(Some((send, receive, exporter))) =
+            tokio::time::timeout(HELLO_FOR, self.hello()).await
+        {
+            return Some(Begun {
                 talk: self,
                 send,
                 receive,
                 exporter,
-            }),
-            _ => {
-                self.connection.close(code::MISDEED, b"");
-                None
-            }
+            });
         }
+        self.connection.close(code::MISDEED, b"");
+        None
     }
 
     async fn hello(&self) -> Option<(SendStream, RecvStream, [u8; 32])> {

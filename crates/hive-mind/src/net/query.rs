@@ -145,7 +145,9 @@ fn beacon_of(text: &[u8]) -> Option<Beacon> {
 
 /// Hexadecimal digits, two a byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {

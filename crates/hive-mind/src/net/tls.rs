@@ -385,7 +385,6 @@ fn node_of(key: &CertificateDer<'_>) -> Option<NodeId> {
     <[u8; 32]>::try_from(bytes).ok().map(NodeId)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "made to be given to map_err")]
 fn wrong(error: impl std::fmt::Display) -> TlsError {
     TlsError(error.to_string())
 }
