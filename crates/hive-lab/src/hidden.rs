@@ -17,6 +17,13 @@ pub fn hold(host_name: Option<&str>) -> Result<()> {
     if let Some(name) = host_name {
         std::fs::write("/proc/sys/kernel/hostname", name)
             .context("the computer cannot be named")?;
+        // Sockets, locks and scratch files of a whole machine lie there: every computer has its own.
+        for folder in ["/run", "/tmp"] {
+            let mount = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "mode=1777", "hive-lab", folder])
+                .status()?;
+            ensure!(mount.success(), "the computer cannot have its own {folder}");
+        }
     }
     std::thread::spawn(reap);
     let mut output = std::io::stdout();
@@ -45,16 +52,13 @@ pub fn session(foreground: Option<&str>, background: Option<&str>) -> Result<Exi
     ioctl_tiocsctty(&terminal).context("standard input is no terminal")?;
     let background = background.map(start).transpose()?;
     let foreground = foreground.map(start).transpose()?;
-    let code = match foreground {
-        Some(mut job) => {
-            tcsetpgrp(&terminal, group(&job)?)?;
-            let status = job.wait()?;
-            status.code().and_then(|code| u8::try_from(code).ok())
-        }
-        None => {
-            idle();
-            Some(0)
-        }
+    let code = if let Some(mut job) = foreground {
+        tcsetpgrp(&terminal, group(&job)?)?;
+        let status = job.wait()?;
+        status.code().and_then(|code| u8::try_from(code).ok())
+    } else {
+        idle();
+        Some(0)
     };
     if let Some(mut job) = background {
         kill_process_group(group(&job)?, Signal::TERM).ok();

@@ -10,4 +10,5 @@ pub mod procs;
 pub mod world;
 pub mod work;
 pub mod hidden;
-//pub mod reports;
+pub mod reports;
+pub mod testing;

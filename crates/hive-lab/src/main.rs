@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use hive_lab::{hidden, report, work};
+use hive_lab::world::Tools;
+use hive_lab::{hidden, report, reports, work};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -95,7 +96,32 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
-        _ => {}
+        What::Lan(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::lan::Plan {
+                nodes: args.nodes,
+                idle_s: args.idle_s,
+                entries: reports::lan::ENTRIES,
+            };
+            return measure(reports::lan::run(&tools, plan), args.format);
+        }
+        What::MainJob(format) => {
+            let tools = Tools::beside_this_program()?;
+            return measure(reports::main_job::run(&tools), format);
+        }
+        What::Offstage(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::offstage::Plan {
+                alternations: args.alternations,
+                window_s: args.window_s,
+                learn_s: args.learn_s,
+            };
+            return measure(reports::offstage::run(&tools, plan), args.format);
+        }
+        What::Canary(format) => {
+            let tools = Tools::beside_this_program()?;
+            return measure(reports::canary::run(&tools), format);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,7 +143,7 @@ fn measure(report: impl Future<Output = Result<Value>>, format: FormatArgs) -> R
         if format.json {
             println!("{report}");
         } else {
-            print!("{}", report::table(&report));
+            println!("{}", report::table(&report));
         }
         Ok(ExitCode::SUCCESS)
     })

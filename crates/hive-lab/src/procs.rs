@@ -131,13 +131,14 @@ pub fn settings(pids: &[u32]) -> BTreeMap<ThreadId, Setting> {
             .filter_map(Result::ok)
             .filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok())
         {
-            let Some(stat) = stat(tid) else { continue };
+            let Some(Stat { nice, start, .. }) = stat(tid) else {
+                continue;
+            };
             let setting = Setting {
-                nice: stat.nice,
-                slice_ns: slice_ns(pid.to_owned(), tid),
+                nice,
+                slice_ns: slice_ns(*pid, tid),
                 autogroup_nice,
             };
-            let start = stat.start;
             found.insert(ThreadId { tid, start }, setting);
         }
     }

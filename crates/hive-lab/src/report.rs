@@ -89,10 +89,11 @@ pub fn table(report: &Value) -> String {
     let mut lines = Vec::new();
     flatten(report, "", &mut lines);
     let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-    lines
-        .iter()
-        .map(|(key, value)| format!("{key:width$}  {value}\n"))
-        .collect()
+    let lines = lines.iter();
+    let aligned: Vec<String> = lines
+        .map(|(key, value)| format!("{key:width$}  {value}"))
+        .collect();
+    aligned.join("\n")
 }
 
 fn flatten(value: &Value, prefix: &str, lines: &mut Vec<(String, String)>) {

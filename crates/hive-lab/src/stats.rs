@@ -211,7 +211,9 @@ mod tests {
     fn normal(dice: &mut Dice) -> f64 {
         // Twelve uniforms less six: variance 1, close to normal.
         (0..12)
-            .map(|_| (dice.next_u64() >> 11) as f64 / (1u64 << 53) as f64)
+            .map(|_| {
+                f64::from(u32::try_from(dice.next_u64() >> 32).expect("32 bits")) / 4_294_967_296.0
+            })
             .sum::<f64>()
             - 6.0
     }

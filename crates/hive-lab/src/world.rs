@@ -16,11 +16,14 @@ use tempfile::TempDir;
 use crate::procs;
 
 pub mod capture;
-//pub mod daemon;
+pub mod daemon;
 pub mod terminal;
 
 /// How many computers one world may have: the last byte of their addresses is their number.
 const MACHINES_MAX: u8 = 200;
+
+/// Where a world's folder is made: not in `/tmp` or `/run`, of which every computer has its own.
+const FOLDERS: &str = "/var/tmp";
 
 /// Where the programs are that the lab starts.
 #[derive(Clone, Debug)]
@@ -75,6 +78,22 @@ impl Tools {
         );
         Ok(Self { lab, hive })
     }
+
+    /// The same programs where every computer of a world can see them.
+    fn moved_to(&self, folder: &Path) -> Result<Self> {
+        let move_one = |program: &Path| -> Result<PathBuf> {
+            let name = program.file_name().context("a program has a name")?;
+            let there = folder.join(name);
+            if !there.exists() {
+                copy_or_link(program, &there)?;
+            }
+            Ok(there)
+        };
+        Ok(Self {
+            lab: move_one(&self.lab)?,
+            hive: move_one(&self.hive)?,
+        })
+    }
 }
 
 /// Why no world can be made here; `None` when it can.
@@ -97,18 +116,22 @@ pub fn on_path(tool: &str) -> bool {
 
 impl World {
     /// A world without computers yet.
-    pub fn new(tools: Tools) -> Result<Self> {
+    pub fn new(tools: &Tools) -> Result<Self> {
         if let Some(why) = unavailable() {
             bail!(why);
         }
+        let folder = tempfile::Builder::new()
+            .prefix("hive-lab-")
+            .tempdir_in(FOLDERS)
+            .context("no temporary folder")?;
+        let tools = tools.moved_to(folder.path())?;
         let hub = Holder::start(&tools.lab, &["--net"], None)?;
         hub.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
         hub.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
-        hub.ip("link set lo up\nlink add br0 type bridge stp_state 0 mcast_snooping 0\nlink set br0 up\n")?;
-        let folder = tempfile::Builder::new()
-            .prefix("hive-lab-")
-            .tempdir()
-            .context("no temporary folder")?;
+        hub.ip(
+            "link set lo up\nlink add br0 type bridge stp_state 0 mcast_snooping 0\n\
+             link set br0 up\n",
+        )?;
         Ok(Self {
             tools,
             hub,
@@ -211,6 +234,15 @@ impl Machine {
     pub fn processes(&self) -> Vec<u32> {
         procs::in_namespace(self.holder.pid)
     }
+}
+
+/// Gives a program one more name; a copy where the file system cannot.
+pub fn copy_or_link(program: &Path, there: &Path) -> Result<()> {
+    if std::fs::hard_link(program, there).is_err() {
+        std::fs::copy(program, there)
+            .with_context(|| format!("{} cannot be copied", program.display()))?;
+    }
+    Ok(())
 }
 
 fn parse_counters(text: &str, interface: &str) -> Option<Counters> {

@@ -23,7 +23,7 @@ fn world() -> Option<World> {
         println!("SKIPPED: {why}");
         return None;
     }
-    Some(World::new(tools()).expect("a world"))
+    Some(World::new(&tools()).expect("a world"))
 }
 
 fn until(what: &str, mut there: impl FnMut() -> bool) {

@@ -53,7 +53,7 @@ struct Member {
 }
 
 /// Runs the report.
-pub async fn run(tools: Tools, plan: Plan) -> Result<Value> {
+pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     ensure!(plan.nodes >= 2, "a network has at least two machines");
     let report = Report::begin("lan");
     let mut figures = Figures::new();
@@ -81,7 +81,7 @@ async fn start(world: &mut World, nodes: u8) -> Result<Vec<Member>> {
         let machine = world.machine(&format!("lab{number}"))?;
         let capture = Capture::begin(machine.init(), Keep::Lengths)?;
         let start = Start {
-            label: &format!("lab-{number}"),
+            label: Some(&format!("lab-{number}")),
             mode: Mode::Observe,
             log: "warn",
         };
@@ -111,8 +111,16 @@ async fn join_all(members: &[Member], figures: &mut Figures) -> Result<()> {
         joins.iter().filter_map(value).collect()
     };
     let why = "the daemons told no times";
-    figures.put_or("join_found_ms", stats::spread(&of(|join| join.found_ms)), why);
-    figures.put_or("join_proved_ms", stats::spread(&of(|join| join.proved_ms)), why);
+    figures.put_or(
+        "join_found_ms",
+        stats::spread(&of(|join| join.found_ms)),
+        why,
+    );
+    figures.put_or(
+        "join_proved_ms",
+        stats::spread(&of(|join| join.proved_ms)),
+        why,
+    );
     figures.put_or("join_ms", stats::spread(&of(|join| join.member_ms)), why);
     // Each side of a connection chooses an id of its own: two per connection.
     let connections = handshakes as u64 / 2;
@@ -153,7 +161,10 @@ async fn discover(members: &[Member], figures: &mut Figures) -> Result<()> {
     after_ms.sort_by(f64::total_cmp);
     after_ms.dedup();
     figures.put_or("discovery_ms", stats::spread(&after_ms), "nobody was heard");
-    figures.put("discovery_expected", SEEK_ROUNDS * members.len() * (members.len() - 1));
+    figures.put(
+        "discovery_expected",
+        SEEK_ROUNDS * members.len() * (members.len() - 1),
+    );
     Ok(())
 }
 
@@ -229,13 +240,24 @@ async fn converge(members: &[Member], figures: &mut Figures) -> Result<()> {
         for member in members {
             views.push(member.daemon.client().status().await?.view);
         }
-        Ok(views.windows(2).all(|pair| pair[0] == pair[1]).then_some(()))
+        Ok(views
+            .windows(2)
+            .all(|pair| pair[0] == pair[1])
+            .then_some(()))
     })
     .await?;
     figures.put("converge_ms", ms(began.elapsed()));
     let ways = ways(members, &said).await?;
-    ensure!(ways.missing == 0, "the maps are equal but {} entries are missing", ways.missing);
-    figures.put_or("converge_entry_ms", stats::spread(&ways.ms), "no entry arrived");
+    ensure!(
+        ways.missing == 0,
+        "the maps are equal but {} entries are missing",
+        ways.missing
+    );
+    figures.put_or(
+        "converge_entry_ms",
+        stats::spread(&ways.ms),
+        "no entry arrived",
+    );
     Ok(())
 }
 
@@ -277,7 +299,9 @@ async fn idle(members: &[Member], seconds: u64, figures: &mut Figures) -> Result
         .collect();
     let greatest = |values: Vec<f64>| values.into_iter().reduce(f64::max);
     figures.put_or("cpu_percent", greatest(shares), "/proc told nothing");
-    let memory = members.iter().filter_map(|member| procs::resident_mb(member.daemon.pid()));
+    let memory = members
+        .iter()
+        .filter_map(|member| procs::resident_mb(member.daemon.pid()));
     figures.put_or("rss_mb", greatest(memory.collect()), "/proc told nothing");
     Ok(total)
 }
@@ -287,12 +311,17 @@ fn estimate(figures: &mut Figures, idle_per_hour: f64, per_entry: f64) {
     figures.put("bytes_per_day_estimate", a_day.round());
     figures.put(
         "bytes_per_day_formula",
-        format!("24 x idle_bytes_per_hour + {ENTRIES_PER_DAY} new entries x bytes_per_entry_and_member"),
+        format!(
+            "24 x idle_bytes_per_hour + {ENTRIES_PER_DAY} new entries x bytes_per_entry_and_member"
+        ),
     );
 }
 
 fn tallies(members: &[Member]) -> Result<Vec<Tally>> {
-    members.iter().map(|member| member.capture.tally()).collect()
+    members
+        .iter()
+        .map(|member| member.capture.tally())
+        .collect()
 }
 
 /// What all members together spent since.
@@ -312,7 +341,8 @@ fn counters(members: &[Member]) -> Result<u64> {
 
 fn cpu(members: &[Member]) -> Vec<Option<f64>> {
     let each = members.iter();
-    each.map(|member| procs::cpu_seconds(member.daemon.pid())).collect()
+    each.map(|member| procs::cpu_seconds(member.daemon.pid()))
+        .collect()
 }
 
 fn ms(span: Duration) -> f64 {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Figures, Report};
 use crate::reports::scene::{Alternation, Layout, Names, OwnClock, Scene};
-use crate::reports::settle::{self, Learning, Patience};
+use crate::reports::settle::{self, Patience};
 use crate::stats::{self, Sign};
 use crate::world::daemon::until;
 use crate::world::terminal::{Jobs, Terminal};
@@ -36,7 +36,7 @@ struct Case {
 }
 
 /// Runs the report.
-pub async fn run(tools: Tools, plan: Plan) -> Result<Value> {
+pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     let report = Report::begin("offstage");
     let mut world = World::new(tools)?;
     let desk = world.machine("desk")?;
@@ -201,7 +201,11 @@ async fn consent(machine: &Machine, words: &[&str], approver: Option<&Client>) -
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("`hive {}` did not end:\n{}", words.join(" "), terminal.screen())
+    bail!(
+        "`hive {}` did not end:\n{}",
+        words.join(" "),
+        terminal.screen()
+    )
 }
 
 /// The second machine joins with a code, consents, and is let in; it waits until it knows what the first knows.
@@ -209,16 +213,19 @@ async fn enter(machine: &Machine, first: &Client) -> Result<()> {
     let invite = first.invite().await?;
     consent(machine, &["join", &invite.code, "--yes"], Some(first)).await?;
     let client = Client::new(machine.socket());
-    until("the second machine knows what the first knows", async || {
-        let theirs = first.patterns().await?.patterns;
-        let ours = client.patterns().await?.patterns;
-        let proven = theirs
-            .iter()
-            .filter(|pattern| pattern.state == PatternState::Proven);
-        let all = proven
-            .into_iter()
-            .all(|proven| ours.iter().any(|pattern| pattern.id == proven.id));
-        Ok(all.then_some(()))
-    })
+    until(
+        "the second machine knows what the first knows",
+        async || {
+            let theirs = first.patterns().await?.patterns;
+            let ours = client.patterns().await?.patterns;
+            let proven = theirs
+                .iter()
+                .filter(|pattern| pattern.state == PatternState::Proven);
+            let all = proven
+                .into_iter()
+                .all(|proven| ours.iter().any(|pattern| pattern.id == proven.id));
+            Ok(all.then_some(()))
+        },
+    )
     .await
 }

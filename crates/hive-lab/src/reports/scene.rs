@@ -14,11 +14,11 @@ use crate::clock;
 use crate::procs;
 use crate::stats::{self, Dice, Ratio};
 use crate::work::{self, Project};
-use crate::world::Machine;
 use crate::world::terminal::{Jobs, Terminal};
+use crate::world::{Machine, copy_or_link};
 
 /// Quiet after each switch. A trial needs 0.2 s (`research/optimizer.md` 7.5); the rest lets the daemon notice.
-const WASH_OUT: Duration = Duration::from_millis(1_000);
+const WASH_OUT: Duration = Duration::from_secs(1);
 
 /// How long a proven action may take to be on again after `resume`.
 const BACK_ON: Duration = Duration::from_secs(5);
@@ -98,33 +98,29 @@ impl Scene {
         }
         let pacer = machine.folder().join(&names.pacer);
         if !pacer.exists() {
-            // A hard link or a copy, so that its name is its own wherever it is read.
-            let lab = &machine.tools().lab;
-            if std::fs::hard_link(lab, &pacer).is_err() {
-                std::fs::copy(lab, &pacer).context("the loop cannot be put there")?;
-            }
+            copy_or_link(&machine.tools().lab, &pacer)?;
         }
         let folder = machine.folder().join(&names.project);
         let project = Project::write(&folder, 1)?;
         let out = machine.folder().join(format!("turns{}", clock::boot_us()));
-        let paced = vec![
+        let foreground = vec![
             pacer.display().to_string(),
             "__ticker".into(),
             out.display().to_string(),
         ];
-        let build = project.build_for_ever(&names.make);
+        let background = project.build_for_ever(&names.make);
         let sessions = match layout {
             Layout::SameSession => vec![Jobs {
-                foreground: Some(paced),
-                background: Some(build),
+                foreground: Some(foreground),
+                background: Some(background),
             }],
             Layout::OtherSession => vec![
                 Jobs {
-                    foreground: Some(paced),
+                    foreground: Some(foreground),
                     background: None,
                 },
                 Jobs {
-                    foreground: Some(build),
+                    foreground: Some(background),
                     background: None,
                 },
             ],
@@ -176,7 +172,8 @@ impl Scene {
         client.resume().await?;
         let seed = dice.next_u64();
         let ratio = |of: fn(&Window) -> f64| {
-            let pairs: Vec<(f64, f64)> = windows.iter().map(|(on, off)| (of(on), of(off))).collect();
+            let pairs: Vec<(f64, f64)> =
+                windows.iter().map(|(on, off)| (of(on), of(off))).collect();
             stats::paired_ratio(&pairs, seed)
         };
         let middle = |of: &dyn Fn(&(Window, Window)) -> f64| {

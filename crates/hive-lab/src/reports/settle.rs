@@ -95,12 +95,7 @@ impl Learning {
 
 /// An action under its mechanism, for people who read reports.
 pub fn name(pattern: &PatternView) -> String {
-    format!(
-        "{}@{:?}",
-        pattern.action.name(),
-        pattern.context.binding
-    )
-    .to_lowercase()
+    format!("{}@{:?}", pattern.action.name(), pattern.context.binding).to_lowercase()
 }
 
 /// The pattern that a report should speak about: what is used; else what was tried most.

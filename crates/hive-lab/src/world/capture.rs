@@ -128,6 +128,7 @@ impl Tally {
     }
 
     /// What was seen since an earlier tally.
+    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             bytes: self

@@ -32,8 +32,8 @@ pub struct Daemon {
 /// How a daemon is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// What to call it.
-    pub label: &'a str,
+    /// What to call it; none = what it chooses itself.
+    pub label: Option<&'a str>,
     /// How much its optimizer may do.
     pub mode: Mode,
     /// What it logs, as in the variable `HIVE_LOG`.
@@ -68,13 +68,21 @@ impl Machine {
 
     /// Starts a daemon and waits until it answers.
     pub async fn start_daemon(&self, start: Start<'_>) -> Result<Daemon> {
+        self.start_daemon_as(start, "root").await
+    }
+
+    /// The same, by a user who is called `user` in the daemon's environment.
+    pub async fn start_daemon_as(&self, start: Start<'_>, user: &str) -> Result<Daemon> {
         self.log_in()?;
         let log = self.folder().join("daemon.log");
         let file = File::options().append(true).create(true).open(&log)?;
         let mut command = self.command(&self.tools().hive);
-        command.arg("daemon").args(["--label", start.label]);
-        command.args(["--mode", word(start.mode)]);
+        command.args(["daemon", "--mode", word(start.mode)]);
+        if let Some(label) = start.label {
+            command.args(["--label", label]);
+        }
         command.envs(self.variables()).env("HIVE_LOG", start.log);
+        command.env("USER", user).env("LOGNAME", user);
         command.stdin(Stdio::null());
         command.stdout(Stdio::from(file.try_clone()?));
         command.stderr(Stdio::from(file));
@@ -119,7 +127,10 @@ impl Daemon {
         procs::signal(self.pid, Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         while self.enter.try_wait()?.is_none() {
-            ensure!(Instant::now() < deadline, "the daemon did not end on SIGTERM");
+            ensure!(
+                Instant::now() < deadline,
+                "the daemon did not end on SIGTERM"
+            );
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
@@ -168,7 +179,10 @@ impl Drop for Daemon {
 /// account of it.
 pub async fn join(founder: &Client, joiner: &Client) -> Result<JoinView> {
     let invite = founder.invite().await.context("no invite")?;
-    joiner.join(&invite.code, None).await.context("the join was refused")?;
+    joiner
+        .join(&invite.code, None)
+        .await
+        .context("the join was refused")?;
     let words = wait_for_stage(joiner, JoinStage::Waiting)
         .await?
         .words
@@ -178,7 +192,10 @@ pub async fn join(founder: &Client, joiner: &Client) -> Result<JoinView> {
         Ok(pending.into_iter().find(|machine| machine.words == words))
     })
     .await?;
-    founder.approve(&machine.node).await.context("not approved")?;
+    founder
+        .approve(&machine.node)
+        .await
+        .context("not approved")?;
     wait_for_stage(joiner, JoinStage::Member).await
 }
 
