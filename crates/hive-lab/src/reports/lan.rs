@@ -103,6 +103,11 @@ async fn join_all(members: &[Member], figures: &mut Figures) -> Result<()> {
     for member in others {
         let before = member.capture.tally()?;
         joins.push(daemon::join(founder.daemon.client(), member.daemon.client()).await?);
+        until("the new member is connected", async || {
+            let status = member.daemon.client().status().await?;
+            Ok((status.peers_online + 1 == status.members).then_some(()))
+        })
+        .await?;
         let during = member.capture.tally()?.since(&before);
         handshake_bytes += during.of(Kind::Handshake);
         handshakes += during.handshakes.len();

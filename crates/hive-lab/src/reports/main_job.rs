@@ -83,7 +83,7 @@ async fn first_machine(
     let learning = settle::watch(a.client(), LEARN).await?;
     let own_clock = scene.own_clock(a.client(), OWN_CLOCK).await?;
     let patterns = a.client().patterns().await?.patterns;
-    let pattern = settle::subject(&patterns).cloned();
+    let pattern = settle::subject(&patterns, scene.layout().binding()).cloned();
     let mut own = Figures::new();
     let nothing = "no action was tried";
     let of = pattern.as_ref();
@@ -233,7 +233,7 @@ async fn second_machine(
     let scene = Scene::open(machine, Layout::SameSession, &Names::default())?;
     let learning = settle::watch(b.client(), LEARN).await?;
     let patterns = b.client().patterns().await?.patterns;
-    let of = settle::subject(&patterns);
+    let of = settle::subject(&patterns, scene.layout().binding());
     let mut own = Figures::new();
     own.put_or(
         "verdict",

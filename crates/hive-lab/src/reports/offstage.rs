@@ -10,7 +10,7 @@ use hive_mind::reply::PatternState;
 use serde_json::{Value, json};
 
 use crate::report::{Figures, Report};
-use crate::reports::scene::{Alternation, Layout, Names, OwnClock, Scene};
+use crate::reports::scene::{Alternation, Layout, Names, OwnClock, Scene, is_used};
 use crate::reports::settle::{self, Patience};
 use crate::stats::{self, Sign};
 use crate::world::daemon::until;
@@ -91,11 +91,8 @@ async fn case(name: &str, client: &Client, scene: &Scene, plan: Plan) -> Result<
     };
     let clock = scene.own_clock(client, how).await?;
     let patterns = client.patterns().await?.patterns;
-    let subject = patterns
-        .iter()
-        .find(|pattern| learning.choice.contains(&pattern.id))
-        .or_else(|| settle::subject(&patterns));
-    let used = subject.filter(|pattern| learning.choice.contains(&pattern.id));
+    let subject = settle::subject(&patterns, scene.layout().binding());
+    let used = subject.filter(|pattern| is_used(pattern));
     let mut figures = Figures::new();
     figures.put("name", name);
     own_clock(&mut figures, &clock);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hive_mind::Client;
-use hive_mind::pattern::{Action, Verdict};
+use hive_mind::pattern::{Action, Binding, Verdict};
 use hive_mind::reply::{PatternState, PatternView};
 use serde::Serialize;
 
@@ -36,6 +36,16 @@ pub enum Layout {
     OtherSession,
 }
 
+impl Layout {
+    /// What decides between the loop and the build on a kernel with autogroups.
+    pub fn binding(self) -> Binding {
+        match self {
+            Self::SameSession => Binding::Task,
+            Self::OtherSession => Binding::Autogroup,
+        }
+    }
+}
+
 /// What the programs are called.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -50,6 +60,7 @@ pub struct Names {
 /// The programs at work.
 #[derive(Debug)]
 pub struct Scene {
+    layout: Layout,
     terminals: Vec<Terminal>,
     out: PathBuf,
 }
@@ -130,9 +141,15 @@ impl Scene {
             .map(|jobs| Terminal::open(machine, jobs, &[]))
             .collect();
         Ok(Self {
+            layout,
             terminals: terminals?,
             out,
         })
+    }
+
+    /// Where the build runs.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Every process of the scene.
@@ -222,7 +239,7 @@ struct Window {
 
 /// Waits until something is on again, where there is something to be on.
 async fn acts_again(client: &Client) -> Result<bool> {
-    if chosen(&client.patterns().await?.patterns).is_empty() {
+    if !client.patterns().await?.patterns.iter().any(is_used) {
         return Ok(false);
     }
     let began = std::time::Instant::now();
@@ -235,22 +252,14 @@ async fn acts_again(client: &Client) -> Result<bool> {
     Ok(false)
 }
 
-/// What this machine has decided to use: proven here, or on probation. Trials and placebos are no choice.
-pub fn chosen(patterns: &[PatternView]) -> Vec<String> {
-    let used = |pattern: &&PatternView| {
-        pattern.action != Action::Placebo
-            && matches!(
-                pattern.state,
-                PatternState::Probation | PatternState::Proven
-            )
-    };
-    let mut ids: Vec<String> = patterns
-        .iter()
-        .filter(used)
-        .map(|pattern| pattern.id.clone())
-        .collect();
-    ids.sort();
-    ids
+/// Whether this machine has decided to use a pattern: proven here, or on probation. Trials and placebos are no
+/// choice.
+pub fn is_used(pattern: &PatternView) -> bool {
+    pattern.action != Action::Placebo
+        && matches!(
+            pattern.state,
+            PatternState::Probation | PatternState::Proven
+        )
 }
 
 /// Whether this machine has said its own last word on everything that it tried, and tried something.

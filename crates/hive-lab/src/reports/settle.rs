@@ -1,15 +1,15 @@
 //! Watches a machine learn: when its choice stops changing, and how many own pairs that took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hive_mind::Client;
-use hive_mind::pattern::{Action, Verdict};
+use hive_mind::pattern::{Action, Binding, Verdict};
 use hive_mind::reply::{PatternState, PatternView};
 use serde::Serialize;
 
-use crate::reports::scene::{chosen, has_settled};
+use crate::reports::scene::{has_settled, is_used};
 
 /// How often the lab looks: a pair takes 2.4 s.
 const LOOK: Duration = Duration::from_millis(100);
@@ -29,10 +29,10 @@ pub struct Learning {
     pub changes: u32,
     /// Whether everything that was begun has its verdict.
     pub concluded: bool,
-    /// Ids of what is used at the end.
-    pub choice: Vec<String>,
-    /// Every state that each pattern was seen in, in order: `action@binding`.
-    pub states: BTreeMap<String, Vec<PatternState>>,
+    /// What is used at the end, `action@binding`: the same action under two names of the background is one choice.
+    pub choice: BTreeSet<String>,
+    /// How long each pattern was seen in each state, in seconds.
+    pub seconds_in: BTreeMap<String, BTreeMap<String, f64>>,
     /// Whether probation was seen, and how many own pairs there were then.
     pub probation_at_pairs: Option<u32>,
 }
@@ -51,10 +51,13 @@ pub async fn watch(client: &Client, patience: Patience) -> Result<Learning> {
     let began = Instant::now();
     let mut seen = Learning::default();
     let mut quiet_since = Instant::now();
+    let mut looked = Instant::now();
     while began.elapsed() < patience.at_most {
         let patterns = client.patterns().await?.patterns;
         let trial = client.status().await?.trial;
-        seen.note(&patterns, began.elapsed().as_secs_f64());
+        let passed_s = looked.elapsed().as_secs_f64();
+        looked = Instant::now();
+        seen.note(&patterns, began.elapsed().as_secs_f64(), passed_s);
         if trial.is_some() || !seen.concluded {
             quiet_since = Instant::now();
         }
@@ -63,17 +66,21 @@ pub async fn watch(client: &Client, patience: Patience) -> Result<Learning> {
         }
         tokio::time::sleep(LOOK).await;
     }
+    for seconds in seen.seconds_in.values_mut().flat_map(BTreeMap::values_mut) {
+        *seconds = (*seconds * 10.0).round() / 10.0;
+    }
     seen.watched_s = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     Ok(seen)
 }
 
 impl Learning {
-    fn note(&mut self, patterns: &[PatternView], after_s: f64) {
+    fn note(&mut self, patterns: &[PatternView], after_s: f64, passed_s: f64) {
         let real = patterns
             .iter()
             .filter(|pattern| pattern.action != Action::Placebo);
         self.pairs_in_all = real.map(|pattern| pattern.pairs).sum();
-        let choice = chosen(patterns);
+        let used = patterns.iter().filter(|pattern| is_used(pattern));
+        let choice: BTreeSet<String> = used.map(name).collect();
         if choice != self.choice {
             self.choice = choice;
             self.changes += 1;
@@ -82,10 +89,11 @@ impl Learning {
         }
         self.concluded = has_settled(patterns);
         for pattern in patterns {
-            let states = self.states.entry(name(pattern)).or_default();
-            if states.last() != Some(&pattern.state) {
-                states.push(pattern.state);
-            }
+            let background = format!("{:?}", pattern.context.background).to_lowercase();
+            let one = format!("{} while {background}", name(pattern));
+            let state = format!("{:?}", pattern.state).to_lowercase();
+            let seconds = self.seconds_in.entry(one).or_default();
+            *seconds.entry(state).or_default() += passed_s;
             if pattern.state == PatternState::Probation {
                 self.probation_at_pairs.get_or_insert(pattern.pairs);
             }
@@ -98,8 +106,9 @@ pub fn name(pattern: &PatternView) -> String {
     format!("{}@{:?}", pattern.action.name(), pattern.context.binding).to_lowercase()
 }
 
-/// The pattern that a report should speak about: what is used; else what was tried most.
-pub fn subject(patterns: &[PatternView]) -> Option<&PatternView> {
+/// The pattern that a report should speak about, among those of one mechanism: what is used; else what was
+/// tried most.
+pub fn subject(patterns: &[PatternView], binding: Binding) -> Option<&PatternView> {
     let rank = |pattern: &&PatternView| {
         let used = match pattern.state {
             PatternState::Proven => 3,
@@ -111,5 +120,6 @@ pub fn subject(patterns: &[PatternView]) -> Option<&PatternView> {
     patterns
         .iter()
         .filter(|pattern| pattern.action != Action::Placebo)
+        .filter(|pattern| pattern.context.binding == binding)
         .max_by_key(rank)
 }
