@@ -575,14 +575,18 @@ impl Machine {
         let verdict = match measured.purpose {
             Purpose::Real | Purpose::Placebo => {
                 if measured.purpose == Purpose::Placebo {
-                    ln.into_iter().for_each(|ln| entry.placebo.add(ln));
+                    if let Some(ln) = ln {
+                        entry.placebo.add(ln);
+                    }
                 } else if let Some(control) = &measured.control {
                     entry.add_pair(&measured.treated, control, value);
                 }
                 trial::judge(entry)
             }
             Purpose::HoldOut => {
-                ln.into_iter().for_each(|ln| entry.add_holdout(ln));
+                if let Some(ln) = ln {
+                    entry.add_holdout(ln);
+                }
                 entry.denied()
             }
             Purpose::Rest => entry.denied(),

@@ -39,7 +39,7 @@ impl Machine {
         because.extend(cost(entry));
         because.extend(placebo(entry));
         because.extend(entry.refused.as_ref().map(refused));
-        because.extend(self.origin(id, entry));
+        because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
         Ok(WhyView {
             pattern: self.view(id, entry),
@@ -241,19 +241,17 @@ impl Machine {
         )
     }
 
-    fn origin(&self, id: PatternId, entry: &Entry) -> Option<String> {
-        let heard = self.advice.get(&id);
-        let proven_by = heard.and_then(|heard| heard.proven_by());
-        let others = match (proven_by, heard) {
-            (Some(label), _) => format!("; \"{label}\" proved it there"),
-            _ => String::new(),
-        };
+    fn origin(&self, id: PatternId, entry: &Entry) -> String {
         let first = if entry.own {
             "first tried on this machine"
         } else {
             "heard from another member"
         };
-        Some(format!("Origin: {first}{others}."))
+        let proven_by = self.advice.get(&id).and_then(|heard| heard.proven_by());
+        proven_by.map_or_else(
+            || format!("Origin: {first}."),
+            |label| format!("Origin: {first}; \"{label}\" proved it there."),
+        )
     }
 }
 

@@ -80,13 +80,13 @@ impl Hands {
             (Hold::Off, None) => (true, None),
             (Hold::Off, Some(wanted)) => {
                 // 53 bits, so that every JSON reader can hold it.
-                let change = ChangeId(u64::from_le_bytes(chance.bytes()) >> 11);
+                let name = ChangeId(u64::from_le_bytes(chance.bytes()) >> 11);
                 let step = Step {
-                    change,
+                    change: name,
                     action: wanted.action,
                     targets: wanted.targets.clone(),
                 };
-                self.hold = Hold::TurningOn(change, wanted.clone(), now);
+                self.hold = Hold::TurningOn(name, wanted.clone(), now);
                 (false, Some(MachineEffect::Act(step)))
             }
             (Hold::On(_, is), Some(wanted)) if is.covers(wanted, allowed) => (true, None),

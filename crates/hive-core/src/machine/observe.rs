@@ -76,6 +76,10 @@ const SPARED: [&str; 32] = [
 const OWN_PROGRAM: &str = "hive";
 
 /// One job.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one job"
+)]
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Cores it used since the last survey.
@@ -190,7 +194,7 @@ impl Observer {
             let fresh = fresh.get(id).copied().unwrap_or_default() / seconds;
             // Half of the old rate stays, so that one survey between two compilations is no new kind.
             let old = self.fresh.get(id).copied().unwrap_or(fresh);
-            job.fresh_per_s = (old + fresh) / 2.0;
+            job.fresh_per_s = f64::midpoint(old, fresh);
             let enough = if self.hungry.contains(id) {
                 BACKGROUND_CORES_STAY
             } else {

@@ -1,5 +1,7 @@
 //! A toy machine whose true effects are known: it answers what the optimizer asks and does what it says.
 
+#![expect(unreachable_pub, reason = "shared by two test programs")]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use hive_core::chance::Chance;
@@ -290,7 +292,12 @@ impl World {
                     };
                 }
             }
-            MachineEffect::Tell(happening) => self.tells.push(happening),
+            MachineEffect::Tell(happening) => {
+                if matches!(happening, Happening::GuardRail { .. }) {
+                    assert!(self.on.is_none(), "a guard rail puts back before it tells");
+                }
+                self.tells.push(happening);
+            }
         }
     }
 
