@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// A file longer than this is asked to split. Tests at its bottom do not count. Source: `research/style.md`.
 const LINES_MAX: usize = 600;
 
-/// A function longer than this is asked to split. Source: `TigerBeetle`'s TIGER_STYLE.
+/// A function longer than this is asked to split. Source: the `TigerBeetle` style guide.
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Floors of `hive-core`, lowest first. A file may import from its own floor and below.
