@@ -34,9 +34,9 @@ pub const ALPHA_SHOWN: f64 = 0.05;
 /// Work that the background got, arm by arm, in microseconds of processor time and of the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    treated_work: u64,
+    treated_cpu: u64,
     treated_time: u64,
-    control_work: u64,
+    control_cpu: u64,
     control_time: u64,
 }
 
@@ -95,21 +95,21 @@ pub struct Ledger {
 impl Work {
     fn add(&mut self, treated: &[Window], control: &Window) {
         for window in treated {
-            self.treated_work = self.treated_work.saturating_add(window.background.0);
+            self.treated_cpu = self.treated_cpu.saturating_add(window.background.0);
             self.treated_time = self.treated_time.saturating_add(window.span.0);
         }
-        self.control_work = self.control_work.saturating_add(control.background.0);
+        self.control_cpu = self.control_cpu.saturating_add(control.background.0);
         self.control_time = self.control_time.saturating_add(control.span.0);
     }
 
     /// Share of its work that the background lost while the action was on.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        if self.treated_time == 0 || self.control_work == 0 {
+        if self.treated_time == 0 || self.control_cpu == 0 {
             return 0.0;
         }
-        let treated = real(self.treated_work) / real(self.treated_time);
-        let control = real(self.control_work) / real(self.control_time.max(1));
+        let treated = real(self.treated_cpu) / real(self.treated_time);
+        let control = real(self.control_cpu) / real(self.control_time.max(1));
         (1.0 - treated / control).clamp(0.0, 1.0)
     }
 }
@@ -298,6 +298,18 @@ impl Ledger {
             *last = number;
             Entry::new(def, number, own, at)
         })
+    }
+
+    /// How many patterns are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The entry of a pattern.

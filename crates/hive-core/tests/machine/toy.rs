@@ -395,6 +395,7 @@ impl World {
                 ..front
             });
         }
+        let niced = |on: &(ChangeId, Action, Vec<GroupId>)| on.1 == Action::BackgroundNice;
         if self.busy {
             let back = process(21, BACK, "canary-burner");
             let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
@@ -403,6 +404,11 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
+                nice: if self.on.as_ref().is_some_and(niced) {
+                    10
+                } else {
+                    0
+                },
                 ..back
             });
         }
