@@ -87,8 +87,7 @@ pub struct MachineConfig {
     pub never: Vec<ProgramName>,
 }
 
-/// One machine's optimizer.
-#[derive(Debug)]
+/// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
 pub struct Machine {
     facts: MachineFacts,
     protect: Vec<ProgramName>,

@@ -280,7 +280,9 @@ fn another_context_program_or_a_pause_of_the_hive_is_not_used() {
         assert!(views.iter().all(|p| p.state != PatternState::Probation));
     }
     let mut paused = advice(here(Action::BackgroundNice), Verdict::Helps);
-    paused.values_mut().for_each(|heard| heard.paused = true);
+    for heard in paused.values_mut() {
+        heard.paused = true;
+    }
     let mut world = World::new(Plan::strong(5));
     let clock = world.clock();
     world.machine.on_advice(clock, &paused);

@@ -44,6 +44,9 @@ fn a_strong_action_is_found_within_twelve_pairs_and_stays_on() {
             action: Action::BackgroundNice
         }));
         assert_eq!(pattern.state, PatternState::Proven);
+        let why = world.machine.why(world.clock(), "p-1").expect("known");
+        let said = |words: &str| why.because.iter().any(|s| s.contains(words));
+        assert!(said("% less") && said("proven here") && said("Placebo") && said("keeps 8"));
     }
     assert!(
         missed <= 2,

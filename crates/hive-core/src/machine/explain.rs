@@ -264,7 +264,13 @@ fn effect(entry: &Entry) -> String {
     let change = |ratio: f64| (1.0 - ratio) * 100.0;
     let range = ci(&entry.trial).map_or_else(
         || String::from("range still open"),
-        |[low, high]| format!("[{:.0} to {:.0} %]", change(high), change(low)),
+        |[low, high]| {
+            format!(
+                "[{:.0} to {:.0} % less, always-valid 95 % range]",
+                change(high),
+                change(low)
+            )
+        },
     );
     let here = match (entry.verdict, entry.state) {
         (Verdict::Helps, _) => "proven here",
@@ -276,9 +282,7 @@ fn effect(entry: &Entry) -> String {
     } else {
         (-change(ratio), "more")
     };
-    format!(
-        "Effect: waits {amount:.0} % {word} per wake-up {range} (per cent less, always-valid 95 % range), {pairs} pairs, {here}."
-    )
+    format!("Effect: waits {amount:.0} % {word} per wake-up {range}, {pairs} pairs, {here}.")
 }
 
 fn cost(entry: &Entry) -> Option<String> {
@@ -294,7 +298,7 @@ fn cost(entry: &Entry) -> Option<String> {
 fn placebo(entry: &Entry) -> Option<String> {
     let placebo = apart(&entry.placebo)?;
     Some(format!(
-        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); a gain counts only beyond that.",
+        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); below 1, only a gain beyond it counts.",
         placebo.ratio, placebo.pairs
     ))
 }

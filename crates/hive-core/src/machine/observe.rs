@@ -476,3 +476,6 @@ fn fresh_processes(last: &Survey, survey: &Survey) -> BTreeMap<GroupId, f64> {
     }
     fresh
 }
+
+#[cfg(test)]
+mod tests;

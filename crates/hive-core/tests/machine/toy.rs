@@ -352,13 +352,14 @@ impl World {
                 // Each window has its own level.
                 self.level = (self.plan.noise * self.normal()).exp();
                 let watched = |g: &GroupId, all: &[GroupId]| all.contains(g);
-                let threads = (self.front && watched(&FRONT, protected)).then(|| ThreadCounters {
-                    tid: 11,
-                    group: FRONT,
-                    waited_ns: self.waited_ns as u64,
-                    ran_ns: (self.wakeups * 5e5) as u64,
-                    wakeups: self.wakeups as u64,
-                });
+                let threads =
+                    (self.front && watched(&FRONT, protected)).then_some(ThreadCounters {
+                        tid: 11,
+                        group: FRONT,
+                        waited_ns: self.waited_ns as u64,
+                        ran_ns: (self.wakeups * 5e5) as u64,
+                        wakeups: self.wakeups as u64,
+                    });
                 let back = (self.busy && watched(&BACK, background)).then_some(GroupCounters {
                     group: BACK,
                     cpu,
