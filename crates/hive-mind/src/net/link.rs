@@ -279,7 +279,7 @@ async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<()
         }
         tokio::time::sleep(SETTLED).await;
         let before = connection.stats();
-        tokio::time::sleep(SILENCE - SETTLED).await;
+        tokio::time::sleep(SILENCE.saturating_sub(SETTLED)).await;
         let silent = || {
             let after = connection.stats();
             after.udp_tx.datagrams > before.udp_tx.datagrams
