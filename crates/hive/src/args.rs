@@ -118,7 +118,11 @@ pub(crate) enum Verb {
     Demo(Format),
     /// Puts values back when the daemon it watches dies
     #[command(hide = true)]
-    Guard,
+    Guard {
+        /// The same as the daemon's
+        #[arg(long)]
+        tree: Option<u32>,
+    },
     /// The demo's programs
     #[command(hide = true, subcommand)]
     Stage(StageVerb),

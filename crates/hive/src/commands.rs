@@ -37,7 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Pause(args) => tuning::pause(place, args),
         Verb::Resume(rehearsal) => tuning::resume(place, rehearsal),
         Verb::Demo(format) => demo::run(format),
-        Verb::Guard => guard::watch(place),
+        Verb::Guard { tree } => guard::watch(place, tree),
         Verb::Stage(verb) => stage::run(verb),
     }
 }

@@ -4,8 +4,11 @@
 //! closes without a goodbye, the daemon was killed: its journal says what was on, and that is undone.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use hive_mind::{Acting, HostConfig, OpenError, Roots, Scope};
 
 use crate::args::Place;
 use crate::place;
@@ -25,16 +28,19 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Starts the guardian of this place.
-    pub(crate) fn start(at: &Place) -> Result<Self, Problem> {
+    pub(crate) fn start(at: &Place, tree: Option<u32>) -> Result<Self, Problem> {
         let failed = |why| Problem::system("the guardian could not be started", &why);
         let paths = place::paths(at)?;
-        let mut process = Command::new(std::env::current_exe().map_err(failed)?)
-            .arg("--state")
-            .arg(&paths.state)
-            .arg("guard")
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command.arg("--state").arg(&paths.state).arg("guard");
+        if let Some(root) = tree {
+            command.arg("--tree").arg(root.to_string());
+        }
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .process_group_apart()
+            // Apart from the daemon's job, so that Ctrl-C on its terminal leaves the guardian alone.
+            .process_group(0)
             .spawn()
             .map_err(failed)?;
         let pipe = process.stdin.take().expect("it was asked for above");
@@ -49,19 +55,8 @@ impl Guard {
     }
 }
 
-/// Keeps signals of the daemon's terminal away from the guardian.
-trait Apart {
-    fn process_group_apart(&mut self) -> &mut Self;
-}
-
-impl Apart for Command {
-    fn process_group_apart(&mut self) -> &mut Self {
-        std::os::unix::process::CommandExt::process_group(self, 0)
-    }
-}
-
 /// The guardian's whole life.
-pub(crate) fn watch(at: &Place) -> Result<Exit, Problem> {
+pub(crate) fn watch(at: &Place, tree: Option<u32>) -> Result<Exit, Problem> {
     let mut heard = Vec::new();
     std::io::stdin()
         .take(GOODBYE.len() as u64 + 1)
@@ -70,14 +65,20 @@ pub(crate) fn watch(at: &Place) -> Result<Exit, Problem> {
     if heard == GOODBYE {
         return Ok(Exit::Ok);
     }
-    let state = place::paths(at)?.state;
+    let config = HostConfig {
+        roots: Roots::default(),
+        scope: tree.map_or(Scope::OwnUser, Scope::Tree),
+        state: place::paths(at)?.state,
+        act: Acting::Yes,
+    };
     let start = Instant::now();
     loop {
-        match hive_mind::recover(&state) {
-            Ok(_) => return Ok(Exit::Ok),
-            Err(_) if start.elapsed() < JOURNAL_FREE => {
+        match hive_mind::recover(&config) {
+            Err(OpenError::Busy) if start.elapsed() < JOURNAL_FREE => {
                 std::thread::sleep(Duration::from_millis(5));
             }
+            // Busy for so long: a new daemon has the journal, and puts everything back itself.
+            Ok(_) | Err(OpenError::Busy) => return Ok(Exit::Ok),
             Err(why) => {
                 return Err(Problem::new(
                     Exit::Failed,

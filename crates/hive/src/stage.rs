@@ -7,6 +7,8 @@ pub(crate) mod programs;
 pub(crate) mod session;
 pub(crate) mod machine;
 
+use std::path::PathBuf;
+
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::args::StageVerb;
@@ -14,7 +16,10 @@ use crate::problem::{Exit, Problem};
 
 /// Plays a part.
 pub(crate) fn run(verb: StageVerb) -> Result<Exit, Problem> {
-    end_with_parent()?;
+    // A machine ends in order when its input ends; all others end with whoever started them.
+    if !matches!(verb, StageVerb::Machine(_)) {
+        end_with_parent()?;
+    }
     match verb {
         StageVerb::Editor => programs::editor(),
         StageVerb::Job => programs::job(),
@@ -22,6 +27,11 @@ pub(crate) fn run(verb: StageVerb) -> Result<Exit, Problem> {
         StageVerb::Session(args) => session::run(&args),
         StageVerb::Machine(args) => machine::run(&args),
     }
+}
+
+/// This program, under its own name: a process's name is what the daemon knows it by.
+fn program() -> Result<PathBuf, Problem> {
+    std::env::current_exe().map_err(failed)
 }
 
 /// Asks the kernel to kill this process with its parent; one whose parent is gone already ends now.

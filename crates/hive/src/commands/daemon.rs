@@ -16,6 +16,11 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
             eprintln!("still in the terminal's session: {why}");
         }
     }
+    if args.tree.is_some() {
+        // A demo's daemon ends, in order, with its machine, however that ended.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .map_err(|why| Problem::system("the daemon cannot follow its parent", &why.into()))?;
+    }
     log();
     let paths = place::paths(at)?;
     place::private_folder(&paths.state)?;
@@ -32,7 +37,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         mdns: !args.no_mdns,
         ..Options::default()
     };
-    let guard = Guard::start(at)?;
+    let guard = Guard::start(at, args.tree)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -84,9 +84,12 @@ pub(crate) fn undone(view: &UndoneView) -> String {
     if view.changes == 0 {
         return "nothing was on; nothing had to be put back\n".to_owned();
     }
+    let changes = count(view.changes, "change", "changes");
+    if view.restored == 0 && view.left_alone == 0 {
+        return format!("{changes} undone; the old values are being put back\n");
+    }
     let mut out = format!(
-        "{} undone, {} back to the old value",
-        count(view.changes, "change", "changes"),
+        "{changes} undone, {} back to the old value",
         count(
             view.restored as usize,
             "thread or session",

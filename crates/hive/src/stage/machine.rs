@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::MachineArgs;
 use crate::problem::{Exit, Problem};
-use crate::stage::failed;
+use crate::stage::{self, failed};
 
 /// How long a daemon may take to put everything back and end. A guess: it takes milliseconds.
 const DAEMON_END: Duration = Duration::from_secs(5);
@@ -146,7 +146,7 @@ impl Machine {
 
     fn start_daemon(&mut self, args: &[String]) -> Result<i32, Problem> {
         let log = File::create(self.folder.join("daemon.log")).map_err(failed)?;
-        let child = Command::new("/proc/self/exe")
+        let child = Command::new(stage::program()?)
             .arg("--state")
             .arg(self.folder.join("state"))
             .arg("--socket")
@@ -239,7 +239,7 @@ impl Session {
             rustix::fs::Mode::empty(),
         )
         .map_err(broken)?;
-        let mut leader = Command::new("/proc/self/exe")
+        let mut leader = Command::new(stage::program()?)
             .args(["stage", "session"])
             .args(args)
             .stdin(slave)

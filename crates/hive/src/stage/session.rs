@@ -11,7 +11,7 @@ use rustix::termios::tcsetpgrp;
 
 use crate::args::SessionArgs;
 use crate::problem::{Exit, Problem};
-use crate::stage::failed;
+use crate::stage::{self, failed};
 
 /// Leads a session on the terminal that is its standard input; tells the groups it made, one a line.
 pub(super) fn run(args: &SessionArgs) -> Result<Exit, Problem> {
@@ -21,7 +21,7 @@ pub(super) fn run(args: &SessionArgs) -> Result<Exit, Problem> {
     let mut children = Vec::new();
     let mut groups = Vec::new();
     if args.editor {
-        let mut editor = program();
+        let mut editor = program()?;
         editor.arg("editor").process_group(0);
         let editor = editor.spawn().map_err(failed)?;
         let group = Pid::from_child(&editor);
@@ -50,7 +50,7 @@ pub(super) fn run(args: &SessionArgs) -> Result<Exit, Problem> {
 fn start_jobs(args: &SessionArgs, children: &mut Vec<Child>) -> Result<Option<Pid>, Problem> {
     let mut group: Option<Pid> = None;
     for _ in 0..args.jobs {
-        let mut job = program();
+        let mut job = program()?;
         match &args.source {
             Some(source) => job.arg("compile").arg(source),
             None => job.arg("job"),
@@ -63,11 +63,11 @@ fn start_jobs(args: &SessionArgs, children: &mut Vec<Child>) -> Result<Option<Pi
     Ok(group)
 }
 
-fn program() -> Command {
-    let mut command = Command::new("/proc/self/exe");
+fn program() -> Result<Command, Problem> {
+    let mut command = Command::new(stage::program()?);
     command
         .arg("stage")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    command
+    Ok(command)
 }
