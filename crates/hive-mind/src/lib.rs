@@ -21,8 +21,8 @@ mod paths;
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
 pub use mind::{
-    AssistResult, ComputeTask, HiveInvite, HiveMind, HiveNode, HiveStatus, OptimizationDecision,
-    OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
+    AssistResult, ComputeTask, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus, InviteError,
+    OptimizationDecision, OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
 };
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
@@ -34,6 +34,6 @@ pub use hive_core::statement::Role;
 /// Puts back what a killed daemon had left on: for a guardian that outlives it.
 pub use hive_host::{HostConfig, OpenError, Recovery, Roots, recover};
 
-pub use hive_core::id::NodeId;
+pub use hive_core::id::{NodeId, WorkloadKey};
 pub use hive_core::pattern::{self, WorkloadType};
 pub use hive_core::reply::Mode;

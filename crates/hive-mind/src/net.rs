@@ -10,6 +10,8 @@ pub(crate) mod mdns;
 mod pair;
 mod query;
 mod tls;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
