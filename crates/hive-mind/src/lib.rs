@@ -29,6 +29,10 @@ pub use paths::{Paths, default_socket};
 
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
+pub use hive_core::statement::Role;
+
+/// Puts back what a killed daemon had left on: for a guardian that outlives it.
+pub use hive_host::{HostConfig, OpenError, Recovery, Roots, recover};
 
 pub use hive_core::id::{NodeId, WorkloadKey};
 pub use hive_core::pattern::{self, WorkloadType};
