@@ -15,12 +15,15 @@ use hive_core::statement::{Label, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
 use hive_core::wire::{Delta, Frame, Genesis};
 
+/// What one machine saved.
+type Disk = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
 pub(crate) struct World {
     pub(crate) hives: Vec<Hive>,
     pub(crate) told: Vec<Vec<Happening>>,
     pub(crate) hold_saves: bool,
     pub(crate) frames: u64,
-    disks: Vec<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+    disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
     doors: Vec<bool>,
