@@ -29,6 +29,7 @@ pub use paths::{Paths, default_socket};
 
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
+pub use hive_core::hive::invite::InviteCode;
 pub use hive_core::statement::Role;
 
 /// Puts back what a killed daemon had left on: for a guardian that outlives it.
