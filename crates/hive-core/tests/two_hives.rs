@@ -457,7 +457,7 @@ fn two_states_under_one_number_take_the_author_out_of_every_view() {
     world.run(Span::from_secs(2));
     assert_eq!(world.hives[0].advice().patterns.len(), 1);
     // A second machine with the same key says something else under the same number.
-    let lie = world.fork_of(1, Statement::Pattern(pattern(2)));
+    let lie = world.fork_of(1, &Statement::Pattern(pattern(2)));
     let now = world.now();
     let liar = world.hives[1].me();
     world.hives[0].on_received(now, liar, &Frame::Delta(lie).encode());

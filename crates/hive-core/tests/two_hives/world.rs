@@ -420,7 +420,7 @@ impl World {
     }
 
     /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
-    pub(crate) fn fork_of(&self, at: usize, statement: Statement) -> Delta {
+    pub(crate) fn fork_of(&self, at: usize, statement: &Statement) -> Delta {
         let records: Vec<Record> = self.disks[at]
             .iter()
             .map(|((table, key), value)| Record {
