@@ -96,7 +96,7 @@ pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
             never: programs(&config.tune.never),
             peers: [config.network.peers, options.peers].concat(),
         },
-        restored,
+        &restored,
         key::chance()?,
         clock::now(),
     );

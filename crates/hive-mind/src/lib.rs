@@ -21,15 +21,20 @@ mod paths;
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
 pub use mind::{
-    AssistResult, ComputeTask, HiveInvite, HiveMind, HiveNode, HiveStatus, OptimizationDecision,
-    OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
+    AssistResult, ComputeTask, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus, InviteError,
+    OptimizationDecision, OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
 };
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
 
+pub use hive_core::hive::invite::InviteCode;
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
+pub use hive_core::statement::Role;
 
-pub use hive_core::id::NodeId;
+/// Puts back what a killed daemon had left on: for a guardian that outlives it.
+pub use hive_host::{HostConfig, OpenError, Recovery, Roots, recover};
+
+pub use hive_core::id::{NodeId, WorkloadKey};
 pub use hive_core::pattern::{self, WorkloadType};
 pub use hive_core::reply::Mode;

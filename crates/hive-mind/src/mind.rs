@@ -95,14 +95,14 @@ impl HiveNode {
     }
 
     /// What the hive would do on this machine now, and why.
-    pub async fn collective_decision(&self) -> Result<OptimizationDecision, CommandError> {
+    pub async fn collective_decision(&self) -> Result<OptimizationDecision, HiveError> {
         match self.ask(Command::Decide).await {
             Reply::Decision(view) => Ok(OptimizationDecision {
                 pattern: view.pattern,
                 action: view.action,
                 because: view.because,
             }),
-            other => Err(refusal(other)),
+            other => Err(HiveError::Refused(refusal(other))),
         }
     }
 
@@ -110,32 +110,32 @@ impl HiveNode {
     pub async fn share_success(
         &self,
         result: &OptimizationResult,
-    ) -> Result<SharedView, CommandError> {
+    ) -> Result<SharedView, HiveError> {
         let command = Command::Share {
             def: result.pattern,
             evidence: result.evidence,
         };
         match self.ask(command).await {
             Reply::Shared(view) => Ok(view),
-            other => Err(refusal(other)),
+            other => Err(HiveError::Refused(refusal(other))),
         }
     }
 
     /// How the hive is.
-    pub async fn hive_status(&self) -> Result<HiveStatus, CommandError> {
+    pub async fn hive_status(&self) -> Result<HiveStatus, HiveError> {
         match self.ask(Command::Status).await {
             Reply::Status(view) => Ok(HiveStatus::from(*view)),
-            other => Err(refusal(other)),
+            other => Err(HiveError::Refused(refusal(other))),
         }
     }
 
     /// Everything this machine knows, own and heard.
-    pub async fn patterns(&self) -> Result<SharedPatternStore, CommandError> {
+    pub async fn patterns(&self) -> Result<SharedPatternStore, HiveError> {
         match self.ask(Command::Patterns).await {
             Reply::Patterns(view) => Ok(SharedPatternStore {
                 patterns: view.patterns,
             }),
-            other => Err(refusal(other)),
+            other => Err(HiveError::Refused(refusal(other))),
         }
     }
 
@@ -220,7 +220,7 @@ impl HiveMind {
         self.done(Command::Seek).await?;
         let deadline = tokio::time::Instant::now() + CONNECT_FOR;
         while tokio::time::Instant::now() < deadline {
-            let status = self.node.hive_status().await.map_err(HiveError::Refused)?;
+            let status = self.node.hive_status().await?;
             if status.peers_online > 0 {
                 return Ok(status.peers_online);
             }
@@ -261,6 +261,20 @@ impl HiveMind {
     pub async fn membership(&self) -> Result<JoinView, HiveError> {
         self.join_until(None, |stage| matches!(stage, JoinStage::Member))
             .await
+    }
+
+    /// Lets a waiting machine in, named by its label or the first digits of its id.
+    pub async fn approve(&self, who: &str) -> Result<(), HiveError> {
+        self.done(Command::Approve { who: who.into() }).await
+    }
+
+    /// Removes a member; what it said until now still counts.
+    pub async fn remove(&self, who: &str) -> Result<(), HiveError> {
+        self.done(Command::Remove {
+            who: who.into(),
+            compromised: false,
+        })
+        .await
     }
 
     async fn join_until(

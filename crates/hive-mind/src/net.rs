@@ -536,3 +536,6 @@ fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), StartError> {
     let why = failure.map_or_else(String::new, |why| why.to_string());
     Err(StartError::Network(why))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,9 +17,12 @@ const WAITING_FRAMES_MAX: usize = 1_024;
 /// From the handshake to the other side's hello. Source: `research/security.md` 4.6 (handshake 5 s).
 const HELLO_FOR: Duration = Duration::from_secs(5);
 
-/// A live peer acknowledges within 25 ms and its round trip (`research/transport.md` 3.1); this long without
-/// a single packet after we sent one means that it is gone. Source: DESIGN 5 (1 s application time-out).
+/// A live peer acknowledges within 25 ms and its round trip (`research/transport.md` 3.1); one that has not done
+/// so this long after something was sent is gone. Source: DESIGN 5 (1 s application time-out).
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// By then whatever was under way has arrived. A guess, above the round trips of a far-away home connection.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// A second look before cutting off, for answers that have arrived but were not yet processed. A guess.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
@@ -162,11 +165,11 @@ impl Greeted {
         if let Some(next) = after_ready {
             line.report(next).await;
         }
-        let (sent, watched) = watch::channel(None);
+        let (sent, watched) = watch::channel(());
         let end = tokio::select! {
             end = read_lane(&line, receive) => end,
             end = read_bulk(&line) => end,
-            end = write_lane(&line, send, urgent_frames, &sent) => end,
+            end = write_lane(send, urgent_frames, &sent) => end,
             end = write_bulk(&line, bulk_frames, &sent) => end,
             end = watch_for_silence(&line.connection, watched) => end,
             end = renew(&line) => end,
@@ -232,18 +235,16 @@ async fn read_bulk(line: &Line) -> End {
     }
 }
 
-/// How many datagrams had arrived when something was sent.
-type Sent = watch::Sender<Option<u64>>;
+/// Says that something is being sent.
+type Sent = watch::Sender<()>;
 
 async fn write_lane(
-    line: &Line,
     mut stream: SendStream,
     mut frames: mpsc::Receiver<Vec<u8>>,
     sent: &Sent,
 ) -> End {
     while let Some(frame) = frames.recv().await {
-        let arrived = line.connection.stats().udp_rx.datagrams;
-        sent.send_replace(Some(arrived));
+        sent.send_replace(());
         if write_frame(&mut stream, &frame).await.is_none() {
             return End::Closed;
         }
@@ -263,24 +264,30 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
     if !opened || write_frame(&mut stream, &first).await.is_none() {
         return End::Closed;
     }
-    write_lane(line, stream, frames, sent).await
+    write_lane(stream, frames, sent).await
 }
 
-/// A dead peer is noticed by its missing acknowledgements: after something was sent, not one datagram has come
-/// from it for a second. The connection's own counters say so, which costs no byte and no wait on the way out.
-async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<Option<u64>>) -> End {
+/// A dead peer is noticed by the transport's own repetitions: what is not acknowledged is sent again after about
+/// `p`, 3`p`, 7`p`, 15`p` (RFC 9002 6.2, `p` from the round trip), so of any window that ends 3.3 times later than
+/// it begins, one repetition falls inside. Packets sent but none received within it = nobody is there. This
+/// costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were still
+/// under way when the peer died.
+async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<()>) -> End {
     loop {
         if sent.changed().await.is_err() {
             return std::future::pending().await;
         }
-        let Some(before) = *sent.borrow_and_update() else {
-            continue;
+        tokio::time::sleep(SETTLED).await;
+        let before = connection.stats();
+        tokio::time::sleep(SILENCE.saturating_sub(SETTLED)).await;
+        let silent = || {
+            let after = connection.stats();
+            after.udp_tx.datagrams > before.udp_tx.datagrams
+                && after.udp_rx.datagrams == before.udp_rx.datagrams
         };
-        let heard = || connection.stats().udp_rx.datagrams > before;
-        tokio::time::sleep(SILENCE).await;
-        if !heard() {
+        if silent() {
             tokio::time::sleep(SECOND_LOOK).await;
-            if !heard() {
+            if silent() {
                 return End::Silent;
             }
         }
