@@ -12,17 +12,20 @@ use crate::net::HostId;
 use crate::stories::Failure;
 
 pub mod converged;
+pub mod durable;
 pub mod harmless;
 pub mod nothing_lost;
 pub mod private;
 pub mod truthful;
 
+use durable::Signed;
 use private::Canaries;
 
 /// Watches every step of a world.
 #[derive(Debug, Default)]
 pub struct Witness {
     canaries: Canaries,
+    signed: Signed,
     blames: Vec<String>,
     /// Machines that are allowed to be taken for forked: those of liars.
     pub liars: BTreeSet<String>,
@@ -56,7 +59,7 @@ impl Witness {
 
     /// An honest node sent a frame to a member.
     pub fn saw_sent(&mut self, host: &Host, frame: &[u8]) {
-        if let Some(what) = nothing_lost::said_before_durable(host, frame) {
+        if let Some(what) = self.signed.saw_sent(host, frame) {
             self.blame(what);
         }
     }

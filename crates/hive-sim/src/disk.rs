@@ -77,11 +77,10 @@ impl Disk {
         self.durable.iter().map(record).collect()
     }
 
-    /// Whether any durable value of this table contains these bytes.
+    /// What a power cut would leave under this key.
     #[must_use]
-    pub fn holds(&self, table: Table, bytes: &[u8]) -> bool {
-        let mut values = self.durable.iter().filter(|((t, _), _)| *t == table);
-        values.any(|(_, value)| value.windows(bytes.len()).any(|part| part == bytes))
+    pub fn value(&self, table: Table, key: &[u8]) -> Option<&Vec<u8>> {
+        self.durable.get(&(table, key.to_vec()))
     }
 
     fn write(&mut self, records: Vec<Record>) {

@@ -48,6 +48,8 @@ pub struct Host {
     pub(crate) node: Option<Node>,
     pub(crate) started: Moment,
     pub(crate) wake: u64,
+    /// When the host has carried out what it was asked so far: it does one thing after the other.
+    pub(crate) hands_busy_until: Moment,
     pub(crate) allowed: BTreeSet<NodeId>,
     pub(crate) beacon: Option<Beacon>,
     pub(crate) pair_open: bool,
@@ -108,6 +110,7 @@ impl Host {
             node: None,
             started: Moment::default(),
             wake: 0,
+            hands_busy_until: Moment::default(),
             allowed: BTreeSet::new(),
             beacon: None,
             pair_open: false,

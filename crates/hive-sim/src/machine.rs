@@ -193,6 +193,12 @@ impl Machine {
         real.filter(|action| *action != Action::Placebo).collect()
     }
 
+    /// Whether this is on now.
+    #[must_use]
+    pub fn carries(&self, action: Action) -> bool {
+        self.changes.values().any(|step| step.action == action)
+    }
+
     /// Carries out a step.
     pub fn act(&mut self, now: Instant, step: Step) -> Receipt {
         self.run_until(now);
@@ -364,7 +370,9 @@ impl Machine {
             Binding::Cgroup => u64::from(group.session),
             _ => 0,
         };
+        let niced = group == BUILD && self.carries(Action::BackgroundNice);
         Process {
+            nice: if niced { 10 } else { 0 },
             pid: group.group,
             parent: 1,
             start: u64::from(group.group),

@@ -10,6 +10,7 @@ use crate::net::HostId;
 use crate::world::World;
 
 pub mod five_write_at_once;
+pub mod odd_machine;
 pub mod placebo;
 pub mod power_cut;
 pub mod stranger_knocks;
@@ -68,7 +69,7 @@ pub struct Outcome {
 }
 
 /// All stories, in the order in which they are read.
-pub const ALL: [Story; 5] = [
+pub const ALL: [Story; 6] = [
     Story {
         name: "two_machines",
         tell: two_machines::tell,
@@ -84,6 +85,10 @@ pub const ALL: [Story; 5] = [
     Story {
         name: "stranger_knocks",
         tell: stranger_knocks::tell,
+    },
+    Story {
+        name: "odd_machine",
+        tell: odd_machine::tell,
     },
     Story {
         name: "five_write_at_once",

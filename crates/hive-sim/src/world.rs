@@ -37,6 +37,8 @@ pub struct World {
     now: Moment,
     seed: u64,
     queue: Queue<Event>,
+    /// Pairing frames so far and who sent them: what somebody on the network might have recorded.
+    tapped: Vec<(HostId, Vec<u8>)>,
     trace: blake3::Hasher,
     /// Events so far: bounded, so that two nodes that talk for ever are found.
     events: u64,
@@ -136,6 +138,7 @@ impl World {
             now: Moment::default(),
             seed,
             queue: Queue::new(),
+            tapped: Vec::new(),
             trace: blake3::Hasher::new_derive_key("hive-sim/v1/trace"),
             events: 0,
         }
@@ -145,7 +148,8 @@ impl World {
     pub fn add(&mut self, label: &str, truth: Truth) -> HostId {
         let id = HostId(self.hosts.len());
         let mut dice = Dice::new(self.seed, &format!("host {}", id.0));
-        let names = Names::canaries(&mut dice);
+        // The same programs everywhere: what helps one machine's editor is about the other's, too.
+        let names = Names::canaries(&mut Dice::new(self.seed, "names"));
         self.witness.plant(&names);
         let machine = Machine::new(
             truth,

@@ -1,4 +1,4 @@
-//! What was acknowledged survives every crash and reaches everybody; nothing is said before it is durable.
+//! What was acknowledged survives every crash and reaches everybody.
 
 use hive_core::event::Command;
 use hive_core::id::PatternId;
@@ -9,7 +9,6 @@ use hive_core::pattern::{
 use hive_core::reply::Reply;
 
 use crate::check::converged::Shown;
-use crate::host::Host;
 use crate::net::HostId;
 use crate::stories::Failure;
 use crate::world::World;
@@ -71,12 +70,6 @@ impl Acknowledged {
             ))),
         }
     }
-}
-
-/// What an honest node says of its own map in this frame although its disk could still forget it.
-#[must_use]
-pub fn said_before_durable(_host: &Host, _frame: &[u8]) -> Option<String> {
-    None
 }
 
 /// The id of the `nth` made-up result of a machine.

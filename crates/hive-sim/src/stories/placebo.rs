@@ -29,7 +29,15 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
             ..Truth::NOTHING_HELPS
         },
     );
-    let hosts = [quiet, noisy, flattered];
+    // Nice does help the person there, and starves the build: that is no help either.
+    let starving = world.add(
+        "starving",
+        Truth {
+            background_keeps: 0.2,
+            ..Truth::NICE_HELPS
+        },
+    );
+    let hosts = [quiet, noisy, flattered, starving];
     world.run_ms(2_000)?;
     for host in hosts {
         world.host_mut(host).machine.building = true;

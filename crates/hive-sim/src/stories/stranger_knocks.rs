@@ -27,12 +27,18 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
     let before = converged::within(world, &[desk, laptop, member], 30)?;
 
     let mut told = Told::default();
+    if world.lets_in(stranger, desk) || world.lets_in(stranger, laptop) {
+        return Err(Failure::Correctness("an unknown key is let in".into()));
+    }
+    told.attackers.push("unknown_key");
     garbage_at_the_door(world, desk, stranger)?;
     told.attackers.push("stranger_with_garbage");
     wrong_code(world, desk, stranger)?;
     told.attackers.push("stranger_with_wrong_code");
     used_code(world, desk, laptop, stranger)?;
     told.attackers.push("stranger_with_used_code");
+    replayed_conversation(world, desk, laptop, stranger)?;
+    told.attackers.push("stranger_with_recorded_pairing");
     stays_as_it_was(world, &honest, &before)?;
 
     lying_member(world, &honest, member)?;
@@ -103,6 +109,19 @@ fn used_code(
     Ok(())
 }
 
+/// What a joiner once said proves nothing on another connection.
+fn replayed_conversation(
+    world: &mut World,
+    desk: HostId,
+    laptop: HostId,
+    stranger: HostId,
+) -> Result<(), Failure> {
+    person::invite(world, desk)?;
+    world.replay_pairing(stranger, desk, laptop);
+    world.run_ms(2_000)?;
+    nobody_waits(world, desk)
+}
+
 /// A member's frames are forged, edited, cut, repeated; what the honest ones say reaches each other all the same.
 fn lying_member(world: &mut World, honest: &[HostId; 2], member: HostId) -> Result<(), Failure> {
     let dice = Dice::new(world.seed(), "liar");
@@ -119,6 +138,11 @@ fn lying_member(world: &mut World, honest: &[HostId; 2], member: HostId) -> Resu
     let mut of_the_honest = acknowledged;
     of_the_honest.only_of(honest);
     of_the_honest.all_shown(&shown)?;
+    for host in honest {
+        if converged::status(world, *host)?.collective_optimizations > 0 {
+            return Err(Failure::Correctness("a liar's counter counts".into()));
+        }
+    }
     let lied = |happening: &Happening| matches!(happening, Happening::PeerMisbehaved { .. });
     if !honest.iter().any(|host| world.host(*host).was_told(lied)) {
         return Err(Failure::Liveness("nobody noticed the liar".into()));
@@ -134,6 +158,10 @@ fn removed_member(
 ) -> Result<(), Failure> {
     let who = world.host(member).key.short();
     remove(world, desk, &who)?;
+    if connected(world, desk, world.host(member).key) {
+        let what = "the connection outlived the removal".to_owned();
+        return Err(Failure::Correctness(what));
+    }
     world.run_ms(5_000)?;
     let before = converged::within(world, &[desk, laptop], 30)?;
     // It writes on, and knocks again and again.

@@ -17,7 +17,7 @@ const SYNC_US: u64 = 1_000_000;
 
 /// Contention until a verdict: a trial takes 10 to 35 s (`research/optimizer.md` 5.2), and useless actions may be
 /// tried first.
-const PROOF_MS: u64 = 400_000;
+pub(super) const PROOF_MS: u64 = 400_000;
 
 /// Contention until a machine that was told acts: a few looks at the machine.
 const PROBATION_MS: u64 = 20_000;
@@ -83,7 +83,7 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
     Ok(told)
 }
 
-fn nice_helps(happening: &Happening) -> bool {
+pub(super) fn nice_helps(happening: &Happening) -> bool {
     matches!(
         happening,
         Happening::TrialEnded {

@@ -14,6 +14,7 @@ use super::{Death, Event, World};
 use crate::disk::Unanswered;
 use crate::faults::Fault;
 use crate::net::{Arrival, ConnId, HostId, Parcel};
+use crate::queue::Moment;
 
 /// Round trips of a TLS 1.3 handshake over QUIC until both sides know the other, in one-way delays.
 const HANDSHAKE_DELAYS: u64 = 3;
@@ -32,7 +33,7 @@ impl World {
                 self.queue.plan(at, Event::Wake { host: id, token });
             }
             Output::Sample(request) => {
-                let at = self.now.after(self.dice.between(500, 3_000));
+                let at = self.next_turn(id);
                 self.queue.plan(
                     at,
                     Event::Sample {
@@ -43,7 +44,7 @@ impl World {
                 );
             }
             Output::Act(step) => {
-                let at = self.now.after(self.dice.between(500, 3_000));
+                let at = self.next_turn(id);
                 self.queue.plan(
                     at,
                     Event::Act {
@@ -54,7 +55,7 @@ impl World {
                 );
             }
             Output::Undo(change) => {
-                let at = self.now.after(self.dice.between(500, 3_000));
+                let at = self.next_turn(id);
                 self.queue.plan(
                     at,
                     Event::Undo {
@@ -71,6 +72,14 @@ impl World {
             Output::Tell(happening) => self.tell(id, happening),
             Output::Hive(effect) => self.carry_out_hive(id, life, effect),
         }
+    }
+
+    /// When the host will have done one thing more: one after the other, 0.5 to 3 ms each.
+    fn next_turn(&mut self, id: HostId) -> Moment {
+        let work = self.dice.between(500, 3_000);
+        let host = &mut self.hosts[id.0];
+        host.hands_busy_until = host.hands_busy_until.max(self.now).after(work);
+        host.hands_busy_until
     }
 
     fn carry_out_hive(&mut self, id: HostId, life: u32, effect: HiveEffect) {
@@ -288,6 +297,7 @@ impl World {
         let Some(conn) = self.hosts[id.0].pairs.get(&link).copied() else {
             return;
         };
+        self.tapped.push((id, frame.clone()));
         self.post(conn, id, Lane::Urgent, Parcel::honest(frame));
     }
 
@@ -321,6 +331,9 @@ impl World {
                 return;
             }
             self.net.remember(from, to, &parcel.bytes);
+            if let Some(liar) = self.hosts[to.0].liar.as_mut() {
+                liar.hear(&parcel.bytes);
+            }
             self.note(b"got", to, &parcel.bytes);
             self.feed(
                 to,
@@ -426,7 +439,7 @@ impl World {
         }
     }
 
-    fn after_handshake(&mut self) -> crate::queue::Moment {
+    fn after_handshake(&mut self) -> Moment {
         let wait: u64 = (0..HANDSHAKE_DELAYS).map(|_| self.net.delay()).sum();
         self.now.after(wait)
     }
@@ -524,6 +537,27 @@ impl World {
             bytes.len() as u64
         };
         self.post(conn, stranger, Lane::Urgent, Parcel { bytes, declared });
+    }
+
+    /// A stranger that has recorded a pairing conversation says the joiner's part of it once more.
+    pub fn replay_pairing(&mut self, stranger: HostId, at: HostId, victim: HostId) {
+        if !self.hosts[at.0].pair_open {
+            return;
+        }
+        let conn = self.pair(stranger, at);
+        for (from, bytes) in self.tapped.clone() {
+            if from == victim {
+                self.faults.add(Fault::Lie);
+                self.post(conn, stranger, Lane::Urgent, Parcel::honest(bytes));
+            }
+        }
+    }
+
+    /// Whether a machine that nobody let in gets through the handshake for members.
+    #[must_use]
+    pub fn lets_in(&self, stranger: HostId, at: HostId) -> bool {
+        let key = self.hosts[stranger.0].key;
+        self.hosts[at.0].allowed.contains(&key)
     }
 
     /// Begins a pairing conversation.
