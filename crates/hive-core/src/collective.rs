@@ -1,1 +1,3 @@
-//! What only many can do: evidence of several machines, combined.
+//! What many machines know together.
+
+pub mod evidence;

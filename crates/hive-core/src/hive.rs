@@ -1,3 +1,351 @@
-//! The many machines: invite, roster, store, sync, budget, advise.
+//! The many machines: invite, roster, store, sync, budget, advise. This file holds the parts and routes.
 
 pub mod outside;
+
+pub mod store;
+pub mod roster;
+pub mod words;
+pub mod invite;
+pub mod budget;
+pub mod advise;
+mod meta;
+mod writer;
+mod sync;
+mod links;
+mod pairing;
+mod joining;
+mod commands;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::chance::Chance;
+use crate::event_log::Happening;
+use crate::hive::advise::Advice;
+use crate::hive::budget::Traffic;
+use crate::hive::joining::Joining;
+use crate::hive::links::Links;
+use crate::hive::outside::{HiveEffect, Record};
+use crate::hive::pairing::Door;
+use crate::hive::roster::Roster;
+use crate::hive::store::{Store, disk};
+use crate::hive::sync::Repair;
+use crate::hive::writer::{AfterSave, Writer};
+use crate::id::{NodeId, PatternId, SaveId};
+use crate::signed::KeyPair;
+use crate::statement::Label;
+use crate::time::{Instant, Now};
+use crate::wire::Genesis;
+
+/// What the hive part is started with.
+pub struct HiveConfig {
+    /// This machine's key.
+    pub key: KeyPair,
+    /// What to call this machine, when the store does not say; none = two generated words.
+    pub label: Option<Label>,
+    /// Fixed addresses of members, for networks without multicast.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// This machine's side of its hive.
+pub struct Hive {
+    key: KeyPair,
+    me: NodeId,
+    chance: Chance,
+    fixed: Vec<SocketAddr>,
+    genesis: Genesis,
+    secret: [u8; 32],
+    label: Label,
+    /// The inviter, trusted by the code until its admission of this machine arrives.
+    sponsor: Option<NodeId>,
+    store: Store,
+    roster: Roster,
+    /// Removed by this machine, its word not yet durable.
+    expelled: BTreeSet<NodeId>,
+    allowed: Vec<NodeId>,
+    advice: Advice,
+    changed: bool,
+    writer: Writer,
+    links: Links,
+    repair: Repair,
+    door: Door,
+    joining: Option<Joining>,
+    traffic: Traffic,
+    /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
+    at_start: Vec<Record>,
+    damaged: bool,
+    saves: u64,
+    after_save: BTreeMap<SaveId, AfterSave>,
+    outbox: VecDeque<HiveEffect>,
+}
+
+impl Hive {
+    /// Starts from what the store held (all records, in any order; empty on a new machine).
+    #[must_use]
+    pub fn new(config: HiveConfig, restored: &[Record], mut chance: Chance, now: Now) -> Self {
+        let me = config.key.node();
+        let meta = meta::Meta::read(restored);
+        let founded = meta.genesis.zip(meta.secret);
+        let (genesis, secret) = founded.unwrap_or_else(|| found(me, &mut chance));
+        let label = meta
+            .label
+            .or(config.label)
+            .unwrap_or_else(|| words::label(&mut chance));
+        let (store, damaged) = disk::restore(genesis.hive(), restored);
+        let incarnation = meta.incarnation.unwrap_or(0).saturating_add(1);
+        let mut at_start: Vec<Record> = damaged
+            .iter()
+            .flat_map(|author| disk::wipe(*author, restored))
+            .collect();
+        if founded.is_none() {
+            at_start.extend(meta::hive(&genesis, &secret));
+        }
+        at_start.push(meta::label(&label));
+        let roster = Roster::of(&genesis, &store);
+        let mut hive = Self {
+            key: config.key,
+            me,
+            links: Links::new(meta.addresses),
+            door: Door::new(meta.pending, now),
+            joining: meta.joining.map(Joining::restored),
+            sponsor: meta.sponsor,
+            fixed: config.peers,
+            genesis,
+            secret,
+            label,
+            store,
+            roster,
+            expelled: BTreeSet::new(),
+            allowed: Vec::new(),
+            advice: Advice::default(),
+            changed: false,
+            writer: Writer::new(incarnation, now),
+            repair: Repair::new(now.boot, &mut chance),
+            chance,
+            traffic: Traffic::default(),
+            at_start,
+            damaged: !damaged.is_empty(),
+            saves: 0,
+            after_save: BTreeMap::new(),
+            outbox: VecDeque::new(),
+        };
+        hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
+        hive.changed = true;
+        hive
+    }
+
+    /// This machine's name.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// The secret that keys program names. It changes when a join succeeds.
+    #[must_use]
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// The daemon runs: makes the new incarnation durable, says its name, looks for the others.
+    pub fn on_start(&mut self, now: Now) {
+        if core::mem::take(&mut self.damaged) {
+            self.tell(Happening::StoreDamaged);
+        }
+        let mut records = core::mem::take(&mut self.at_start);
+        records.push(meta::incarnation(self.writer.incarnation()));
+        self.save(records, AfterSave::Incarnation);
+        self.begin_writing(now);
+        self.refresh(now);
+        self.outbox
+            .push_back(HiveEffect::Members(self.allowed.clone()));
+        self.start_links(now);
+        self.watch_door(now);
+    }
+
+    /// A moment asked for by [`Hive::next_wake`] has come.
+    pub fn on_timeout(&mut self, now: Now) {
+        self.flush(now);
+        self.on_repair_time(now);
+        self.on_link_time(now);
+        self.on_door_time(now);
+        self.on_join_time(now);
+    }
+
+    /// Saves records of the machine part at once.
+    pub fn keep(&mut self, records: Vec<Record>) {
+        if !records.is_empty() {
+            self.save(records, AfterSave::Nothing);
+        }
+    }
+
+    /// What the hive tells this machine.
+    #[must_use]
+    pub fn advice(&self) -> &Advice {
+        &self.advice
+    }
+
+    /// True once after the views changed.
+    pub fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// When this machine's own word on a pattern became durable and was sent.
+    #[must_use]
+    pub fn said_at(&self, pattern: PatternId) -> Option<Instant> {
+        self.writer.said_at(pattern)
+    }
+
+    /// What a member is called; the first digits of its id until its profile arrives.
+    #[must_use]
+    pub fn label_of(&self, node: NodeId) -> String {
+        if node == self.me {
+            return String::from(self.label.as_str());
+        }
+        self.roster
+            .member(node)
+            .and_then(|member| member.label.clone())
+            .unwrap_or_else(|| node.short())
+    }
+
+    /// The next thing to be done outside, if any.
+    pub fn poll(&mut self) -> Option<HiveEffect> {
+        self.outbox.pop_front()
+    }
+
+    /// When to call [`Hive::on_timeout`], at the latest.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        [
+            self.writer_wake(),
+            self.repair_wake(),
+            self.links_wake(),
+            self.door.next_wake(),
+            self.joining.as_ref().and_then(Joining::next_wake),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Recomputes every view after a map changed, and lets membership take effect at once.
+    fn refresh(&mut self, now: Now) {
+        self.reseat();
+        let before: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
+        let next = Roster::of(&self.genesis, &self.store);
+        for node in next.order() {
+            if !before.contains(node) && *node != self.me {
+                self.tell(Happening::Joined { node: node.short() });
+            }
+        }
+        for node in before {
+            if next.removed(node).is_some() {
+                self.tell(Happening::Removed { node: node.short() });
+            }
+        }
+        self.roster = next;
+        if self.sponsor.is_some() && self.roster.has(self.me) {
+            self.sponsor = None;
+            self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
+        }
+        self.admit_only_members(now);
+        let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
+        if advice != self.advice {
+            for (id, heard) in &advice.patterns {
+                let foreign = heard.evidence.iter().all(|(author, _)| *author != self.me);
+                if foreign && !self.advice.patterns.contains_key(id) {
+                    let pattern = alloc::format!("{id}");
+                    self.outbox
+                        .push_back(HiveEffect::Tell(Happening::PatternArrived { pattern }));
+                }
+            }
+            self.advice = advice;
+            self.changed = true;
+        }
+    }
+
+    /// Forgets states that no longer count, until nothing more falls: each pass can reveal the next.
+    fn reseat(&mut self) {
+        for _ in 0..crate::limits::MEMBERS_MAX {
+            let roster = Roster::of(&self.genesis, &self.store);
+            let void: Vec<NodeId> = roster
+                .all_removed()
+                .filter(|node| *node != self.me)
+                .filter(
+                    |node| match (self.store.map(*node), roster.removed(*node)) {
+                        (Some(map), Some(Some(keep))) => {
+                            let held = map.head_ref();
+                            (held.incarnation, held.seq) > (keep.incarnation, keep.seq)
+                                || ((held.incarnation, held.seq) == (keep.incarnation, keep.seq)
+                                    && held.id != keep.id)
+                        }
+                        (Some(_), Some(None)) => true,
+                        _ => false,
+                    },
+                )
+                .collect();
+            if void.is_empty() {
+                return;
+            }
+            for node in void {
+                let old = self.store.forget(node);
+                self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
+            }
+        }
+    }
+
+    /// Closes what must not be open any more and tells the network who may connect.
+    fn admit_only_members(&mut self, now: Now) {
+        let mut allowed: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
+        if !allowed.contains(&self.me) && self.roster.removed(self.me).is_some() {
+            allowed.clear();
+        }
+        allowed.extend(self.sponsor);
+        allowed.remove(&self.me);
+        allowed.retain(|node| !self.expelled.contains(node));
+        let allowed: Vec<NodeId> = allowed.into_iter().collect();
+        if allowed == self.allowed {
+            return;
+        }
+        self.allowed = allowed;
+        for peer in self.links.connected() {
+            if self.allowed.binary_search(&peer).is_err() {
+                self.links.drop_peer(peer);
+                self.outbox.push_back(HiveEffect::Close { peer });
+            }
+        }
+        self.outbox
+            .push_back(HiveEffect::Members(self.allowed.clone()));
+        self.links.retain(&self.allowed);
+        self.look_for_missing(now);
+    }
+
+    fn is_allowed(&self, node: NodeId) -> bool {
+        self.allowed.binary_search(&node).is_ok()
+    }
+
+    fn tell(&mut self, happening: Happening) {
+        self.outbox.push_back(HiveEffect::Tell(happening));
+    }
+
+    fn save(&mut self, records: Vec<Record>, then: AfterSave) {
+        self.saves += 1;
+        let id = SaveId(self.saves);
+        if !matches!(then, AfterSave::Nothing) {
+            self.after_save.insert(id, then);
+        }
+        self.outbox.push_back(HiveEffect::Save { id, records });
+    }
+}
+
+/// A hive of one.
+fn found(me: NodeId, chance: &mut Chance) -> (Genesis, [u8; 32]) {
+    let genesis = Genesis {
+        format: 1,
+        founder: me,
+        recovery: None,
+        nonce: chance.bytes(),
+    };
+    (genesis, chance.bytes())
+}

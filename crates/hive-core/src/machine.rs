@@ -1,4 +1,657 @@
 //! The one machine: observe, learn, decide, act, record.
+//!
+//! [`Machine`] takes what the host saw and did and says what to look at, to change, to tell and to keep.
+//! One verb per file; this one holds the state and lets them take turns.
 
 pub mod facts;
 pub mod act;
+pub mod window;
+pub mod observe;
+pub mod sequence;
+pub mod heard;
+pub mod learn;
+pub mod trial;
+pub mod decide;
+pub mod hands;
+pub mod run;
+mod record;
+mod command;
+mod explain;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::chance::Chance;
+use crate::event_log::Happening;
+use crate::hive::outside::Record;
+use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
+use crate::machine::act::{Outcome, Receipt, Refusal, Step};
+use crate::machine::decide::{Choice, Grounds};
+use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
+use crate::machine::hands::{Hands, News};
+use crate::machine::heard::HeardPattern;
+use crate::machine::learn::Ledger;
+use crate::machine::observe::{Contention, Observer, Pace, Situation, WAKEUPS_GATE};
+use crate::machine::run::{Measured, Run};
+use crate::machine::trial::{Arm, Purpose, Regime};
+use crate::machine::window::{PairValue, Window, pair_value};
+use crate::pattern::{Action, Evidence, Verdict};
+use crate::reply::{Mode, PatternState};
+use crate::statement::Statement;
+use crate::time::{Instant, Now, Span};
+
+/// After this long without contention an action is taken off (the lead's figure; a guess).
+const SHUT_AFTER: Span = Span::from_secs(10);
+
+/// After this long without an answer the host is asked again. A guess: a survey takes milliseconds.
+const ASK_AGAIN: Span = Span::from_secs(5);
+
+/// Candidates whose pace is measured at once: 64 watched tasks cost 0.1 ms (`research/optimizer.md` 3.3).
+const CANDIDATES_MAX: usize = 16;
+
+/// Program names kept to re-key their patterns when this machine joins another hive. A guess.
+const NAMES_MAX: usize = 256;
+
+/// Something the machine part wants done outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MachineEffect {
+    /// Look at the machine.
+    Sample(SampleRequest),
+    /// Change something.
+    Act(Step),
+    /// Put a change back.
+    Undo(ChangeId),
+    /// Say this to the hive, in this machine's own map.
+    Publish(Vec<Statement>),
+    /// Write these to the store.
+    Keep(Vec<Record>),
+    /// Tell the owner.
+    Tell(Happening),
+}
+
+/// What the machine part is started with.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// What the host found.
+    pub facts: MachineFacts,
+    /// How much the optimizer may do, when the store does not say.
+    pub mode: Mode,
+    /// Programs to protect although they are in no terminal's foreground.
+    pub protect: Vec<ProgramName>,
+    /// Programs never to touch.
+    pub never: Vec<ProgramName>,
+}
+
+/// One machine's optimizer.
+#[derive(Debug)]
+pub struct Machine {
+    facts: MachineFacts,
+    protect: Vec<ProgramName>,
+    never: Vec<ProgramName>,
+    secret: [u8; 32],
+    chance: Chance,
+    mode: Mode,
+    pause: Option<Pause>,
+    out: VecDeque<MachineEffect>,
+    observer: Observer,
+    situation: Situation,
+    paces: BTreeMap<GroupId, Pace>,
+    contended: Span,
+    probe: Option<Probe>,
+    survey_due: Instant,
+    asked: Option<(Asked, Instant)>,
+    hands: Hands,
+    run: Option<Run>,
+    held: Span,
+    ledger: Ledger,
+    advice: BTreeMap<PatternId, HeardPattern>,
+    names: BTreeMap<WorkloadKey, ProgramName>,
+    said: BTreeMap<PatternId, (Evidence, Instant)>,
+}
+
+/// A pause; without an end it lasts until somebody resumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pause {
+    until: Option<Instant>,
+}
+
+/// What the outstanding question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Survey,
+    Probe,
+    Run,
+    /// The run that asked is over; its answer says nothing.
+    Nobody,
+}
+
+/// A window on everything in the foreground: who is being waited for?
+#[derive(Clone, Debug)]
+struct Probe {
+    groups: Vec<GroupId>,
+    first: Option<Reading>,
+    due: Instant,
+}
+
+impl Machine {
+    /// Starts from what the store held. The host has restored leftovers: nothing is on.
+    #[must_use]
+    pub fn new(
+        config: MachineConfig,
+        secret: [u8; 32],
+        restored: &[Record],
+        chance: Chance,
+        now: Now,
+    ) -> Self {
+        let ledger = Ledger::restore(restored);
+        let said = ledger
+            .in_order()
+            .into_iter()
+            .map(|(id, entry)| (id, (entry.evidence(), now.boot)))
+            .collect();
+        Self {
+            facts: config.facts,
+            protect: config.protect,
+            never: config.never,
+            secret,
+            chance,
+            mode: record::restored_mode(restored).unwrap_or(config.mode),
+            pause: record::restored_pause(restored, now),
+            out: VecDeque::new(),
+            observer: Observer::default(),
+            situation: Situation::default(),
+            paces: BTreeMap::new(),
+            contended: Span::default(),
+            probe: None,
+            survey_due: now.boot,
+            asked: None,
+            hands: Hands::default(),
+            run: None,
+            held: Span::default(),
+            ledger,
+            advice: BTreeMap::new(),
+            names: BTreeMap::new(),
+            said,
+        }
+    }
+
+    /// The first look.
+    pub fn on_start(&mut self, now: Now) {
+        self.turn(now);
+    }
+
+    /// Time passed.
+    pub fn on_timeout(&mut self, now: Now) {
+        self.turn(now);
+    }
+
+    /// The host answered a question.
+    pub fn on_sampled(&mut self, now: Now, sample: Sample) {
+        match (self.asked.map(|(what, _)| what), sample) {
+            (Some(Asked::Survey), Sample::Survey(survey)) => {
+                self.asked = None;
+                self.on_survey(now, survey);
+            }
+            (Some(Asked::Probe), Sample::Window(reading)) => {
+                self.asked = None;
+                self.on_probed(reading);
+            }
+            (Some(Asked::Run), Sample::Window(reading)) => {
+                self.asked = None;
+                self.on_reading(now, reading);
+            }
+            (Some(Asked::Nobody), Sample::Window(_)) => self.asked = None,
+            // A late answer to a question that was asked again.
+            _ => {}
+        }
+        self.turn(now);
+    }
+
+    /// The host did something, or did not.
+    pub fn on_acted(&mut self, now: Now, receipt: Receipt) {
+        match self.hands.on_receipt(receipt) {
+            News::Off { action, left_alone } if left_alone > 0 => {
+                // Somebody set the value meanwhile. It is theirs; we do not fight.
+                self.refuse(now, action, Outcome::Refused(Refusal::SetByHand));
+            }
+            News::Refused { action, outcome } => self.refuse(now, action, outcome),
+            News::On | News::Off { .. } | News::Nothing => {}
+        }
+        self.turn(now);
+    }
+
+    /// What the other members say about patterns; replaces what they said before.
+    pub fn on_advice(&mut self, now: Now, advice: &BTreeMap<PatternId, HeardPattern>) {
+        for heard in advice.values() {
+            if self.ledger.get(heard.def.id()).is_none() {
+                let entry = self.ledger.know(heard.def, false, heard.first_seen);
+                self.out
+                    .push_back(MachineEffect::Keep(Vec::from([entry.record()])));
+            }
+        }
+        self.advice.clone_from(advice);
+        if let Some(run) = &self.run
+            && advice.get(&run.id).is_some_and(|heard| heard.paused)
+        {
+            self.end_run();
+        }
+        self.turn(now);
+    }
+
+    /// The next thing to be done outside, if any.
+    pub fn poll(&mut self) -> Option<MachineEffect> {
+        self.out.pop_front()
+    }
+
+    /// When time alone moves something.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        let asked = self.asked.map(|(_, at)| at.after(ASK_AGAIN));
+        let survey = self.asked.is_none().then_some(self.survey_due);
+        let probe = self.probe.as_ref().filter(|_| self.asked.is_none());
+        let wakes = [
+            asked,
+            survey,
+            probe.map(|probe| probe.due),
+            self.run.as_ref().and_then(Run::deadline),
+            self.hands.deadline(),
+            self.pause.and_then(|pause| pause.until),
+        ];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// Lets every part do what is due.
+    fn turn(&mut self, now: Now) {
+        if self
+            .pause
+            .and_then(|p| p.until)
+            .is_some_and(|until| now.boot >= until)
+        {
+            self.set_pause(now, None);
+        }
+        if self
+            .asked
+            .is_some_and(|(_, at)| now.boot.since(at) >= ASK_AGAIN)
+        {
+            self.asked = None;
+        }
+        self.steer(now);
+        self.work(now);
+        self.ask(now);
+    }
+
+    /// Begins and ends runs.
+    fn steer(&mut self, now: Now) {
+        if let Some(run) = &self.run {
+            let ended = !self.situation.groups.contains_key(&run.protected);
+            let shut = !run.open && now.boot.since(run.open_at) >= SHUT_AFTER;
+            if ended || shut || !self.may_act() {
+                self.end_run();
+            }
+        }
+        if !self.may_act() || self.probe.is_some() {
+            return;
+        }
+        let current = self
+            .run
+            .as_ref()
+            .map(|run| (run.id, run.is_between(), run.regime));
+        match current {
+            None => {}
+            // A proven action makes room for a trial, between two blocks.
+            Some((_, true, Regime::Proven)) if self.held >= decide::PROVEN_REST => {}
+            Some(_) => return,
+        }
+        let keep = self.run.as_ref().map(|run| run.protected);
+        let Some(contention) = self.situation.contention(&self.paces, keep, &self.facts) else {
+            return;
+        };
+        let Choice::Run(regime, def) = self.choose(now, &contention) else {
+            return;
+        };
+        if current.is_none_or(|(id, ..)| id != def.id()) {
+            self.end_run();
+            self.begin_run(now, Run::new(def, regime, &contention, now.boot));
+        }
+    }
+
+    fn choose(&self, now: Now, contention: &Contention) -> Choice {
+        let grounds = Grounds {
+            contention,
+            facts: &self.facts,
+            secret: &self.secret,
+            advice: &self.advice,
+            wall: now.wall,
+            rested: self.held >= decide::PROVEN_REST,
+        };
+        decide::choose(&grounds, &self.ledger)
+    }
+
+    fn begin_run(&mut self, now: Now, run: Run) {
+        let state = match run.regime {
+            Regime::Trial => PatternState::Trial,
+            Regime::Probation => PatternState::Probation,
+            Regime::Proven => PatternState::Proven,
+        };
+        let entry = self.ledger.know(run.def, true, now.boot);
+        let fresh = entry.state != state;
+        if run.regime == Regime::Proven {
+            entry.state = state;
+        } else {
+            entry.begin(state);
+            self.held = Span::default();
+        }
+        if fresh && run.regime != Regime::Proven {
+            let action = run.def.action;
+            self.out
+                .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));
+        }
+        self.keep(run.id);
+        self.run = Some(run);
+    }
+
+    /// Ends the run. What it has on is put back by the next [`Self::work`].
+    fn end_run(&mut self) {
+        let Some(run) = self.run.take() else {
+            return;
+        };
+        if let Some((Asked::Run, at)) = self.asked {
+            self.asked = Some((Asked::Nobody, at));
+        }
+        if run.told_on {
+            let action = run.def.action;
+            self.out
+                .push_back(MachineEffect::Tell(Happening::TurnedOff { action }));
+        }
+    }
+
+    /// Brings the hands where the run wants them and moves the run on.
+    fn work(&mut self, now: Now) {
+        if let Some(run) = &mut self.run
+            && run.is_between()
+            && run.open
+            && self.probe.is_none()
+            && let Some(entry) = self.ledger.get(run.id)
+        {
+            let block = run
+                .regime
+                .next_block(entry, &mut run.rests, &mut self.chance);
+            run.begin(block);
+        }
+        let wanted = self.run.as_ref().and_then(Run::wanted);
+        let allowed = self.run.as_ref().map_or(&[][..], Run::allowed);
+        let (ready, effect) =
+            self.hands
+                .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
+        self.out.extend(effect);
+        if let Some(run) = &mut self.run {
+            run.tick(now.boot, ready);
+        }
+        if ready {
+            self.tell_on();
+        }
+    }
+
+    /// Asks the host, one question at a time: a window's end before anything else.
+    fn ask(&mut self, now: Now) {
+        if self.asked.is_some() {
+            return;
+        }
+        let boot = now.boot;
+        let (what, request) = if let Some(run) = self.run.as_mut().filter(|run| run.wants_reading())
+        {
+            (Asked::Run, run.request())
+        } else if let Some(probe) = self.probe.as_ref().filter(|probe| boot >= probe.due) {
+            let protected = probe.groups.clone();
+            let background = Vec::new();
+            (
+                Asked::Probe,
+                SampleRequest::Watch {
+                    protected,
+                    background,
+                },
+            )
+        } else if boot >= self.survey_due {
+            (Asked::Survey, SampleRequest::Survey)
+        } else {
+            return;
+        };
+        self.asked = Some((what, boot));
+        self.out.push_back(MachineEffect::Sample(request));
+    }
+
+    fn on_survey(&mut self, now: Now, survey: Survey) {
+        let first = self.situation.at;
+        let situation = self
+            .observer
+            .on_survey(survey, &self.facts, &self.protect, &self.never);
+        let Some(situation) = situation else {
+            // A second look soon: one survey alone says nothing.
+            self.survey_due = now.boot.after(Span::from_secs(2));
+            return;
+        };
+        let span = if first == Instant::START {
+            Span::default()
+        } else {
+            situation.at.since(first)
+        };
+        self.survey_due = now.boot.after(situation.look_again_after());
+        self.paces.retain(|id, _| situation.groups.contains_key(id));
+        self.situation = situation;
+        let keep = self.run.as_ref().map(|run| run.protected);
+        let contention = self.situation.contention(&self.paces, keep, &self.facts);
+        if contention.is_some() {
+            self.contended.0 = self.contended.0.saturating_add(span.0);
+        }
+        if let Some(run) = &mut self.run {
+            run.open = false;
+            if let Some(contention) = contention.filter(|c| c.context == run.def.context) {
+                run.renew(&contention, now.boot);
+                if let Some(entry) = self.ledger.get_mut(run.id)
+                    && run.regime != Regime::Proven
+                {
+                    entry.contention.0 = entry.contention.0.saturating_add(span.0);
+                }
+            }
+        }
+        self.consider_probe(now);
+        self.say_changes(now);
+    }
+
+    /// Measures who in the foreground is being waited for, when it matters and is not known.
+    fn consider_probe(&mut self, now: Now) {
+        if self.probe.is_some() || !self.situation.worth_a_probe() {
+            return;
+        }
+        let mut groups = self.situation.candidates();
+        if self.run.is_some() {
+            // The run measures its own workload; only newcomers are unknown.
+            groups.retain(|id| !self.paces.contains_key(id));
+        }
+        groups.truncate(CANDIDATES_MAX);
+        if !groups.is_empty() {
+            self.probe = Some(Probe {
+                groups,
+                first: None,
+                due: now.boot,
+            });
+        }
+    }
+
+    fn on_probed(&mut self, reading: Reading) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        let Some(first) = &probe.first else {
+            let due = reading.at.after(trial::WINDOW);
+            self.probe = Some(Probe {
+                first: Some(reading),
+                due,
+                ..probe
+            });
+            return;
+        };
+        for id in &probe.groups {
+            let of = |reading: &Reading| Reading {
+                threads: reading
+                    .threads
+                    .iter()
+                    .filter(|t| t.group == *id)
+                    .copied()
+                    .collect(),
+                at: reading.at,
+                ..Reading::default()
+            };
+            let Some(group) = self.situation.groups.get(id) else {
+                continue;
+            };
+            let window = Window::between(&of(first), &of(&reading));
+            let pace = Pace::of(&window, group);
+            if pace.interactive && self.names.len() < NAMES_MAX {
+                self.names
+                    .insert(group.name.key(&self.secret), group.name.clone());
+            }
+            self.paces.insert(*id, pace);
+        }
+    }
+
+    fn on_reading(&mut self, now: Now, reading: Reading) {
+        let Some(run) = &mut self.run else {
+            return;
+        };
+        let step = run.on_reading(reading);
+        let (id, action, protected) = (run.id, run.def.action, run.protected);
+        let Some((arm, window)) = step.window else {
+            return;
+        };
+        if window.threads == 0 {
+            // The program ended: there is nobody left to wait.
+            self.situation.groups.remove(&protected);
+            self.end_run();
+            return;
+        }
+        if arm == Arm::Control
+            && let Some(pace) = self.paces.get_mut(&protected)
+        {
+            pace.wakeups_per_s = window.wakeups_per_s();
+            pace.interactive &= pace.wakeups_per_s >= WAKEUPS_GATE;
+        }
+        if arm == Arm::Treated {
+            self.held.0 = self.held.0.saturating_add(window.span.0);
+        }
+        if step.railed {
+            self.on_rail(now, id, action);
+        }
+        if let Some(measured) = step.measured {
+            self.on_measured(now, id, action, &measured);
+        }
+    }
+
+    /// A guard rail fell: off at once, counted, told.
+    fn on_rail(&mut self, now: Now, id: PatternId, action: Action) {
+        self.out.extend(self.hands.release(now.boot));
+        if let Some(entry) = self.ledger.get_mut(id) {
+            entry.add_rail();
+        }
+        self.out
+            .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
+    }
+
+    /// A block is through: learn from it.
+    fn on_measured(&mut self, now: Now, id: PatternId, action: Action, measured: &Measured) {
+        let value = measured.control.map_or(PairValue::Idle, |control| {
+            pair_value(&measured.treated, &control)
+        });
+        if matches!(value, PairValue::Starved(_)) && measured.purpose != Purpose::Placebo {
+            self.on_rail(now, id, action);
+        }
+        let Some(entry) = self.ledger.get_mut(id) else {
+            return;
+        };
+        let ln = match value {
+            PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
+            PairValue::Idle => None,
+        };
+        let verdict = match measured.purpose {
+            Purpose::Real | Purpose::Placebo => {
+                if measured.purpose == Purpose::Placebo {
+                    ln.into_iter().for_each(|ln| entry.placebo.add(ln));
+                } else if let Some(control) = &measured.control {
+                    entry.add_pair(&measured.treated, control, value);
+                }
+                trial::judge(entry)
+            }
+            Purpose::HoldOut => {
+                ln.into_iter().for_each(|ln| entry.add_holdout(ln));
+                entry.denied()
+            }
+            Purpose::Rest => entry.denied(),
+        };
+        if let Some(verdict) = verdict {
+            self.conclude(now, id, verdict);
+        } else if measured.purpose != Purpose::Rest {
+            self.keep(id);
+        }
+    }
+
+    /// A verdict: kept, told, said to the hive.
+    fn conclude(&mut self, now: Now, id: PatternId, verdict: Verdict) {
+        let Some(entry) = self.ledger.get_mut(id) else {
+            return;
+        };
+        let action = entry.def.action;
+        if entry.state == PatternState::Proven {
+            entry.withdraw(verdict, now.wall);
+        } else {
+            entry.conclude(verdict, now.wall);
+        }
+        self.out
+            .push_back(MachineEffect::Tell(Happening::TrialEnded {
+                action,
+                verdict,
+            }));
+        self.keep(id);
+        self.say(now, id);
+        self.end_run();
+    }
+
+    /// The host would not, or somebody else holds the value: leave the pattern alone for a while.
+    fn refuse(&mut self, now: Now, action: Action, outcome: Outcome) {
+        let Some(run) = &self.run else {
+            return;
+        };
+        if action != run.def.action && action != Action::Placebo {
+            return;
+        }
+        let id = run.id;
+        if outcome == Outcome::Refused(Refusal::Gone) {
+            // Targets that ended a moment ago say nothing about the pattern. Look again first.
+            self.situation.pressure = 0.0;
+        } else if let Some(entry) = self.ledger.get_mut(id) {
+            entry.refused = Some(outcome);
+            entry.drop_for_now(now.wall);
+            self.keep(id);
+        }
+        self.end_run();
+    }
+
+    fn tell_on(&mut self) {
+        if let Some(run) = &mut self.run
+            && run.regime != Regime::Trial
+            && !run.told_on
+            && self
+                .hands
+                .on()
+                .is_some_and(|on| on.action == run.def.action)
+        {
+            run.told_on = true;
+            let action = run.def.action;
+            self.out
+                .push_back(MachineEffect::Tell(Happening::TurnedOn { action }));
+        }
+    }
+
+    fn may_act(&self) -> bool {
+        self.mode == Mode::Auto && self.pause.is_none()
+    }
+}

@@ -1,0 +1,361 @@
+//! What people ask of the hive part, and how it looks to them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::hive::Hive;
+use crate::hive::meta;
+use crate::hive::words;
+use crate::hive::writer::AfterSave;
+use crate::id::NodeId;
+use crate::reply::{
+    CommandError, DoneView, ErrorKind, MemberView, MembersView, NearbyView, NeedView,
+    PendingMachine, PendingView, SeenView, StatusView,
+};
+use crate::statement::{Admit, Label, Revoke, Role, Statement};
+use crate::time::{Now, WallTime};
+
+impl Hive {
+    /// Lets a waiting machine in.
+    pub fn approve(&mut self, now: Now, who: &str) -> Result<DoneView, CommandError> {
+        self.check_admin()?;
+        let (node, label) = self.find_pending(now, who)?;
+        if self.roster.order().len() >= crate::limits::MEMBERS_MAX {
+            return Err(CommandError {
+                code: "member.too_many".into(),
+                kind: ErrorKind::Limit,
+                what: alloc::format!("a hive has at most {} members", crate::limits::MEMBERS_MAX),
+                known: String::new(),
+                try_next: "hive remove NAME".into(),
+            });
+        }
+        self.mark_approved(node);
+        // Everybody may open the door: nobody is special after the first day. Seniority still holds,
+        // so a newcomer cannot remove those who were there before.
+        let admit = Admit {
+            node,
+            role: Role::Admin,
+            owner: self.genesis.founder,
+        };
+        self.publish(now, alloc::vec![Statement::Admit(admit)]);
+        Ok(done(alloc::format!("{label} is let in")))
+    }
+
+    /// Turns a waiting machine away.
+    pub fn deny(&mut self, now: Now, who: &str) -> Result<DoneView, CommandError> {
+        let (node, label) = self.find_pending(now, who)?;
+        self.turn_away(now, node);
+        Ok(done(alloc::format!("{label} is turned away")))
+    }
+
+    /// Removes a member. Its connection is closed before this returns.
+    pub fn remove(
+        &mut self,
+        now: Now,
+        who: &str,
+        compromised: bool,
+    ) -> Result<DoneView, CommandError> {
+        self.check_admin()?;
+        let node = self.find_member(who)?;
+        let label = self.label_of(node);
+        if !self.roster.outranks(self.me, node) {
+            return Err(CommandError {
+                code: "member.senior".into(),
+                kind: ErrorKind::NotAllowed,
+                what: alloc::format!("{label} was here before this machine, or is this machine"),
+                known: "a junior never removes a senior".into(),
+                try_next: "run it on a machine that is further up in: hive members".into(),
+            });
+        }
+        let keep = self
+            .store
+            .map(node)
+            .filter(|_| !compromised)
+            .map(super::store::AuthorMap::head_ref);
+        self.expelled.insert(node);
+        self.admit_only_members(now);
+        self.publish(now, alloc::vec![Statement::Revoke(Revoke { node, keep })]);
+        Ok(done(alloc::format!("{label} is removed")))
+    }
+
+    /// Calls this machine something else.
+    pub fn label(&mut self, now: Now, text: &str) -> Result<DoneView, CommandError> {
+        let label = Label::new(text).map_err(|error| CommandError {
+            code: "label.bad".into(),
+            kind: ErrorKind::Usage,
+            what: alloc::format!("{error}"),
+            known: String::new(),
+            try_next: "hive label desk".into(),
+        })?;
+        self.label = label;
+        self.save(alloc::vec![meta::label(&self.label)], AfterSave::Nothing);
+        self.introduce();
+        self.flush(now);
+        let words = alloc::format!("this machine is \"{}\"", self.label.as_str());
+        Ok(done(words))
+    }
+
+    /// Who waits for a person; the oldest first.
+    #[must_use]
+    pub fn pending(&self, now: Now) -> PendingView {
+        let mut waiting: Vec<_> = self
+            .door
+            .pending
+            .iter()
+            .filter(|(_, pending)| !pending.approved)
+            .collect();
+        waiting.sort_by_key(|(node, pending)| (pending.since, **node));
+        let pending = waiting
+            .into_iter()
+            .map(|(node, pending)| PendingMachine {
+                node: node.short(),
+                label: String::from(pending.label.as_str()),
+                words: words::line(&pending.words),
+                address: pending.address,
+                waited_s: seconds_since(now.wall, pending.since),
+            })
+            .collect();
+        PendingView { pending }
+    }
+
+    /// Who belongs, in order of seniority.
+    #[must_use]
+    pub fn members(&self, _now: Now) -> MembersView {
+        let members = self
+            .roster
+            .order()
+            .iter()
+            .filter_map(|node| {
+                let member = self.roster.member(*node)?;
+                let here = *node == self.me;
+                Some(MemberView {
+                    node: alloc::format!("{node}"),
+                    label: self.label_of(*node),
+                    role: member.role,
+                    here,
+                    online: here || self.links.is_connected(*node),
+                    statements: self
+                        .store
+                        .map(*node)
+                        .map_or(0, super::store::AuthorMap::live),
+                    forked: self.store.fork(*node).is_some(),
+                    address: self.links.address(*node),
+                    first_up_us: self.links.first_up.get(node).map(|at| at.0),
+                })
+            })
+            .collect();
+        MembersView { members }
+    }
+
+    /// Who has been heard on the network, the newest first.
+    #[must_use]
+    pub fn nearby(&self, _now: Now) -> NearbyView {
+        let mut heard: Vec<_> = self.links.nearby.iter().collect();
+        heard.sort_by_key(|(_, seen)| core::cmp::Reverse(seen.at));
+        let seen = heard
+            .into_iter()
+            .map(|(address, seen)| SeenView {
+                address: *address,
+                member: seen.member.map(|node| self.label_of(node)),
+                node: seen.member.map(|node| node.short()),
+                inviting: seen.locator.is_some(),
+                #[expect(clippy::cast_precision_loss, reason = "for showing only")]
+                after_ms: seen.after.0 as f64 / 1e3,
+            })
+            .collect();
+        NearbyView { seen }
+    }
+
+    /// Asks the network again who is there and dials members that are missing.
+    pub fn seek(&mut self, now: Now) -> DoneView {
+        self.ask_network(now);
+        self.look_for_missing(now);
+        self.on_link_time(now);
+        done("asked the network".into())
+    }
+
+    /// Fills in what the hive part knows of one screen.
+    pub fn fill_status(&self, now: Now, status: &mut StatusView) {
+        let members = self.roster.order().len();
+        let others = self.allowed.len();
+        let online = self.links.connected().len();
+        status.node = self.me.short();
+        status.label = String::from(self.label.as_str());
+        status.hive = alloc::format!("{}", self.store.hive())
+            .chars()
+            .take(8)
+            .collect();
+        status.members = members;
+        status.peers_online = online;
+        status.patterns_shared = self.advice.patterns.len();
+        status.collective_optimizations = self.advice.wins;
+        #[expect(clippy::cast_precision_loss, reason = "at most 256 members")]
+        let health = if others == 0 {
+            1.0
+        } else {
+            (online as f32 / others as f32).min(1.0)
+        };
+        status.network_health = health;
+        status.view = self
+            .view_hash()
+            .iter()
+            .map(|byte| alloc::format!("{byte:02x}"))
+            .collect();
+        status.waiting = self.writer.waiting();
+        status.bytes = self.traffic.bytes;
+        self.add_needs(now, &mut status.needs);
+    }
+
+    pub(super) fn check_admin(&self) -> Result<(), CommandError> {
+        let me = self.roster.member(self.me);
+        if me.is_some_and(|me| me.role == Role::Admin) {
+            return Ok(());
+        }
+        let removed = self.roster.removed(self.me).is_some();
+        Err(CommandError {
+            code: "member.not_admin".into(),
+            kind: ErrorKind::NotAllowed,
+            what: if removed {
+                "this machine was removed from its hive".into()
+            } else {
+                "this machine may not let others in or remove them".into()
+            },
+            known: String::new(),
+            try_next: "hive members shows who may".into(),
+        })
+    }
+
+    fn add_needs(&self, now: Now, needs: &mut Vec<NeedView>) {
+        for machine in self.pending(now).pending {
+            needs.push(NeedView {
+                code: "join.pending".into(),
+                words: alloc::format!(
+                    "\"{}\" wants to join; both screens must show: {}",
+                    machine.label,
+                    machine.words
+                ),
+                fix: alloc::vec![
+                    alloc::format!("hive approve {}", machine.node),
+                    alloc::format!("hive deny {}", machine.node),
+                ],
+            });
+        }
+        for node in self.roster.order() {
+            if self.store.fork(*node).is_some() {
+                needs.push(NeedView {
+                    code: "member.forked".into(),
+                    words: alloc::format!(
+                        "\"{}\" said two different things under one number (a cloned disk, a restored backup, or a liar); what it measured does not count",
+                        self.label_of(*node)
+                    ),
+                    fix: alloc::vec![alloc::format!("hive remove {}", node.short())],
+                });
+            }
+        }
+        if self.writer.halted() {
+            needs.push(NeedView {
+                code: "node.twice".into(),
+                words: "this machine's key is in use somewhere else too; it says nothing more"
+                    .into(),
+                fix: Vec::new(),
+            });
+        }
+        if self.roster.removed(self.me).is_some() {
+            needs.push(NeedView {
+                code: "node.removed".into(),
+                words: "this machine was removed from its hive; to come back it needs a new key"
+                    .into(),
+                fix: Vec::new(),
+            });
+        }
+    }
+
+    fn find_pending(&self, now: Now, who: &str) -> Result<(NodeId, String), CommandError> {
+        let waiting = || {
+            self.door
+                .pending
+                .iter()
+                .filter(|(_, pending)| !pending.approved)
+        };
+        let found: Vec<_> = waiting()
+            .filter(|(node, pending)| names(who, **node, pending.label.as_str()))
+            .map(|(node, pending)| (*node, String::from(pending.label.as_str())))
+            .collect();
+        if let [(node, label)] = found.as_slice() {
+            return Ok((*node, label.clone()));
+        }
+        let known: Vec<String> = self
+            .pending(now)
+            .pending
+            .into_iter()
+            .map(|it| alloc::format!("{} ({})", it.label, it.node))
+            .collect();
+        Err(unknown(
+            "join.unknown",
+            alloc::format!("no single machine called `{}` is waiting", shown(who)),
+            "waiting now",
+            &known,
+            "hive pending",
+        ))
+    }
+
+    fn find_member(&self, who: &str) -> Result<NodeId, CommandError> {
+        let order = self.roster.order();
+        let found: Vec<NodeId> = order
+            .iter()
+            .copied()
+            .filter(|node| names(who, *node, &self.label_of(*node)))
+            .collect();
+        if let [node] = found.as_slice() {
+            return Ok(*node);
+        }
+        let known: Vec<String> = order
+            .iter()
+            .take(8)
+            .map(|node| alloc::format!("{} ({})", self.label_of(*node), node.short()))
+            .collect();
+        Err(unknown(
+            "member.unknown",
+            alloc::format!("no single member is called `{}`", shown(who)),
+            "members",
+            &known,
+            "hive members",
+        ))
+    }
+}
+
+fn names(who: &str, node: NodeId, label: &str) -> bool {
+    let who = who.trim();
+    let id = alloc::format!("{node}");
+    // Four digits: fewer name a machine by accident.
+    let by_id = who.len() >= 4 && id.starts_with(&who.to_ascii_lowercase());
+    by_id || label.eq_ignore_ascii_case(who)
+}
+
+/// What a person typed, cut so that it cannot flood a screen.
+fn shown(who: &str) -> String {
+    who.chars().filter(|c| !c.is_control()).take(32).collect()
+}
+
+fn unknown(code: &str, what: String, list: &str, known: &[String], try_next: &str) -> CommandError {
+    let known = if known.is_empty() {
+        alloc::format!("{list}: none")
+    } else {
+        alloc::format!("{list}: {}", known.join(", "))
+    };
+    CommandError {
+        code: code.into(),
+        kind: ErrorKind::NotFound,
+        what,
+        known,
+        try_next: try_next.into(),
+    }
+}
+
+fn done(words: String) -> DoneView {
+    DoneView { done: true, words }
+}
+
+fn seconds_since(now: WallTime, then: WallTime) -> u64 {
+    now.0.saturating_sub(then.0) / 1_000
+}

@@ -1,0 +1,548 @@
+//! The joining side: find the inviter, prove the code, wait for a person, enter the other hive.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::hive::Hive;
+use crate::hive::invite::{Handshake, InviteCode, ParseError, same};
+use crate::hive::meta::{self, Proved};
+use crate::hive::outside::{HiveEffect, Sighting};
+use crate::hive::roster::Roster;
+use crate::hive::store::{Store, disk};
+use crate::hive::words;
+use crate::hive::writer::AfterSave;
+use crate::id::{HiveId, LinkId, NodeId};
+use crate::limits;
+use crate::reply::{CommandError, ErrorKind, JoinStage, JoinView};
+use crate::time::{Instant, Now, Span};
+use crate::wire::{Genesis, PairFrame, Refusal};
+
+/// How long the inviter is looked for and the code proved. Source: a guess; a person waits.
+const FIND_PATIENCE: Span = Span::from_secs(15);
+
+/// Pause between two questions or dials while looking. A little over the inviter's gap after a wrong code.
+const RETRY: Span = Span::from_ms(1_100);
+
+/// One attempt to join, in whatever stage.
+#[derive(Debug)]
+pub(super) struct Joining {
+    stage: JoinStage,
+    started: Instant,
+    until: Option<Instant>,
+    retry_at: Option<Instant>,
+    code: Option<InviteCode>,
+    at: Option<SocketAddr>,
+    dialling: Option<SocketAddr>,
+    talk: Option<Talk>,
+    proved: Option<Proved>,
+    found_ms: Option<f64>,
+    proved_ms: Option<f64>,
+    member_ms: Option<f64>,
+    error: Option<CommandError>,
+}
+
+/// A conversation with the inviter.
+#[derive(Clone, Copy, Debug)]
+struct Talk {
+    link: LinkId,
+    key: NodeId,
+    exporter: [u8; 32],
+    address: SocketAddr,
+    nonce: [u8; 16],
+    theirs: Option<[u8; 16]>,
+}
+
+/// The other hive, on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    genesis: Genesis,
+    secret: [u8; 32],
+    sponsor: NodeId,
+    link: LinkId,
+    addresses: Vec<(NodeId, SocketAddr)>,
+}
+
+impl Joining {
+    fn new(code: InviteCode, at: Option<SocketAddr>, now: Instant) -> Self {
+        Self {
+            stage: JoinStage::Seeking,
+            started: now,
+            until: Some(now.after(FIND_PATIENCE)),
+            retry_at: Some(now),
+            code: Some(code),
+            at,
+            dialling: None,
+            talk: None,
+            proved: None,
+            found_ms: None,
+            proved_ms: None,
+            member_ms: None,
+            error: None,
+        }
+    }
+
+    /// A request that was proved before a restart and still waits for a person.
+    pub(super) fn restored(proved: Proved) -> Self {
+        Self {
+            stage: JoinStage::Waiting,
+            started: Instant::START,
+            until: None,
+            retry_at: None,
+            code: None,
+            at: None,
+            dialling: None,
+            talk: None,
+            proved: Some(proved),
+            found_ms: None,
+            proved_ms: None,
+            member_ms: None,
+            error: None,
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.until.into_iter().chain(self.retry_at).min()
+    }
+
+    fn view(&self) -> JoinView {
+        JoinView {
+            stage: self.stage,
+            words: self.proved.map(|proved| words::line(&proved.words)),
+            found_ms: self.found_ms,
+            proved_ms: self.proved_ms,
+            member_ms: self.member_ms,
+            error: self.error.clone(),
+        }
+    }
+
+    fn fail(&mut self, error: CommandError) {
+        self.stage = JoinStage::Failed;
+        self.error = Some(error);
+        self.until = None;
+        self.retry_at = None;
+        self.talk = None;
+        self.dialling = None;
+        self.proved = None;
+    }
+
+    fn retry(&mut self, now: Instant) {
+        self.stage = JoinStage::Seeking;
+        self.talk = None;
+        self.dialling = None;
+        self.retry_at = Some(now.after(RETRY));
+    }
+}
+
+impl Hive {
+    /// Enters the hive that a code belongs to; possible only while alone.
+    pub fn join(
+        &mut self,
+        now: Now,
+        text: &str,
+        at: Option<SocketAddr>,
+    ) -> Result<JoinView, CommandError> {
+        let code: InviteCode = text.parse().map_err(|error| bad_code(&error))?;
+        if self.roster.order().len() > 1 || self.sponsor.is_some() {
+            return Err(CommandError {
+                code: "join.not_alone".into(),
+                kind: ErrorKind::Conflict,
+                what: "this machine already belongs to a hive with others".into(),
+                known: alloc::format!("it has {} members", self.roster.order().len().max(2)),
+                try_next: "hive members".into(),
+            });
+        }
+        self.forget_request();
+        self.joining = Some(Joining::new(code, at, now.boot));
+        self.on_join_time(now);
+        Ok(self.join_state(now))
+    }
+
+    /// How far a join has come.
+    #[must_use]
+    pub fn join_state(&self, _now: Now) -> JoinView {
+        self.joining
+            .as_ref()
+            .map_or_else(JoinView::default, Joining::view)
+    }
+
+    pub(super) fn joiner_waits(&self) -> bool {
+        self.joining
+            .as_ref()
+            .is_some_and(|joining| joining.stage == JoinStage::Waiting)
+    }
+
+    pub(super) fn on_join_time(&mut self, now: Now) {
+        let Some(joining) = &mut self.joining else {
+            return;
+        };
+        if let Some(proved) = joining.proved
+            && joining.stage == JoinStage::Waiting
+            && now.wall.0.saturating_sub(proved.since.0) > limits::PENDING_LIFETIME.as_ms()
+        {
+            self.fail_join(
+                now,
+                refused("join.expired", "nobody approved within 24 hours"),
+            );
+            return;
+        }
+        if joining.until.is_some_and(|until| until <= now.boot) {
+            let error = if joining.found_ms.is_some() {
+                silent()
+            } else {
+                not_found(joining.at)
+            };
+            self.fail_join(now, error);
+            return;
+        }
+        if joining.retry_at.is_none_or(|at| at > now.boot) {
+            return;
+        }
+        joining.retry_at = Some(now.boot.after(RETRY));
+        if joining.dialling.is_some() || joining.talk.is_some() {
+            return;
+        }
+        let heard = joining
+            .code
+            .as_ref()
+            .map(|code| self.links.inviters(code.locator()))
+            .unwrap_or_default();
+        let pick = u64::try_from(heard.len()).unwrap_or(0);
+        let pick = usize::try_from(self.chance.below(pick)).unwrap_or(0);
+        let target = joining.at.or_else(|| heard.get(pick).copied());
+        joining.dialling = target;
+        match target {
+            Some(address) => self.outbox.push_back(HiveEffect::PairDial {
+                address,
+                expect: None,
+            }),
+            None => self.ask_network(now),
+        }
+    }
+
+    /// Somebody with an open invite was heard; dial at once if it is the one looked for.
+    pub(super) fn on_inviter_found(&mut self, now: Now, sighting: Sighting) {
+        let Some(joining) = &mut self.joining else {
+            return;
+        };
+        let wanted = joining.code.as_ref().map(InviteCode::locator);
+        let seeking = joining.stage == JoinStage::Seeking && joining.dialling.is_none();
+        if seeking && wanted.is_some() && wanted == sighting.beacon.locator && joining.at.is_none()
+        {
+            joining.retry_at = Some(now.boot);
+            self.on_join_time(now);
+        }
+    }
+
+    /// Whether this conversation is the joiner's own.
+    pub(super) fn joiner_takes(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        key: NodeId,
+        exporter: [u8; 32],
+        address: SocketAddr,
+        dialled: bool,
+    ) -> bool {
+        let nonce = self.chance.bytes();
+        let Some(joining) = &mut self.joining else {
+            return false;
+        };
+        let talk = Talk {
+            link,
+            key,
+            exporter,
+            address,
+            nonce,
+            theirs: None,
+        };
+        let expected = joining.proved.map(|proved| proved.inviter);
+        if !dialled && joining.stage == JoinStage::Waiting && expected == Some(key) {
+            joining.talk = Some(talk);
+            return true;
+        }
+        if !dialled || joining.stage != JoinStage::Seeking || joining.dialling.is_none() {
+            return false;
+        }
+        joining.talk = Some(talk);
+        joining.dialling = None;
+        joining.stage = JoinStage::Proving;
+        joining
+            .found_ms
+            .get_or_insert(ms(now.boot.since(joining.started)));
+        let label = self.label.clone();
+        self.pair_send(link, &PairFrame::Hello { nonce, label });
+        true
+    }
+
+    /// Whether this frame belongs to the joiner's conversation; if so, it is dealt with.
+    pub(super) fn joiner_hears(&mut self, now: Now, link: LinkId, frame: &PairFrame) -> bool {
+        let Some(joining) = &mut self.joining else {
+            return false;
+        };
+        let Some(talk) = joining.talk.filter(|talk| talk.link == link) else {
+            return false;
+        };
+        match (joining.stage, frame) {
+            (JoinStage::Proving, PairFrame::Challenge { nonce }) if talk.theirs.is_none() => {
+                joining.talk = Some(Talk {
+                    theirs: Some(*nonce),
+                    ..talk
+                });
+                self.send_proof(link);
+            }
+            (JoinStage::Proving, PairFrame::Proved { hive, mac }) => {
+                self.on_inviter_proved(now, talk, *hive, mac);
+            }
+            (JoinStage::Proving, PairFrame::Refused(Refusal::Wait)) => joining.retry(now.boot),
+            (JoinStage::Proving | JoinStage::Waiting, PairFrame::Refused(why)) => {
+                self.fail_join(now, refusal(*why));
+            }
+            (
+                JoinStage::Waiting,
+                PairFrame::Welcome {
+                    genesis,
+                    secret,
+                    addresses,
+                },
+            ) => self.on_welcome(now, talk, *genesis, *secret, addresses.clone()),
+            _ => self.end_pairing(link),
+        }
+        true
+    }
+
+    pub(super) fn joiner_link_down(&mut self, now: Now, link: LinkId) {
+        let Some(joining) = &mut self.joining else {
+            return;
+        };
+        if joining.talk.is_some_and(|talk| talk.link == link) {
+            joining.talk = None;
+            if joining.stage == JoinStage::Proving {
+                joining.retry(now.boot);
+            }
+        }
+    }
+
+    pub(super) fn joiner_dial_failed(&mut self, now: Now, address: SocketAddr) {
+        if let Some(joining) = &mut self.joining
+            && joining.dialling == Some(address)
+        {
+            joining.retry(now.boot);
+        }
+    }
+
+    /// The other hive is durable: this machine is one of its members from now on.
+    pub(super) fn on_adopted(&mut self, now: Now, adopted: Adopted) {
+        self.genesis = adopted.genesis;
+        self.secret = adopted.secret;
+        self.store = Store::new(self.genesis.hive());
+        self.roster = Roster::of(&self.genesis, &self.store);
+        self.sponsor = Some(adopted.sponsor);
+        self.writer.start_over();
+        self.leave_door();
+        for (node, address) in &adopted.addresses {
+            self.links.learn(*node, *address);
+        }
+        self.pair_send(adopted.link, &PairFrame::Thanks);
+        if let Some(joining) = &mut self.joining {
+            joining.stage = JoinStage::Member;
+            joining.member_ms = Some(ms(now.boot.since(joining.started)));
+            joining.talk = None;
+            joining.code = None;
+        }
+        self.changed = true;
+        self.introduce();
+        self.refresh(now);
+        self.watch_door(now);
+        self.on_link_time(now);
+    }
+
+    fn send_proof(&mut self, link: LinkId) {
+        if let Some(mac) = self.handshake(|it| it.joiner_mac()) {
+            self.pair_send(link, &PairFrame::Proof { mac });
+        }
+    }
+
+    fn on_inviter_proved(&mut self, now: Now, talk: Talk, hive: HiveId, mac: &[u8; 32]) {
+        let expected = self.handshake(|it| (it.inviter_mac(hive), it.words()));
+        let Some((_, words)) = expected.filter(|(ours, _)| same(ours, mac)) else {
+            self.end_pairing(talk.link);
+            let error = refused(
+                "join.impostor",
+                "the machine that answered does not know the code",
+            );
+            self.fail_join(now, error);
+            return;
+        };
+        let proved = Proved {
+            inviter: talk.key,
+            hive,
+            address: talk.address,
+            words,
+            since: now.wall,
+        };
+        if let Some(joining) = &mut self.joining {
+            joining.stage = JoinStage::Waiting;
+            joining.proved = Some(proved);
+            joining.proved_ms = Some(ms(now.boot.since(joining.started)));
+            joining.until = None;
+            joining.retry_at = None;
+            joining.code = None;
+        }
+        self.save(
+            alloc::vec![meta::joining(Some(&proved))],
+            AfterSave::Nothing,
+        );
+        self.watch_door(now);
+    }
+
+    fn on_welcome(
+        &mut self,
+        now: Now,
+        talk: Talk,
+        genesis: Genesis,
+        secret: [u8; 32],
+        mut addresses: Vec<(NodeId, SocketAddr)>,
+    ) {
+        let promised = self.joining.as_ref().and_then(|joining| joining.proved);
+        let genuine =
+            promised.is_some_and(|it| it.hive == genesis.hive() && it.inviter == talk.key);
+        if !genuine || self.roster.order().len() > 1 {
+            self.end_pairing(talk.link);
+            self.fail_join(
+                now,
+                refused("join.impostor", "the welcome is for another hive"),
+            );
+            return;
+        }
+        if let Some(joining) = &mut self.joining {
+            // One welcome is enough; a second one on this link is out of turn.
+            joining.proved = None;
+        }
+        addresses.push((talk.key, talk.address));
+        let mut records = self.retire_own_map();
+        records.extend(
+            self.store
+                .maps()
+                .filter(|(author, _)| **author != self.me)
+                .flat_map(|(_, map)| disk::records(Some(map), None)),
+        );
+        records.extend(meta::hive(&genesis, &secret));
+        records.push(meta::sponsor(Some(talk.key)));
+        records.push(meta::joining(None));
+        for (node, address) in &addresses {
+            records.push(meta::addresses(*node, Some(&alloc::vec![*address])));
+        }
+        let adopted = Adopted {
+            genesis,
+            secret,
+            sponsor: talk.key,
+            link: talk.link,
+            addresses,
+        };
+        self.save(records, AfterSave::Adopted(adopted));
+    }
+
+    fn handshake<T>(&self, with: impl FnOnce(&Handshake<'_>) -> T) -> Option<T> {
+        let joining = self.joining.as_ref()?;
+        let talk = joining.talk?;
+        Some(with(&Handshake {
+            code: joining.code.as_ref()?,
+            exporter: &talk.exporter,
+            inviter: talk.key,
+            joiner: self.me,
+            inviter_nonce: talk.theirs?,
+            joiner_nonce: talk.nonce,
+            label: &self.label,
+        }))
+    }
+
+    fn fail_join(&mut self, now: Now, error: CommandError) {
+        self.forget_request();
+        if let Some(joining) = &mut self.joining {
+            joining.fail(error);
+        }
+        self.watch_door(now);
+    }
+
+    fn forget_request(&mut self) {
+        let Some(joining) = &self.joining else { return };
+        let (talk, waited) = (joining.talk, joining.stage == JoinStage::Waiting);
+        if let Some(talk) = talk {
+            self.end_pairing(talk.link);
+        }
+        if waited {
+            self.save(alloc::vec![meta::joining(None)], AfterSave::Nothing);
+        }
+    }
+}
+
+fn ms(span: Span) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "for showing only")]
+    let us = span.0 as f64;
+    us / 1e3
+}
+
+fn bad_code(error: &ParseError) -> CommandError {
+    CommandError {
+        code: "join.code".into(),
+        kind: ErrorKind::Usage,
+        what: alloc::format!("{error}"),
+        known: "no attempt was spent".into(),
+        try_next: "compare it with the other screen: HIVE-XXXXX-XXXXX-XXXXX-XXXXX".into(),
+    }
+}
+
+fn not_found(at: Option<SocketAddr>) -> CommandError {
+    let (what, known, try_next): (&str, String, &str) = match at {
+        Some(address) => (
+            "nobody answered there within 15 s",
+            alloc::format!("tried {address}"),
+            "check the address, and that a firewall lets UDP through to it",
+        ),
+        None => (
+            "no machine on this network has that invite open",
+            "asked the network for 15 s; a code is good for 10 minutes".into(),
+            "on the other machine: hive invite, then join with --at ADDRESS:PORT if the networks differ",
+        ),
+    };
+    CommandError {
+        code: "join.not_found".into(),
+        kind: ErrorKind::NotFound,
+        what: what.into(),
+        known,
+        try_next: try_next.into(),
+    }
+}
+
+fn silent() -> CommandError {
+    CommandError {
+        code: "join.silent".into(),
+        kind: ErrorKind::Silent,
+        what: "the inviting machine was found but did not finish".into(),
+        known: "it may be pausing after wrong codes".into(),
+        try_next: "wait ten minutes, or ask for a new code: hive invite".into(),
+    }
+}
+
+fn refusal(why: Refusal) -> CommandError {
+    match why {
+        Refusal::WrongCode | Refusal::Wait => refused(
+            "join.wrong_code",
+            "the inviting machine does not know that code",
+        ),
+        Refusal::Spent => refused("join.expired", "that code was already used"),
+        Refusal::Full => refused("join.full", "the inviting machine takes nobody more"),
+        Refusal::Denied => refused("join.denied", "a person on the other side said no"),
+    }
+}
+
+fn refused(code: &str, what: &str) -> CommandError {
+    CommandError {
+        code: code.into(),
+        kind: ErrorKind::NotAllowed,
+        what: what.into(),
+        known: "this machine is still on its own; nothing was changed".into(),
+        try_next: "on the other machine: hive invite".into(),
+    }
+}

@@ -1,0 +1,128 @@
+//! Single values on the disk: which hive, which incarnation, who waits, who was where.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hive::outside::{Record, Table};
+use crate::id::{HiveId, NodeId};
+use crate::statement::Label;
+use crate::time::WallTime;
+use crate::wire::Genesis;
+
+/// A machine that proved the code and waits for a person, or for its welcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) label: Label,
+    pub(super) words: [u16; 4],
+    pub(super) address: SocketAddr,
+    pub(super) since: WallTime,
+    pub(super) approved: bool,
+}
+
+/// Where a joiner proved a code and waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proved {
+    pub(super) inviter: NodeId,
+    pub(super) hive: HiveId,
+    pub(super) address: SocketAddr,
+    pub(super) words: [u16; 4],
+    pub(super) since: WallTime,
+}
+
+/// Everything of this table.
+#[derive(Default)]
+pub(super) struct Meta {
+    pub(super) genesis: Option<Genesis>,
+    pub(super) secret: Option<[u8; 32]>,
+    pub(super) incarnation: Option<u32>,
+    pub(super) label: Option<Label>,
+    pub(super) sponsor: Option<NodeId>,
+    pub(super) joining: Option<Proved>,
+    pub(super) pending: BTreeMap<NodeId, Pending>,
+    pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
+}
+
+impl Meta {
+    pub(super) fn read(records: &[Record]) -> Self {
+        let mut meta = Self::default();
+        for record in records.iter().filter(|record| record.table == Table::Meta) {
+            let Some(value) = &record.value else { continue };
+            match record.key.as_slice() {
+                GENESIS => meta.genesis = decode(value),
+                SECRET => meta.secret = decode(value),
+                INCARNATION => meta.incarnation = decode(value),
+                LABEL => meta.label = decode(value),
+                SPONSOR => meta.sponsor = decode(value),
+                JOINING => meta.joining = decode(value),
+                key => {
+                    if let Some(node) = node_after(PENDING, key) {
+                        meta.pending.extend(decode(value).map(|it| (node, it)));
+                    } else if let Some(node) = node_after(ADDRESS, key) {
+                        meta.addresses.extend(decode(value).map(|it| (node, it)));
+                    }
+                }
+            }
+        }
+        meta
+    }
+}
+
+pub(super) fn hive(genesis: &Genesis, secret: &[u8; 32]) -> Vec<Record> {
+    alloc::vec![put(GENESIS, genesis), put(SECRET, secret)]
+}
+
+pub(super) fn incarnation(incarnation: u32) -> Record {
+    put(INCARNATION, &incarnation)
+}
+
+pub(super) fn label(label: &Label) -> Record {
+    put(LABEL, label)
+}
+
+pub(super) fn sponsor(sponsor: Option<NodeId>) -> Record {
+    maybe(SPONSOR.to_vec(), sponsor.as_ref())
+}
+
+pub(super) fn joining(proved: Option<&Proved>) -> Record {
+    maybe(JOINING.to_vec(), proved)
+}
+
+pub(super) fn pending(node: NodeId, pending: Option<&Pending>) -> Record {
+    maybe([PENDING, &node.0].concat(), pending)
+}
+
+pub(super) fn addresses(node: NodeId, addresses: Option<&Vec<SocketAddr>>) -> Record {
+    maybe([ADDRESS, &node.0].concat(), addresses)
+}
+
+const GENESIS: &[u8] = b"genesis";
+const SECRET: &[u8] = b"secret";
+const INCARNATION: &[u8] = b"incarnation";
+const LABEL: &[u8] = b"label";
+const SPONSOR: &[u8] = b"sponsor";
+const JOINING: &[u8] = b"joining";
+const PENDING: &[u8] = b"pending/";
+const ADDRESS: &[u8] = b"address/";
+
+fn put<T: Serialize>(key: &[u8], value: &T) -> Record {
+    maybe(key.to_vec(), Some(value))
+}
+
+fn maybe<T: Serialize>(key: Vec<u8>, value: Option<&T>) -> Record {
+    Record {
+        table: Table::Meta,
+        key,
+        value: value.and_then(|value| postcard::to_allocvec(value).ok()),
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(value: &[u8]) -> Option<T> {
+    postcard::from_bytes(value).ok()
+}
+
+fn node_after(prefix: &[u8], key: &[u8]) -> Option<NodeId> {
+    Some(NodeId(key.strip_prefix(prefix)?.try_into().ok()?))
+}

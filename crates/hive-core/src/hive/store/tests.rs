@@ -1,0 +1,1 @@
+//! The laws of the join, tried on generated histories.

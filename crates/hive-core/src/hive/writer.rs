@@ -1,0 +1,276 @@
+//! Own statements: collected, budgeted, signed as one batch, made durable, and only then said.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::event_log::Happening;
+use crate::hive::Hive;
+use crate::hive::budget::{Allowance, Waiting};
+use crate::hive::outside::{Lane, Record};
+use crate::hive::store::{AuthorMap, disk, step};
+use crate::hive::{joining, meta};
+use crate::id::{NodeId, PatternId, SaveId};
+use crate::statement::{Profile, Statement};
+use crate::time::{Instant, Now, Span};
+use crate::wire::Frame;
+
+/// How long the first own word waits for one peer that may know more of this machine's own map.
+/// Source: `research/replication.md` 4.10.
+const FIRST_WORD_WAIT: Span = Span::from_secs(10);
+
+/// What follows when a save is durable.
+#[derive(Debug)]
+pub(super) enum AfterSave {
+    Nothing,
+    /// Signatures may name this incarnation now.
+    Incarnation,
+    /// The own map's next state may be shown and sent.
+    Batch,
+    /// The other hive is on the disk.
+    Adopted(joining::Adopted),
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    incarnation: u32,
+    incarnation_durable: bool,
+    /// No own word before this moment; none = free to speak.
+    silent_until: Option<Instant>,
+    /// Whether anything was signed in this run.
+    wrote: bool,
+    /// This key runs somewhere else too.
+    halted: bool,
+    /// Another hive is on its way to the disk.
+    moving: bool,
+    waiting: Waiting,
+    allowance: Allowance,
+    in_flight: Option<InFlight>,
+    retry: Option<Instant>,
+    said: BTreeMap<PatternId, Instant>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    map: AuthorMap,
+    statements: Vec<Statement>,
+}
+
+impl Writer {
+    pub(super) fn new(incarnation: u32, now: Now) -> Self {
+        Self {
+            incarnation,
+            incarnation_durable: false,
+            silent_until: None,
+            wrote: false,
+            halted: false,
+            moving: false,
+            waiting: Waiting::default(),
+            allowance: Allowance::new(now.boot),
+            in_flight: None,
+            retry: None,
+            said: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn halted(&self) -> bool {
+        self.halted
+    }
+
+    pub(super) fn said_at(&self, pattern: PatternId) -> Option<Instant> {
+        self.said.get(&pattern).copied()
+    }
+
+    /// Leaves everything that was meant for another hive.
+    pub(super) fn start_over(&mut self) {
+        self.waiting.clear();
+        self.in_flight = None;
+        self.said.clear();
+        self.silent_until = None;
+        self.wrote = false;
+        self.moving = false;
+    }
+}
+
+impl Hive {
+    /// Says something of one's own; all of one call goes into one batch, as far as the budget reaches.
+    pub fn publish(&mut self, now: Now, statements: Vec<Statement>) {
+        for statement in statements {
+            self.writer.waiting.push(statement);
+        }
+        self.flush(now);
+    }
+
+    /// The disk made a save durable.
+    pub fn on_saved(&mut self, now: Now, id: SaveId) {
+        match self.after_save.remove(&id) {
+            None | Some(AfterSave::Nothing) => {}
+            Some(AfterSave::Incarnation) => self.writer.incarnation_durable = true,
+            Some(AfterSave::Batch) => self.on_batch_durable(now),
+            Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, adopted),
+        }
+        self.flush(now);
+    }
+
+    pub(super) fn begin_writing(&mut self, now: Now) {
+        let alone = self.roster.order().len() <= 1 && self.sponsor.is_none();
+        self.writer.silent_until = (!alone).then(|| now.boot.after(FIRST_WORD_WAIT));
+        self.introduce();
+    }
+
+    /// Queues the own profile, when the map does not say it yet.
+    pub(super) fn introduce(&mut self) {
+        let profile = Statement::Profile(Profile {
+            label: self.label.clone(),
+        });
+        let own = self.store.map(self.me);
+        let said = own.and_then(|map| map.value(&profile.key()));
+        if said != Some(&profile.encode()) {
+            self.writer.waiting.push(profile);
+        }
+    }
+
+    /// A peer told what it holds of this machine's own map: from now on own words cannot collide.
+    pub(super) fn free_to_speak(&mut self, now: Now) {
+        self.writer.silent_until = None;
+        self.flush(now);
+    }
+
+    pub(super) fn writer_wake(&self) -> Option<Instant> {
+        let idle = self.writer.waiting.is_empty()
+            || self.writer.in_flight.is_some()
+            || self.writer.halted
+            || !self.writer.incarnation_durable;
+        if idle {
+            return None;
+        }
+        self.writer.silent_until.or(self.writer.retry)
+    }
+
+    /// Stops saying anything in the old hive; the records that remove the own map from the disk.
+    pub(super) fn retire_own_map(&mut self) -> Vec<Record> {
+        let in_flight = self.writer.in_flight.take().map(|batch| batch.map);
+        self.writer.waiting.clear();
+        self.writer.moving = true;
+        let own = in_flight.as_ref().or(self.store.map(self.me));
+        disk::records(own, None)
+    }
+
+    /// Signs the next batch, if there is something to say and it may be said.
+    pub(super) fn flush(&mut self, now: Now) {
+        let writer = &mut self.writer;
+        let silent = writer.silent_until.is_some_and(|until| now.boot < until);
+        let removed = self.roster.removed(self.me).is_some();
+        if writer.halted
+            || writer.moving
+            || silent
+            || removed
+            || !writer.incarnation_durable
+            || writer.in_flight.is_some()
+        {
+            return;
+        }
+        writer.silent_until = None;
+        writer.allowance.fill(self.roster.order().len(), now.boot);
+        let own = self.store.map(self.me);
+        let mut batch = writer.waiting.take(&mut writer.allowance);
+        batch.retain(|statement| {
+            own.and_then(|map| map.value(&statement.key())) != Some(&statement.encode())
+        });
+        writer.retry = (!writer.waiting.is_empty()).then(|| writer.allowance.ready_at(now.boot));
+        if batch.is_empty() {
+            return;
+        }
+        let hlc = own.map_or_else(Default::default, |map| map.head().hlc);
+        let changes = batch
+            .iter()
+            .map(|statement| (statement.key(), Some(statement.encode())))
+            .collect();
+        let hlc = hlc.next(now.wall);
+        let Ok(map) = self
+            .store
+            .draft(&self.key, writer.incarnation, hlc, changes)
+        else {
+            // The map is full: the batch cannot be said. What is in the map stays.
+            return;
+        };
+        writer.wrote = true;
+        let records = disk::records(own, Some(&map));
+        writer.in_flight = Some(InFlight {
+            map,
+            statements: batch,
+        });
+        self.save(records, AfterSave::Batch);
+    }
+
+    fn on_batch_durable(&mut self, now: Now) {
+        let Some(InFlight { map, statements }) = self.writer.in_flight.take() else {
+            return;
+        };
+        let delta = step(self.store.map(self.me), &map);
+        self.store.insert(map);
+        for statement in &statements {
+            match statement {
+                Statement::Pattern(def) => {
+                    self.writer.said.insert(def.id(), now.boot);
+                }
+                Statement::Evidence(id, _) => {
+                    self.writer.said.insert(*id, now.boot);
+                }
+                Statement::Revoke(revoke) => {
+                    self.expelled.remove(&revoke.node);
+                }
+                _ => {}
+            }
+        }
+        self.refresh(now);
+        let frame = Frame::Delta(delta);
+        for peer in self.links.connected() {
+            self.send(peer, Lane::Urgent, &frame);
+        }
+        self.reset_repair(now);
+        for statement in statements {
+            if let Statement::Admit(admit) = statement {
+                self.welcome(now, admit.node);
+            }
+        }
+    }
+
+    /// The own map came back from a peer, newer than here: after a lost disk, or because the key runs twice.
+    pub(super) fn on_own_map_moved(&mut self, now: Now) {
+        let Some(seen) = self.store.map(self.me).map(|map| map.head().incarnation) else {
+            return;
+        };
+        if let Some(lost) = self.writer.in_flight.take() {
+            for statement in lost.statements {
+                self.writer.waiting.push(statement);
+            }
+        }
+        if self.writer.wrote {
+            self.halt(self.me);
+            return;
+        }
+        if seen >= self.writer.incarnation {
+            self.writer.incarnation = seen.saturating_add(1);
+            self.writer.incarnation_durable = false;
+            let record = meta::incarnation(self.writer.incarnation);
+            self.save(alloc::vec![record], AfterSave::Incarnation);
+        }
+        self.free_to_speak(now);
+    }
+
+    /// Stops writing: two processes that sign for one key contradict each other.
+    pub(super) fn halt(&mut self, me: NodeId) {
+        if !self.writer.halted {
+            self.writer.halted = true;
+            self.tell(Happening::Forked { node: me.short() });
+        }
+    }
+}

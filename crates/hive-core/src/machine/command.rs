@@ -1,0 +1,105 @@
+//! What a person may want of the machine: how much it may do, pause, undo.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::id::PatternId;
+use crate::machine::learn::BACKOFF_MS;
+use crate::machine::{Machine, Pause};
+use crate::reply::{CommandError, ErrorKind, Mode, PatternState, UndoneView};
+use crate::time::{Now, Span, WallTime};
+
+impl Machine {
+    /// How much the optimizer may do.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Sets how much it may do; anything but `Auto` puts everything back.
+    pub fn set_mode(&mut self, now: Now, mode: Mode) {
+        self.mode = mode;
+        self.keep_mode();
+        self.turn(now);
+    }
+
+    /// Puts everything back and keeps still.
+    pub fn pause(&mut self, now: Now, span: Option<Span>) -> UndoneView {
+        let changes = usize::from(self.hands.on().is_some());
+        let until = span.map(|span| now.boot.after(span));
+        self.set_pause(now, Some(Pause { until }));
+        self.turn(now);
+        undone(changes)
+    }
+
+    /// Ends a pause.
+    pub fn resume(&mut self, now: Now) {
+        self.set_pause(now, None);
+        self.turn(now);
+    }
+
+    /// Puts a pattern's old values back (or everything's) and leaves it alone for a day.
+    ///
+    /// Nothing is said to the hive: one person's wish for one machine is no evidence, and a mark would
+    /// switch the pattern off on machines where it helps.
+    pub fn undo(&mut self, now: Now, word: Option<&str>) -> Result<UndoneView, CommandError> {
+        let ids: Vec<PatternId> = match word {
+            Some(word) => Vec::from([self.find(word)?]),
+            None => self
+                .ledger
+                .in_order()
+                .into_iter()
+                .filter(|(_, entry)| {
+                    use PatternState::{Probation, Proven, Trial};
+                    matches!(entry.state, Trial | Probation | Proven)
+                })
+                .map(|(id, _)| id)
+                .collect(),
+        };
+        let running = self.run.as_ref().is_some_and(|run| ids.contains(&run.id));
+        let changes = usize::from(running && self.hands.on().is_some());
+        for id in ids {
+            if let Some(entry) = self.ledger.get_mut(id) {
+                entry.state = PatternState::Undone;
+                entry.backoff_until = WallTime(now.wall.0.saturating_add(BACKOFF_MS));
+            }
+            self.keep(id);
+        }
+        if running {
+            self.end_run();
+        }
+        self.turn(now);
+        Ok(undone(changes))
+    }
+
+    /// Finds a pattern by what a person typed.
+    pub(super) fn find(&self, word: &str) -> Result<PatternId, CommandError> {
+        self.ledger.find(word).ok_or_else(|| self.unknown())
+    }
+
+    /// The answer to a word that names no pattern, or more than one.
+    pub(super) fn unknown(&self) -> CommandError {
+        CommandError {
+            code: String::from("pattern.unknown"),
+            kind: ErrorKind::NotFound,
+            what: String::from("that names no pattern of this machine, or more than one"),
+            known: format!("{} patterns are known", self.ledger.in_order().len()),
+            try_next: String::from("hive patterns"),
+        }
+    }
+}
+
+/// The host puts the values back after this answer; how many it could restore is told by its receipt.
+fn undone(changes: usize) -> UndoneView {
+    UndoneView {
+        changes,
+        ..UndoneView::default()
+    }
+}

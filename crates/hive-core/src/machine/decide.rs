@@ -1,0 +1,171 @@
+//! Decide: which action, if any, for the contention at hand. It reads; it changes nothing.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::id::PatternId;
+use crate::machine::facts::{MachineFacts, Rights};
+use crate::machine::heard::HeardPattern;
+use crate::machine::learn::Ledger;
+use crate::machine::observe::Contention;
+use crate::machine::trial::Regime;
+use crate::pattern::{Action, Binding, PatternDef, Verdict, WorkloadType};
+use crate::reply::PatternState;
+use crate::time::{Span, WallTime};
+
+/// A proven action stays on this long before another candidate gets its trial. A guess: the owner has
+/// a minute of what was found, and a build of some minutes still sees every candidate tried.
+pub const PROVEN_REST: Span = Span::from_secs(60);
+
+/// What to do about a contention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing; the reason in words.
+    Leave(&'static str),
+    /// Run this.
+    Run(Regime, PatternDef),
+}
+
+/// Everything a choice depends on, besides the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// The contention.
+    pub contention: &'a Contention,
+    /// The machine.
+    pub facts: &'a MachineFacts,
+    /// The hive's secret, which turns the program's name into its key.
+    pub secret: &'a [u8; 32],
+    /// What the other members say.
+    pub advice: &'a BTreeMap<PatternId, HeardPattern>,
+    /// The calendar, for back-offs.
+    pub wall: WallTime,
+    /// Whether the proven action has been on long enough to try another.
+    pub rested: bool,
+}
+
+/// What may be offered at all: what does something under this binding, and what can be undone.
+///
+/// Nice does nothing across autogroups, and neither does anything across control groups (both
+/// measured, `research/optimizer.md` 4.1), so those are not even tried.
+#[must_use]
+pub fn offered(binding: Binding, rights: Rights) -> Vec<Action> {
+    Action::ALL
+        .into_iter()
+        .filter(|action| match (action, binding) {
+            (Action::BackgroundNice, Binding::Task) => rights.nice,
+            (Action::AutogroupNice, Binding::Autogroup) => rights.autogroup_nice,
+            (Action::FinerSlice, _) => rights.slice,
+            _ => false,
+        })
+        .collect()
+}
+
+/// The pattern that an action would be, here and now.
+#[must_use]
+pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> PatternDef {
+    PatternDef {
+        action,
+        workload: contention.name.key(secret),
+        role: WorkloadType::Interactive,
+        context: contention.context,
+    }
+}
+
+/// The order: the best proven here; then what another member proved in this very context; then what was
+/// not tried yet, the hive's best estimate first. A proven action makes room for a trial now and then.
+#[must_use]
+pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
+    let contention = grounds.contention;
+    let actions = offered(contention.context.binding, grounds.facts.rights);
+    if actions.is_empty() {
+        return Choice::Leave(nothing_offered(contention.context.binding));
+    }
+    let open: Vec<PatternDef> = actions
+        .into_iter()
+        .map(|action| pattern(action, contention, grounds.secret))
+        .filter(|def| is_open(grounds, ledger, def.id()))
+        .collect();
+    let proven = open
+        .iter()
+        .filter(|def| is_proven(ledger, def.id()))
+        .min_by(|a, b| own_mean(ledger, a).total_cmp(&own_mean(ledger, b)));
+    let next = next_trial(grounds, ledger, &open);
+    match (proven, next) {
+        (Some(_), Some((regime, def))) if grounds.rested => Choice::Run(regime, def),
+        (Some(def), _) => Choice::Run(Regime::Proven, *def),
+        (None, Some((regime, def))) => Choice::Run(regime, def),
+        (None, None) => Choice::Leave("everything that could help here was tried and did not"),
+    }
+}
+
+/// The next one to be proven or not.
+fn next_trial(
+    grounds: &Grounds<'_>,
+    ledger: &Ledger,
+    open: &[PatternDef],
+) -> Option<(Regime, PatternDef)> {
+    let untried = || open.iter().filter(|def| !is_proven(ledger, def.id()));
+    let estimate = |def: &PatternDef| {
+        let heard = grounds.advice.get(&def.id());
+        heard.map_or(0.0, |heard| heard.combined().mean())
+    };
+    let by_estimate = |a: &&PatternDef, b: &&PatternDef| estimate(a).total_cmp(&estimate(b));
+    let heard = untried()
+        .filter(|def| may_be_on_probation(grounds, ledger, def.id()))
+        .min_by(by_estimate);
+    if let Some(def) = heard {
+        return Some((Regime::Probation, *def));
+    }
+    let begun = untried().find(|def| {
+        let entry = ledger.get(def.id());
+        entry.is_some_and(|entry| entry.state == PatternState::Trial)
+    });
+    // `min_by` keeps the first of equals, so without estimates the catalogue's order decides.
+    let next = begun.or_else(|| untried().min_by(by_estimate))?;
+    Some((Regime::Trial, *next))
+}
+
+/// Whether nobody and nothing speaks against using the pattern now.
+fn is_open(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
+    let paused = grounds.advice.get(&id).is_some_and(|heard| heard.paused);
+    let backs_off = ledger
+        .get(id)
+        .is_some_and(|entry| entry.backs_off(grounds.wall));
+    !paused && !backs_off
+}
+
+/// Proven here; a person's "no" for a day does not unprove it.
+fn is_proven(ledger: &Ledger, id: PatternId) -> bool {
+    ledger.get(id).is_some_and(|entry| {
+        entry.verdict == Verdict::Helps
+            && matches!(entry.state, PatternState::Proven | PatternState::Undone)
+    })
+}
+
+/// Heard with a proof from another member, in exactly this context (the id covers it), and this machine
+/// has no verdict of its own. The same role is not enough: it must be the same program.
+fn may_be_on_probation(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
+    let proven = grounds.advice.get(&id).and_then(HeardPattern::proven_by);
+    let untouched = ledger.get(id).is_none_or(|entry| {
+        entry.trials == 0 && !matches!(entry.state, PatternState::Trial | PatternState::Undone)
+    });
+    proven.is_some() && untouched
+}
+
+fn own_mean(ledger: &Ledger, def: &PatternDef) -> f64 {
+    ledger.get(def.id()).map_or(0.0, |entry| entry.trial.mean())
+}
+
+fn nothing_offered(binding: Binding) -> &'static str {
+    match binding {
+        Binding::Task => {
+            "nothing can be undone with the rights at hand (CAP_SYS_NICE or RLIMIT_NICE of 20; time slices need Linux 6.12)"
+        }
+        Binding::Autogroup => {
+            "nice does nothing across terminal sessions, and this user can set neither their weights nor time slices"
+        }
+        Binding::Cgroup => {
+            "nice does nothing across control groups, their weights belong to the service manager, and time slices cannot be set here"
+        }
+    }
+}

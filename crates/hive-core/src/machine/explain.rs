@@ -1,0 +1,346 @@
+//! Explain: what a person reads about patterns, and why. Programs are told by their role, never by name.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::id::PatternId;
+use crate::machine::act::Outcome;
+use crate::machine::decide::Choice;
+use crate::machine::learn::{ALPHA_SHOWN, Entry};
+use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
+use crate::machine::window::real;
+use crate::machine::{Machine, sequence};
+use crate::pattern::{Binding, PairStats, Verdict};
+use crate::reply::{
+    ActiveView, CommandError, DecisionView, Mode, OtherView, PatternState, PatternView,
+    PatternsView, PlaceboView, StatusView, TrialView, WhyView,
+};
+use crate::time::Now;
+
+impl Machine {
+    /// All patterns, in the order in which this machine learned of them.
+    #[must_use]
+    pub fn patterns(&self, _now: Now) -> PatternsView {
+        let all = self.ledger.in_order();
+        PatternsView {
+            patterns: all
+                .into_iter()
+                .map(|(id, entry)| self.view(id, entry))
+                .collect(),
+        }
+    }
+
+    /// The reason for a pattern's state.
+    pub fn why(&self, now: Now, word: &str) -> Result<WhyView, CommandError> {
+        let id = self.find(word)?;
+        let entry = self.ledger.get(id).ok_or_else(|| self.unknown())?;
+        let mut because = Vec::from([self.what(entry), self.reason(id, entry), effect(entry)]);
+        because.extend(cost(entry));
+        because.extend(placebo(entry));
+        because.extend(entry.refused.as_ref().map(refused));
+        because.extend(self.origin(id, entry));
+        because.extend(back_off(entry, now));
+        Ok(WhyView {
+            pattern: self.view(id, entry),
+            because,
+            undo: format!("hive undo p-{}", entry.number),
+        })
+    }
+
+    /// What would be done for what runs now.
+    #[must_use]
+    pub fn decide(&self, now: Now) -> DecisionView {
+        let leave = |because: &str| DecisionView {
+            because: because.to_string(),
+            ..DecisionView::default()
+        };
+        if !self.facts.pressure {
+            return leave(
+                "this kernel does not tell the pressure on the processor, so nothing is tried",
+            );
+        }
+        let keep = self.run.as_ref().map(|run| run.protected);
+        let Some(contention) = self.situation.contention(&self.paces, keep, &self.facts) else {
+            return leave("nobody waits: there is no contention with an interactive program");
+        };
+        let (regime, def) = match self.choose(now, &contention) {
+            Choice::Leave(because) => return leave(because),
+            Choice::Run(regime, def) => (regime, def),
+        };
+        let would = match (self.mode, self.pause.is_some()) {
+            (Mode::Auto, false) => "",
+            (Mode::Auto, true) => "paused; otherwise: ",
+            _ => "nothing is changed in this mode; in auto: ",
+        };
+        let step = match regime {
+            Regime::Trial => "to be tried in random on/off pairs",
+            Regime::Probation => "on, because another machine proved it; under test here",
+            Regime::Proven => "on, because it was proven here",
+        };
+        DecisionView {
+            pattern: self
+                .ledger
+                .get(def.id())
+                .map(|entry| format!("p-{}", entry.number)),
+            action: Some(def.action),
+            because: format!(
+                "{would}{step}: {} competes with an interactive program at {:.0} % processor pressure, {}",
+                contention.context.background.words(),
+                contention.pressure * 100.0,
+                contention.context.binding.words(),
+            ),
+        }
+    }
+
+    /// Fills in what the machine part knows of the one screen.
+    pub fn fill_status(&self, _now: Now, status: &mut StatusView) {
+        let seconds = |micros: u64| micros / 1_000_000;
+        status.mode = self.mode;
+        status.paused = self.pause.is_some();
+        status.watched_s = seconds(self.observer.watched.0);
+        status.busy_s = seconds(self.observer.busy.0);
+        status.contended_s = seconds(self.contended.0);
+        status.limits = self.limits();
+        let Some((run, entry)) = self
+            .run
+            .as_ref()
+            .and_then(|run| Some((run, self.ledger.get(run.id)?)))
+        else {
+            return;
+        };
+        let pattern = format!("p-{}", entry.number);
+        if run.regime != Regime::Proven {
+            status.trial = Some(TrialView {
+                pattern: pattern.clone(),
+                action: entry.def.action,
+                pairs: entry.trial.pairs,
+            });
+        }
+        if run.regime != Regime::Trial && run.told_on {
+            status.active.push(ActiveView {
+                pattern,
+                action: entry.def.action,
+                words: String::from(entry.def.action.words()),
+                state: entry.state,
+            });
+        }
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let rights = self.facts.rights;
+        let mut limits = Vec::new();
+        if !self.facts.pressure {
+            limits.push("no pressure figures (PSI): nothing is tried; boot with psi=1".to_string());
+        }
+        if !rights.nice {
+            limits.push(format!(
+                "background nice is not offered: {}",
+                crate::machine::act::Refusal::NotReversible.remedy()
+            ));
+        }
+        if !rights.slice {
+            limits.push("finer time slices need Linux 6.12 or later".to_string());
+        }
+        if self.facts.autogroup && !rights.autogroup_nice {
+            limits.push("the weights of terminal sessions cannot be written".to_string());
+        }
+        limits
+    }
+
+    fn view(&self, id: PatternId, entry: &Entry) -> PatternView {
+        let heard = self.advice.get(&id);
+        let others = heard.map_or(&[][..], |heard| &heard.evidence[..]);
+        let trial = &entry.trial;
+        let is = |run: &crate::machine::run::Run| run.id == id;
+        let on = self
+            .hands
+            .on()
+            .is_some_and(|on| on.action == entry.def.action);
+        PatternView {
+            name: format!("p-{}", entry.number),
+            id: format!("{id}"),
+            action: entry.def.action,
+            words: format!(
+                "{} while {} runs",
+                entry.def.action.words(),
+                entry.def.role.words()
+            ),
+            role: entry.def.role,
+            context: entry.def.context,
+            state: entry.state,
+            on: on && self.run.as_ref().is_some_and(is),
+            verdict: entry.verdict,
+            pairs: trial.pairs,
+            wait_ratio: (trial.pairs > 0).then(|| libm::exp(trial.mean())),
+            ci: ci(trial),
+            background_loss: (trial.pairs > 0).then(|| entry.work.loss()),
+            placebo: apart(&entry.placebo),
+            holdout: apart(&entry.holdout),
+            contention_s: (entry.trials > 0).then(|| real(entry.contention.0) / 1e6),
+            others: others
+                .iter()
+                .map(|(_, label, evidence)| OtherView {
+                    member: label.clone(),
+                    verdict: evidence.verdict,
+                    trial: evidence.trial,
+                    wait_ratio: libm::exp(evidence.trial.mean()),
+                })
+                .collect(),
+            known_at_us: entry.known_at.0,
+            own: entry.own,
+        }
+    }
+
+    fn what(&self, entry: &Entry) -> String {
+        let state = match entry.state {
+            PatternState::Heard => "heard of, not tried here",
+            PatternState::Trial => "being tried in random on/off pairs",
+            PatternState::Probation => {
+                "on because another machine proved it; one window in five without it shows whether it helps here"
+            }
+            PatternState::Proven => {
+                "proven here: on while the contention lasts, off in one window of twenty to check"
+            }
+            PatternState::Dropped => "not used here",
+            PatternState::Undone => "undone by a person; not used for a day",
+        };
+        let running = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.id == entry.def.id());
+        let now = if running { "" } else { " (not running now)" };
+        format!("What: {}; {state}{now}.", entry.def.action.words())
+    }
+
+    fn reason(&self, id: PatternId, entry: &Entry) -> String {
+        let context = entry.def.context;
+        let pressure = match &self.run {
+            Some(run) if run.id == id => {
+                format!(
+                    "; processor pressure is {:.0} % now",
+                    self.situation.pressure * 100.0
+                )
+            }
+            _ => String::new(),
+        };
+        let only = match context.binding {
+            Binding::Task => "",
+            Binding::Autogroup => {
+                "; nice does nothing across terminal sessions, so it is not offered"
+            }
+            Binding::Cgroup => {
+                "; nice does nothing across control groups, so only the program's own time slice is offered"
+            }
+        };
+        format!(
+            "Because: {} competes with {}, {}{only}{pressure}.",
+            context.background.words(),
+            entry.def.role.words(),
+            context.binding.words(),
+        )
+    }
+
+    fn origin(&self, id: PatternId, entry: &Entry) -> Option<String> {
+        let heard = self.advice.get(&id);
+        let proven_by = heard.and_then(|heard| heard.proven_by());
+        let others = match (proven_by, heard) {
+            (Some(label), _) => format!("; \"{label}\" proved it there"),
+            _ => String::new(),
+        };
+        let first = if entry.own {
+            "first tried on this machine"
+        } else {
+            "heard from another member"
+        };
+        Some(format!("Origin: {first}{others}."))
+    }
+}
+
+fn effect(entry: &Entry) -> String {
+    let pairs = entry.trial.pairs;
+    if pairs == 0 {
+        return String::from("Effect: not measured here.");
+    }
+    let ratio = libm::exp(entry.trial.mean());
+    let change = |ratio: f64| (1.0 - ratio) * 100.0;
+    let range = ci(&entry.trial).map_or_else(
+        || String::from("range still open"),
+        |[low, high]| format!("[{:.0} to {:.0} %]", change(high), change(low)),
+    );
+    let here = match (entry.verdict, entry.state) {
+        (Verdict::Helps, _) => "proven here",
+        (Verdict::Undecided, PatternState::Trial | PatternState::Probation) => "still being tried",
+        (verdict, _) => verdict.words(),
+    };
+    let (amount, word) = if ratio <= 1.0 {
+        (change(ratio), "less")
+    } else {
+        (-change(ratio), "more")
+    };
+    format!(
+        "Effect: waits {amount:.0} % {word} per wake-up {range} (per cent less, always-valid 95 % range), {pairs} pairs, {here}."
+    )
+}
+
+fn cost(entry: &Entry) -> Option<String> {
+    let loss = entry.work.loss() * 100.0;
+    (entry.trial.pairs > 0).then(|| {
+        format!(
+            "Cost: the background keeps {:.0} % of its processor time.",
+            100.0 - loss
+        )
+    })
+}
+
+fn placebo(entry: &Entry) -> Option<String> {
+    let placebo = apart(&entry.placebo)?;
+    Some(format!(
+        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); a gain counts only beyond that.",
+        placebo.ratio, placebo.pairs
+    ))
+}
+
+fn refused(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Refused(refusal) => format!("Not done: {}.", refusal.remedy()),
+        Outcome::Unsupported => String::from("Not done: this kernel cannot do it."),
+        Outcome::Failed { errno } => {
+            format!("Not done: the kernel refused half-way (error {errno}); all was put back.")
+        }
+        Outcome::Applied { .. } | Outcome::Restored { .. } => {
+            String::from("Not done: the host's answer made no sense.")
+        }
+    }
+}
+
+fn back_off(entry: &Entry, now: Now) -> Option<String> {
+    let left = entry.backoff_until.0.checked_sub(now.wall.0)?;
+    let left = crate::time::Span::from_ms(left);
+    (left.0 > 0).then(|| format!("Not tried again for {left}."))
+}
+
+fn ci(stats: &PairStats) -> Option<[f64; 2]> {
+    let range = sequence::range(stats, ALPHA_SHOWN)?;
+    Some([libm::exp(range.low), libm::exp(range.high)])
+}
+
+/// Pairs apart from the trial, judged by the range alone.
+fn apart(stats: &PairStats) -> Option<PlaceboView> {
+    if stats.pairs == 0 {
+        return None;
+    }
+    let ci = ci(stats);
+    let verdict = match ci {
+        Some([_, high]) if high < MARGIN_LOW => Verdict::Helps,
+        Some([low, _]) if low > MARGIN_HIGH => Verdict::Harms,
+        Some([low, high]) if low >= MARGIN_LOW && high <= MARGIN_HIGH => Verdict::NoEffect,
+        _ => Verdict::Undecided,
+    };
+    Some(PlaceboView {
+        pairs: stats.pairs,
+        ratio: libm::exp(stats.mean()),
+        ci,
+        verdict,
+    })
+}

@@ -1,0 +1,475 @@
+//! Observe: from two surveys to jobs, what they do, and whether somebody waits while others compete.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::id::ProgramName;
+use crate::machine::facts::{GroupId, MachineFacts, Process, Survey};
+use crate::machine::window::{Window, real};
+use crate::pattern::{Binding, Context, Cores, WorkloadType};
+use crate::time::{Instant, Span};
+
+/// Share of the time in which tasks waited for a processor from which trials may run
+/// (`research/optimizer.md` 7.5).
+pub const PRESSURE_GATE: f64 = 0.20;
+
+/// From here on the machine is looked at more often: half of the gate.
+const PRESSURE_STIR: f64 = 0.10;
+
+/// Wake-ups per second of a workload that somebody may be waiting for (`research/optimizer.md` 7.5).
+pub const WAKEUPS_GATE: f64 = 20.0;
+
+/// An interactive program runs this long per wake-up at most: 40 frames a second that fill each frame.
+/// A burner that is pre-empted does not sleep, so it stays far above. A guess.
+const RUN_PER_WAKEUP_NS_MAX: f64 = 25e6;
+
+/// An interactive program's threads use at most this much of a core each. A guess.
+const CORES_PER_THREAD_MAX: f64 = 0.6;
+
+/// Cores from which a job belongs to the background. A guess: a tenth of the smallest machine.
+const BACKGROUND_CORES: f64 = 0.2;
+
+/// A job that was background stays it down to this, so that throttling it does not make it vanish.
+const BACKGROUND_CORES_STAY: f64 = 0.05;
+
+/// New processes per second that make a job a build: even a slow compiler beats it. A guess.
+const BUILD_FRESH_PER_S: f64 = 1.0;
+
+/// Programs never counted as background: what draws, plays, logs in, installs or stores
+/// (`research/optimizer.md` 7.8). The kernel cuts names at 15 bytes.
+const SPARED: [&str; 32] = [
+    "Xorg",
+    "Xwayland",
+    "pipewire",
+    "pipewire-pulse",
+    "wireplumber",
+    "pulseaudio",
+    "jackd",
+    "dbus-daemon",
+    "dbus-broker",
+    "dbus-broker-lau",
+    "systemd",
+    "(sd-pam)",
+    "systemd-logind",
+    "sshd",
+    "sshd-session",
+    "rtkit-daemon",
+    "gnome-shell",
+    "kwin_wayland",
+    "kwin_x11",
+    "sway",
+    "Hyprland",
+    "plasmashell",
+    "swaylock",
+    "ibus-daemon",
+    "fcitx5",
+    "hive",
+    "apt",
+    "apt-get",
+    "dpkg",
+    "postgres",
+    "mysqld",
+    "gdb",
+];
+
+/// The daemon's own program; its ancestors (shell, terminal, log-in) are spared too.
+const OWN_PROGRAM: &str = "hive";
+
+/// One job.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// Cores it used since the last survey.
+    pub cores: f64,
+    /// What it does, by its processor share and its children.
+    pub kind: Option<WorkloadType>,
+    /// Name of its leading process; stays on this machine.
+    pub name: ProgramName,
+    /// Whether it is the foreground job of a terminal.
+    pub foreground: bool,
+    /// Whether the owner named it in `protect`.
+    pub named: bool,
+    /// Whether it may be background at all: own uid, ordinary, nice 0, not spared.
+    pub touchable: bool,
+    /// Whether it may be protected: own uid, ordinary, nice 0, not in `never`.
+    pub protectable: bool,
+    /// Whether it uses enough to be background.
+    pub hungry: bool,
+    autogroup: Option<u64>,
+    cgroup: u64,
+    fresh_per_s: f64,
+    parents: BTreeSet<GroupId>,
+}
+
+/// How a foreground job runs, measured by a window on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Wake-ups per second.
+    pub wakeups_per_s: f64,
+    /// Whether it behaves as if somebody waited for it.
+    pub interactive: bool,
+}
+
+/// The machine between the last two surveys.
+#[derive(Clone, Debug, Default)]
+pub struct Situation {
+    /// When it was seen.
+    pub at: Instant,
+    /// Share of the time in which some task waited for a processor.
+    pub pressure: f64,
+    /// All jobs.
+    pub groups: BTreeMap<GroupId, Group>,
+}
+
+/// A protected workload and what competes with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contention {
+    /// The job that somebody waits for.
+    pub protected: GroupId,
+    /// Its program.
+    pub name: ProgramName,
+    /// The jobs that compete with it under the context's binding.
+    pub background: Vec<GroupId>,
+    /// All jobs that may be acted on under that binding, hungry now or not.
+    pub allowed: Vec<GroupId>,
+    /// The mechanism.
+    pub context: Context,
+    /// The pressure.
+    pub pressure: f64,
+}
+
+/// Remembers the last survey.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    last: Option<Survey>,
+    hungry: BTreeSet<GroupId>,
+    fresh: BTreeMap<GroupId, f64>,
+    /// Time watched, and time of it with pressure at the gate.
+    pub watched: Span,
+    /// See `watched`.
+    pub busy: Span,
+}
+
+impl Observer {
+    /// Compares a survey with the one before it; `None` for the first.
+    pub fn on_survey(
+        &mut self,
+        survey: Survey,
+        facts: &MachineFacts,
+        protect: &[ProgramName],
+        never: &[ProgramName],
+    ) -> Option<Situation> {
+        let last = self.last.take();
+        let situation = last
+            .filter(|last| survey.at > last.at)
+            .map(|last| self.compare(&last, &survey, facts, protect, never));
+        self.last = Some(survey);
+        situation
+    }
+
+    fn compare(
+        &mut self,
+        last: &Survey,
+        survey: &Survey,
+        facts: &MachineFacts,
+        protect: &[ProgramName],
+        never: &[ProgramName],
+    ) -> Situation {
+        let span = survey.at.since(last.at);
+        let seconds = real(span.0) / 1e6;
+        let stalled = survey.pressure.cpu.0.saturating_sub(last.pressure.cpu.0);
+        let pressure = real(stalled) / real(span.0);
+        self.watched.0 += span.0;
+        if pressure >= PRESSURE_GATE {
+            self.busy.0 += span.0;
+        }
+        let mut groups = group(survey, facts, protect, never);
+        let used = processor_time(last, survey);
+        let fresh = fresh_processes(last, survey);
+        for (id, job) in &mut groups {
+            job.cores = (used.get(id).copied().unwrap_or_default() / 1e6 / seconds).max(0.0);
+            let fresh = fresh.get(id).copied().unwrap_or_default() / seconds;
+            // Half of the old rate stays, so that one survey between two compilations is no new kind.
+            let old = self.fresh.get(id).copied().unwrap_or(fresh);
+            job.fresh_per_s = (old + fresh) / 2.0;
+            let enough = if self.hungry.contains(id) {
+                BACKGROUND_CORES_STAY
+            } else {
+                BACKGROUND_CORES
+            };
+            job.hungry = job.cores >= enough;
+            job.kind = Some(match (job.hungry, job.fresh_per_s >= BUILD_FRESH_PER_S) {
+                (true, true) => WorkloadType::Build,
+                (true, false) => WorkloadType::Batch,
+                _ => WorkloadType::Other,
+            });
+        }
+        self.hungry = groups
+            .iter()
+            .filter(|(_, g)| g.hungry)
+            .map(|(id, _)| *id)
+            .collect();
+        self.fresh = groups.iter().map(|(id, g)| (*id, g.fresh_per_s)).collect();
+        Situation {
+            at: survey.at,
+            pressure,
+            groups,
+        }
+    }
+}
+
+impl Pace {
+    /// Judges a window on one job. A job that lives by forking is a build even where it wakes often.
+    #[must_use]
+    pub fn of(window: &Window, group: &Group) -> Self {
+        let wakeups_per_s = window.wakeups_per_s();
+        let run_per_wakeup = real(window.ran_ns) / real(window.wakeups.max(1));
+        let cores = real(window.ran_ns) / 1e3 / real(window.span.0.max(1));
+        let brief = run_per_wakeup <= RUN_PER_WAKEUP_NS_MAX
+            && cores <= CORES_PER_THREAD_MAX * f64::from(window.threads.max(1));
+        let build = group.fresh_per_s >= BUILD_FRESH_PER_S;
+        Self {
+            wakeups_per_s,
+            interactive: wakeups_per_s >= WAKEUPS_GATE && (group.named || (brief && !build)),
+        }
+    }
+}
+
+impl Situation {
+    /// How soon to look again: 5 s at rest (0.1 % of a core at 1,000 processes, `research/optimizer.md` 3.3),
+    /// 2 s when it stirs.
+    #[must_use]
+    pub fn look_again_after(&self) -> Span {
+        Span::from_secs(if self.pressure >= PRESSURE_STIR { 2 } else { 5 })
+    }
+
+    /// Jobs that somebody may be waiting for, most processor time last.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<GroupId> {
+        self.groups
+            .iter()
+            .filter(|(_, g)| g.protectable && (g.foreground || g.named))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Whether measuring the candidates' pace could lead anywhere.
+    #[must_use]
+    pub fn worth_a_probe(&self) -> bool {
+        self.pressure >= PRESSURE_GATE
+            && self.groups.values().any(|g| g.touchable && g.hungry)
+            && !self.candidates().is_empty()
+    }
+
+    /// The contention between the workload that somebody waits for and the rest, if there is any.
+    /// `keep` holds to one protected job as long as it is one.
+    #[must_use]
+    pub fn contention(
+        &self,
+        paces: &BTreeMap<GroupId, Pace>,
+        keep: Option<GroupId>,
+        facts: &MachineFacts,
+    ) -> Option<Contention> {
+        if self.pressure < PRESSURE_GATE {
+            return None;
+        }
+        let waited_for: Vec<GroupId> = self
+            .candidates()
+            .into_iter()
+            .filter(|id| paces.get(id).is_some_and(|pace| pace.interactive))
+            .collect();
+        let pace = |id: &GroupId| paces.get(id).map_or(0.0, |pace| pace.wakeups_per_s);
+        let protected = match keep {
+            Some(keep) => *waited_for.iter().find(|id| **id == keep)?,
+            None => *waited_for
+                .iter()
+                .max_by(|a, b| pace(a).total_cmp(&pace(b)))?,
+        };
+        let front = self.groups.get(&protected)?;
+        let shielded = self.shielded(paces, &waited_for);
+        let open = |id: &GroupId, g: &Group| g.touchable && !shielded.contains(id);
+        let mut weight: BTreeMap<Binding, f64> = BTreeMap::new();
+        for (_, g) in self.groups.iter().filter(|(id, g)| g.hungry && open(id, g)) {
+            *weight.entry(binding(front, g, facts)).or_default() += g.cores;
+        }
+        let bound = *weight.iter().max_by(|a, b| a.1.total_cmp(b.1))?.0;
+        // A session that also holds something shielded is not the background's alone.
+        let shared: BTreeSet<u64> = shielded
+            .iter()
+            .filter_map(|id| self.groups.get(id)?.autogroup)
+            .collect();
+        let of_class = |id: &GroupId, g: &Group| {
+            open(id, g)
+                && binding(front, g, facts) == bound
+                && (bound != Binding::Autogroup || g.autogroup.is_none_or(|a| !shared.contains(&a)))
+        };
+        let class = || self.groups.iter().filter(|(id, g)| of_class(id, g));
+        let background: Vec<GroupId> = class()
+            .filter(|(_, g)| g.hungry)
+            .map(|(id, _)| *id)
+            .collect();
+        if background.is_empty() {
+            return None;
+        }
+        Some(Contention {
+            protected,
+            name: front.name.clone(),
+            allowed: class().map(|(id, _)| *id).collect(),
+            context: Context {
+                binding: bound,
+                cores: Cores::of(facts.cores),
+                eevdf_slices: facts.kernel >= (6, 12),
+                background: self.mostly(&background),
+            },
+            background,
+            pressure: self.pressure,
+        })
+    }
+
+    /// Everything that somebody waits for or may wait for, and its ancestors: the shell and the terminal
+    /// that shows it. A candidate that was not measured yet counts as waited for.
+    fn shielded(
+        &self,
+        paces: &BTreeMap<GroupId, Pace>,
+        waited_for: &[GroupId],
+    ) -> BTreeSet<GroupId> {
+        let unmeasured = |id: &GroupId| !paces.contains_key(id);
+        let mut shielded: BTreeSet<GroupId> =
+            self.candidates().into_iter().filter(unmeasured).collect();
+        shielded.extend(waited_for);
+        let mut ahead: Vec<GroupId> = waited_for.to_vec();
+        while let Some(id) = ahead.pop() {
+            let parents = self.groups.get(&id).map(|g| &g.parents);
+            for parent in parents.into_iter().flatten() {
+                if shielded.insert(*parent) {
+                    ahead.push(*parent);
+                }
+            }
+        }
+        shielded
+    }
+
+    /// What most of these jobs' processor time goes into.
+    fn mostly(&self, jobs: &[GroupId]) -> WorkloadType {
+        let mut weight: BTreeMap<WorkloadType, f64> = BTreeMap::new();
+        for g in jobs.iter().filter_map(|id| self.groups.get(id)) {
+            *weight
+                .entry(g.kind.unwrap_or(WorkloadType::Other))
+                .or_default() += g.cores;
+        }
+        weight
+            .iter()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(WorkloadType::Other, |(kind, _)| *kind)
+    }
+}
+
+/// What decides between two jobs (`research/optimizer.md` 7.2).
+fn binding(front: &Group, back: &Group, facts: &MachineFacts) -> Binding {
+    if front.cgroup != back.cgroup {
+        Binding::Cgroup
+    } else if facts.autogroup && front.cgroup == 0 && front.autogroup != back.autogroup {
+        // Autogroups only weigh tasks of the root control group.
+        Binding::Autogroup
+    } else {
+        Binding::Task
+    }
+}
+
+fn group(
+    survey: &Survey,
+    facts: &MachineFacts,
+    protect: &[ProgramName],
+    never: &[ProgramName],
+) -> BTreeMap<GroupId, Group> {
+    let by_pid: BTreeMap<u32, &Process> = survey.processes.iter().map(|p| (p.pid, p)).collect();
+    let spared = own_line(survey, &by_pid);
+    let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
+    for process in &survey.processes {
+        let first = !groups.contains_key(&process.group);
+        let job = groups.entry(process.group).or_insert_with(|| Group {
+            touchable: true,
+            protectable: true,
+            ..Group::default()
+        });
+        if first || process.pid == process.group.group {
+            job.name = process.name.clone();
+            job.autogroup = process.autogroup;
+            job.cgroup = process.cpu_cgroup;
+        }
+        // A value that somebody else has set is theirs, and so are their processes.
+        let plain = process.uid == facts.uid
+            && process.nice == 0
+            && process.ordinary
+            && process.pid != 1
+            && !never.contains(&process.name);
+        job.protectable &= plain;
+        job.touchable &=
+            plain && !spared.contains(&process.pid) && !SPARED.contains(&process.name.local());
+        job.foreground |= process.foreground;
+        job.named |= protect.contains(&process.name);
+        if let Some(parent) = by_pid.get(&process.parent)
+            && parent.group != process.group
+        {
+            job.parents.insert(parent.group);
+        }
+    }
+    groups
+}
+
+/// The daemon's processes and all their ancestors.
+fn own_line(survey: &Survey, by_pid: &BTreeMap<u32, &Process>) -> BTreeSet<u32> {
+    let mut line = BTreeSet::new();
+    for own in survey
+        .processes
+        .iter()
+        .filter(|p| p.name.local() == OWN_PROGRAM)
+    {
+        let mut next = Some(own);
+        while let Some(process) = next {
+            if !line.insert(process.pid) {
+                break;
+            }
+            next = by_pid.get(&process.parent).copied();
+        }
+    }
+    line
+}
+
+/// Microseconds of processor time that each job used between two surveys.
+///
+/// A process that ended hands its whole time to its parent's `children_cpu`; what was already counted
+/// as its own is taken off there, or a shell would look busy the moment its long job ends.
+fn processor_time(last: &Survey, survey: &Survey) -> BTreeMap<GroupId, f64> {
+    let total = |p: &Process| real(p.cpu.0.saturating_add(p.children_cpu.0));
+    let mut before: BTreeMap<(u32, u64), &Process> = last
+        .processes
+        .iter()
+        .map(|p| ((p.pid, p.start), p))
+        .collect();
+    let mut used: BTreeMap<GroupId, f64> = BTreeMap::new();
+    for process in &survey.processes {
+        let old = before
+            .remove(&(process.pid, process.start))
+            .map_or(0.0, total);
+        *used.entry(process.group).or_default() += total(process) - old;
+    }
+    let alive: BTreeMap<u32, GroupId> = survey.processes.iter().map(|p| (p.pid, p.group)).collect();
+    for gone in before.values() {
+        if let Some(parent) = alive.get(&gone.parent) {
+            *used.entry(*parent).or_default() -= total(gone);
+        }
+    }
+    used
+}
+
+/// Processes of each job that the last survey had not seen.
+fn fresh_processes(last: &Survey, survey: &Survey) -> BTreeMap<GroupId, f64> {
+    let before: BTreeSet<(u32, u64)> = last.processes.iter().map(|p| (p.pid, p.start)).collect();
+    let mut fresh: BTreeMap<GroupId, f64> = BTreeMap::new();
+    for process in &survey.processes {
+        if !before.contains(&(process.pid, process.start)) {
+            *fresh.entry(process.group).or_default() += 1.0;
+        }
+    }
+    fresh
+}

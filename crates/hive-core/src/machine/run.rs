@@ -1,0 +1,321 @@
+//! Act: one pattern being run, window by window. It says what should be on and when to read.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::id::PatternId;
+use crate::machine::facts::{GroupId, Reading, SampleRequest};
+use crate::machine::hands::Wanted;
+use crate::machine::observe::Contention;
+use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
+use crate::machine::window::{Window, real};
+use crate::pattern::{Action, PatternDef, Side};
+use crate::time::{Instant, Span};
+
+/// Control windows whose mean the guard rails compare with. A guess: recent, but not one alone.
+const CONTROLS_KEPT: usize = 5;
+
+/// The wait may be this many times the control's mean (`research/optimizer.md` 7.5).
+const WAIT_RAIL: f64 = 2.0;
+
+/// In so many treated windows in a row (`research/optimizer.md` 7.5).
+const WAIT_RAIL_WINDOWS: u32 = 2;
+
+/// The background must get this share of what it got without the action ...
+const STARVED_SHARE: f64 = 0.05;
+
+/// ... or the rail falls after this long (`research/optimizer.md` 7.5).
+const STARVED_SPAN: Span = Span::from_secs(3);
+
+/// One pattern being run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Which pattern.
+    pub id: PatternId,
+    /// Its definition.
+    pub def: PatternDef,
+    /// Why.
+    pub regime: Regime,
+    /// For whom.
+    pub protected: GroupId,
+    /// When the contention was last seen.
+    pub open_at: Instant,
+    /// Whether the last survey showed it.
+    pub open: bool,
+    /// Whether the owner was told that it is on.
+    pub told_on: bool,
+    /// How long it was on in windows since it began.
+    pub held: Span,
+    /// Rest blocks left before the next hold-out.
+    pub rests: u64,
+    background: Vec<GroupId>,
+    next_background: Vec<GroupId>,
+    allowed: Vec<GroupId>,
+    block: Option<Progress>,
+    phase: Phase,
+    controls: VecDeque<(f64, f64)>,
+    waits_high: u32,
+    starved: Span,
+}
+
+#[derive(Clone, Debug)]
+struct Progress {
+    purpose: Purpose,
+    ahead: VecDeque<Slot>,
+    done: Vec<(Arm, Window)>,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// The right thing is not on yet, or no block runs.
+    Settle,
+    /// It is on (or off); the effect of the change passes.
+    WashOut(Instant),
+    /// The first reading is due.
+    First,
+    /// The window runs until then.
+    Measure(Reading, Instant),
+    /// The second reading is due.
+    Last(Reading),
+}
+
+/// A block that is through.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// What it was for.
+    pub purpose: Purpose,
+    /// Windows with the action (or the placebo) on.
+    pub treated: Vec<Window>,
+    /// The window without.
+    pub control: Option<Window>,
+}
+
+/// What a reading led to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// The window that ended, and what was on.
+    pub window: Option<(Arm, Window)>,
+    /// A guard rail fell.
+    pub railed: bool,
+    /// The block that ended.
+    pub measured: Option<Measured>,
+}
+
+impl Run {
+    /// Starts with nothing measured.
+    #[must_use]
+    pub fn new(def: PatternDef, regime: Regime, contention: &Contention, now: Instant) -> Self {
+        Self {
+            id: def.id(),
+            def,
+            regime,
+            protected: contention.protected,
+            open_at: now,
+            open: true,
+            told_on: false,
+            held: Span::default(),
+            rests: 0,
+            background: contention.background.clone(),
+            next_background: contention.background.clone(),
+            allowed: contention.allowed.clone(),
+            block: None,
+            phase: Phase::Settle,
+            controls: VecDeque::new(),
+            waits_high: 0,
+            starved: Span::default(),
+        }
+    }
+
+    /// The contention still holds; who takes part in it counts from the next block.
+    pub fn renew(&mut self, contention: &Contention, now: Instant) {
+        self.open = true;
+        self.open_at = now;
+        self.next_background.clone_from(&contention.background);
+        self.allowed.clone_from(&contention.allowed);
+    }
+
+    /// Whether a new block may begin.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.block.is_none()
+    }
+
+    /// Begins a block.
+    pub fn begin(&mut self, block: Block) {
+        self.background.clone_from(&self.next_background);
+        self.phase = Phase::Settle;
+        self.block = Some(Progress {
+            purpose: block.purpose,
+            ahead: block.slots.into(),
+            done: Vec::new(),
+        });
+    }
+
+    /// What should be on now.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Wanted> {
+        let between = match self.regime {
+            Regime::Trial => Arm::Control,
+            Regime::Probation | Regime::Proven => Arm::Treated,
+        };
+        let slot = self.block.as_ref().and_then(|block| block.ahead.front());
+        let action = match slot.map_or(between, |slot| slot.arm) {
+            Arm::Control => return None,
+            Arm::Treated => self.def.action,
+            Arm::Placebo => Action::Placebo,
+        };
+        let targets = match action.side() {
+            Side::Protected => Vec::from([self.protected]),
+            Side::Background => self.background.clone(),
+        };
+        Some(Wanted { action, targets })
+    }
+
+    /// Jobs that may keep a change although it is not wanted on them any more.
+    #[must_use]
+    pub fn allowed(&self) -> &[GroupId] {
+        match self.def.action.side() {
+            Side::Protected => &[],
+            Side::Background => &self.allowed,
+        }
+    }
+
+    /// Time passed, and what is wanted on is on (or not).
+    pub fn tick(&mut self, now: Instant, ready: bool) {
+        if self.block.is_none() {
+            return;
+        }
+        match &self.phase {
+            Phase::Settle if ready => self.phase = Phase::WashOut(now.after(WASH_OUT)),
+            Phase::WashOut(until) if now >= *until => self.phase = Phase::First,
+            Phase::Measure(first, until) if now >= *until => {
+                self.phase = Phase::Last(first.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a reading is due.
+    #[must_use]
+    pub fn wants_reading(&self) -> bool {
+        self.block.is_some() && matches!(self.phase, Phase::First | Phase::Last(_))
+    }
+
+    /// When time alone moves it on.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::WashOut(until) | Phase::Measure(_, until) => Some(until),
+            Phase::Settle | Phase::First | Phase::Last(_) => None,
+        }
+    }
+
+    /// What to read.
+    #[must_use]
+    pub fn request(&self) -> SampleRequest {
+        SampleRequest::Watch {
+            protected: Vec::from([self.protected]),
+            background: self.background.clone(),
+        }
+    }
+
+    /// Takes a reading that was asked for.
+    pub fn on_reading(&mut self, reading: Reading) -> Step {
+        let Some(block) = &mut self.block else {
+            return Step::default();
+        };
+        let Some(slot) = block.ahead.front().copied() else {
+            return Step::default();
+        };
+        let first = match core::mem::replace(&mut self.phase, Phase::Settle) {
+            Phase::First => {
+                let until = reading.at.after(slot.span);
+                self.phase = Phase::Measure(reading, until);
+                return Step::default();
+            }
+            Phase::Last(first) => first,
+            other => {
+                self.phase = other;
+                return Step::default();
+            }
+        };
+        let window = Window::between(&first, &reading);
+        block.ahead.pop_front();
+        block.done.push((slot.arm, window));
+        let railed = match slot.arm {
+            Arm::Control => {
+                self.on_control(&window);
+                false
+            }
+            Arm::Treated => self.on_treated(&window),
+            Arm::Placebo => false,
+        };
+        Step {
+            window: Some((slot.arm, window)),
+            railed,
+            measured: self.finish(railed),
+        }
+    }
+
+    /// Ends the block when nothing is ahead. A fallen rail cuts the treated windows that are ahead and
+    /// leaves the control, so that the windows that tripped it still count.
+    fn finish(&mut self, railed: bool) -> Option<Measured> {
+        let block = self.block.as_mut()?;
+        if railed {
+            block.ahead.retain(|slot| slot.arm == Arm::Control);
+        }
+        if !block.ahead.is_empty() {
+            return None;
+        }
+        let block = self.block.take()?;
+        let of = |control: bool| {
+            let is = move |arm: Arm| (arm == Arm::Control) == control;
+            block
+                .done
+                .iter()
+                .filter(move |(arm, _)| is(*arm))
+                .map(|(_, w)| *w)
+        };
+        Some(Measured {
+            purpose: block.purpose,
+            treated: of(false).collect(),
+            control: of(true).next(),
+        })
+    }
+
+    fn on_control(&mut self, window: &Window) {
+        self.controls
+            .push_back((window.wait(), window.background_cores()));
+        if self.controls.len() > CONTROLS_KEPT {
+            self.controls.pop_front();
+        }
+    }
+
+    /// The guard rails. Without a control there is nothing to compare with; the first comes within a block.
+    fn on_treated(&mut self, window: &Window) -> bool {
+        self.held.0 = self.held.0.saturating_add(window.span.0);
+        let count = real(self.controls.len() as u64);
+        if self.controls.is_empty() {
+            return false;
+        }
+        let wait = self.controls.iter().map(|c| c.0).sum::<f64>() / count;
+        let cores = self.controls.iter().map(|c| c.1).sum::<f64>() / count;
+        let high = window.wait() > WAIT_RAIL * wait;
+        self.waits_high = if high { self.waits_high + 1 } else { 0 };
+        let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
+        self.starved.0 = if starved {
+            self.starved.0.saturating_add(window.span.0)
+        } else {
+            0
+        };
+        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN {
+            return false;
+        }
+        // The load may have changed since those controls: compare with new ones after this.
+        self.controls.clear();
+        self.waits_high = 0;
+        self.starved = Span::default();
+        self.rests = 0;
+        true
+    }
+}

@@ -1,0 +1,230 @@
+//! What is measured in which order, and when the numbers are a verdict.
+
+use alloc::vec::Vec;
+
+use crate::chance::Chance;
+use crate::machine::learn::Entry;
+use crate::machine::sequence;
+use crate::pattern::{PairStats, Verdict};
+use crate::time::Span;
+
+/// Time between a change and the window that measures it (`research/optimizer.md` 7.5).
+pub const WASH_OUT: Span = Span::from_ms(200);
+
+/// A measuring window: longer ones were not quieter (`research/optimizer.md` 5.2).
+pub const WINDOW: Span = Span::from_ms(1_000);
+
+/// A window that only watches the guard rails while a proven action stays on. Two seconds, so that a
+/// proven action costs one cheap reading every two seconds and a rail still falls within four.
+const REST_WINDOW: Span = Span::from_ms(2_000);
+
+/// Own pairs before any verdict (`research/optimizer.md` 5.2).
+pub const PAIRS_MIN: u32 = 6;
+
+/// Pairs after which a trial ends undecided (`research/optimizer.md` 5.2).
+pub const PAIRS_MAX: u32 = 40;
+
+/// Placebo pairs without which nothing "helps": half of [`PAIRS_MIN`].
+const PLACEBO_PAIRS_MIN: u32 = 3;
+
+/// Ratios between these are no effect in practice (`research/optimizer.md` 5.2).
+pub const MARGIN_LOW: f64 = 0.95;
+/// See [`MARGIN_LOW`].
+pub const MARGIN_HIGH: f64 = 1.05;
+
+/// Share of its work that the background may lose (DESIGN section 9).
+const LOSS_MAX: f64 = 0.5;
+
+/// Guard rails that make a trial end with harm.
+pub const RAILS_MAX: u16 = 2;
+
+/// Hold-out pairs before a proven action can be withdrawn for them.
+const HOLDOUT_PAIRS_MIN: u32 = 6;
+
+/// The hold-out pairs that are judged start anew after this many, or a thousand good ones would hide a
+/// change for hours.
+pub const HOLDOUT_PAIRS_MAX: u32 = 40;
+
+/// Error rate of withdrawing a proven action, per [`HOLDOUT_PAIRS_MAX`] pairs.
+const ALPHA_HOLDOUT: f64 = 0.02;
+
+/// Windows of a probation block, one of them control: 20 % (DESIGN section 10).
+const PROBATION_WINDOWS: u64 = 5;
+
+/// Rest windows between two hold-out windows of half their length: the action is off for one window
+/// in twenty, about 5 % of the time (DESIGN section 9).
+const REST_WINDOWS: u64 = 10;
+
+/// What is on during a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arm {
+    /// Nothing.
+    Control,
+    /// The action.
+    Treated,
+    /// The placebo.
+    Placebo,
+}
+
+/// One window to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// What is on.
+    pub arm: Arm,
+    /// For how long it is measured.
+    pub span: Span,
+}
+
+/// What a block of slots is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A pair of the trial.
+    Real,
+    /// A placebo pair.
+    Placebo,
+    /// A pair after the verdict.
+    HoldOut,
+    /// Only the guard rails.
+    Rest,
+}
+
+/// Why a pattern is being run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regime {
+    /// Nobody has proven it in this context.
+    Trial,
+    /// Another member has.
+    Probation,
+    /// This machine has.
+    Proven,
+}
+
+impl Regime {
+    /// What comes next, and in which (random) order.
+    #[must_use]
+    pub fn next_block(self, entry: &Entry, rests: &mut u64, chance: &mut Chance) -> Block {
+        // After every two real pairs one placebo pair.
+        if self != Self::Proven && entry.placebo.pairs < entry.trial.pairs / 2 {
+            return Block::pair(Purpose::Placebo, Arm::Placebo, chance);
+        }
+        match self {
+            Self::Trial => Block::pair(Purpose::Real, Arm::Treated, chance),
+            Self::Probation => Block::probation(chance),
+            Self::Proven => {
+                let Some(left) = rests.checked_sub(1) else {
+                    // The hold-outs keep their mean distance and lie at random.
+                    *rests = REST_WINDOWS / 2 + chance.below(REST_WINDOWS + 1);
+                    return Block::pair(Purpose::HoldOut, Arm::Treated, chance);
+                };
+                *rests = left;
+                Block {
+                    purpose: Purpose::Rest,
+                    slots: Vec::from([Slot {
+                        arm: Arm::Treated,
+                        span: REST_WINDOW,
+                    }]),
+                }
+            }
+        }
+    }
+}
+
+/// Slots that are measured together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What for.
+    pub purpose: Purpose,
+    /// In this order.
+    pub slots: Vec<Slot>,
+}
+
+impl Block {
+    fn pair(purpose: Purpose, other: Arm, chance: &mut Chance) -> Self {
+        let mut arms = [Arm::Control, other];
+        if chance.coin() {
+            arms.reverse();
+        }
+        Self {
+            purpose,
+            slots: arms.map(|arm| Slot { arm, span: WINDOW }).to_vec(),
+        }
+    }
+
+    fn probation(chance: &mut Chance) -> Self {
+        let control = chance.below(PROBATION_WINDOWS);
+        let slots = (0..PROBATION_WINDOWS).map(|place| Slot {
+            arm: if place == control {
+                Arm::Control
+            } else {
+                Arm::Treated
+            },
+            span: WINDOW,
+        });
+        Self {
+            purpose: Purpose::Real,
+            slots: slots.collect(),
+        }
+    }
+}
+
+/// What the pairs so far say; `None` while more are needed.
+#[must_use]
+pub fn judge(entry: &Entry) -> Option<Verdict> {
+    if entry.rails >= RAILS_MAX {
+        return Some(Verdict::Harms);
+    }
+    if entry.trial.pairs < PAIRS_MIN {
+        return None;
+    }
+    let capped = (entry.trial.pairs >= PAIRS_MAX).then_some(Verdict::Undecided);
+    let Some(range) = sequence::range(&entry.trial, entry.alpha()) else {
+        return capped;
+    };
+    let (good, bad) = (libm::log(MARGIN_LOW), libm::log(MARGIN_HIGH));
+    if range.high < good
+        && stands_the_placebo_check(range.high, &entry.placebo)
+        && entry.work.loss() <= LOSS_MAX
+    {
+        Some(Verdict::Helps)
+    } else if range.low > bad {
+        Some(Verdict::Harms)
+    } else if range.low >= good && range.high <= bad {
+        Some(Verdict::NoEffect)
+    } else {
+        capped
+    }
+}
+
+/// The placebo check: a gain counts only beyond what the placebo "gained" through the very same steps.
+///
+/// `high` is the upper end of the trial's range. Where measuring itself makes the figure fall, the
+/// placebo falls with it, and the range is moved up by as much.
+#[must_use]
+pub fn stands_the_placebo_check(high: f64, placebo: &PairStats) -> bool {
+    let drift = placebo.mean().min(0.0);
+    placebo.pairs >= PLACEBO_PAIRS_MIN && high - drift < libm::log(MARGIN_LOW)
+}
+
+/// Whether the latest hold-out pairs exclude the help that was proven.
+///
+/// The rule: withdraw when the range's *lower* end lies above the margin, so that a true gain of 5 % or
+/// more is excluded. (Waiting for the range to lie below the margin again would withdraw good patterns
+/// merely because a few pairs were noisy.)
+#[must_use]
+pub fn holdouts_deny(recent: &PairStats) -> Option<Verdict> {
+    if recent.pairs < HOLDOUT_PAIRS_MIN {
+        return None;
+    }
+    let range = sequence::range(recent, ALPHA_HOLDOUT)?;
+    if range.low <= libm::log(MARGIN_LOW) {
+        return None;
+    }
+    let bad = libm::log(MARGIN_HIGH);
+    Some(if range.low > bad {
+        Verdict::Harms
+    } else if range.high <= bad {
+        Verdict::NoEffect
+    } else {
+        Verdict::Undecided
+    })
+}

@@ -1,0 +1,187 @@
+//! What one measuring window says: two readings, subtracted.
+
+use alloc::collections::BTreeMap;
+
+use crate::machine::facts::{GroupId, Reading};
+use crate::time::Span;
+
+/// Fewer wake-ups than this in a treated window is starvation, if the control had [`WAKEUPS_LIVELY`].
+/// Half of the gate's 20 (`research/optimizer.md` 7.5).
+const WAKEUPS_STARVED: u64 = 10;
+
+/// A window with this many wake-ups shows a program at work (`research/optimizer.md` 7.5).
+const WAKEUPS_LIVELY: u64 = 20;
+
+/// Waits below this are taken as this: nobody feels a microsecond, and its logarithm would rule the mean. A guess.
+const WAIT_FLOOR_NS: f64 = 1_000.0;
+
+/// Value given at least to a pair whose treated window starved: twice the wait, never a gain.
+const STARVED_LN: f64 = core::f64::consts::LN_2;
+
+/// Counters gained between two readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Window {
+    /// How long it was.
+    pub span: Span,
+    /// Threads of the protected groups that were there at both ends.
+    pub threads: u32,
+    /// Nanoseconds those threads waited for a processor.
+    pub waited_ns: u64,
+    /// Nanoseconds they ran.
+    pub ran_ns: u64,
+    /// How often they were woken.
+    pub wakeups: u64,
+    /// Processor time that the background got.
+    pub background: Span,
+    /// Live processes of the background at the end.
+    pub processes: u32,
+}
+
+/// What a pair of arms is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PairValue {
+    /// `ln(treated / control)` of the wait per wake-up.
+    Ln(f64),
+    /// The treated window starved: harm, and the value at which it counts.
+    Starved(f64),
+    /// The control shows hardly a wake-up, so there is nothing to compare with. Dropping such pairs
+    /// can only hide a gain (they have a starved control), never make one.
+    Idle,
+}
+
+impl Window {
+    /// The difference of two readings, over the threads and groups that are in both.
+    #[must_use]
+    pub fn between(first: &Reading, last: &Reading) -> Self {
+        let mut window = Self {
+            span: last.at.since(first.at),
+            ..Self::default()
+        };
+        let before: BTreeMap<_, _> = first
+            .threads
+            .iter()
+            .map(|t| ((t.tid, t.group), t))
+            .collect();
+        for thread in &last.threads {
+            let Some(old) = before.get(&(thread.tid, thread.group)) else {
+                continue;
+            };
+            window.threads += 1;
+            window.waited_ns += thread.waited_ns.saturating_sub(old.waited_ns);
+            window.ran_ns += thread.ran_ns.saturating_sub(old.ran_ns);
+            window.wakeups += thread.wakeups.saturating_sub(old.wakeups);
+        }
+        let before: BTreeMap<GroupId, Span> =
+            first.background.iter().map(|g| (g.group, g.cpu)).collect();
+        for group in &last.background {
+            if let Some(old) = before.get(&group.group) {
+                window.background.0 += group.cpu.0.saturating_sub(old.0);
+                window.processes = window.processes.saturating_add(group.processes);
+            }
+        }
+        window
+    }
+
+    /// Nanoseconds of waiting per actual wake-up: the figure that trials compare.
+    ///
+    /// Per wake-up and not per dispatch: pre-emptions count as dispatches too, and slicing finer then
+    /// looks like a gain that the program's own clock does not show (`research/optimizer.md`, correction).
+    #[must_use]
+    pub fn wait(&self) -> f64 {
+        (real(self.waited_ns) / real(self.wakeups.max(1))).max(WAIT_FLOOR_NS)
+    }
+
+    /// Wake-ups per second.
+    #[must_use]
+    pub fn wakeups_per_s(&self) -> f64 {
+        real(self.wakeups) * 1e6 / real(self.span.0.max(1))
+    }
+
+    /// Cores that the background used.
+    #[must_use]
+    pub fn background_cores(&self) -> f64 {
+        real(self.background.0) / real(self.span.0.max(1))
+    }
+}
+
+/// Compares the treated windows of a block with its control.
+#[must_use]
+pub fn pair_value(treated: &[Window], control: &Window) -> PairValue {
+    let count = treated.iter().fold(0.0, |n, _| n + 1.0);
+    if count < 1.0 || control.wakeups < WAKEUPS_STARVED {
+        return PairValue::Idle;
+    }
+    let mean = treated.iter().map(Window::wait).sum::<f64>() / count;
+    let value = libm::log(mean / control.wait());
+    let starved = treated.iter().any(|w| w.wakeups < WAKEUPS_STARVED);
+    if starved && control.wakeups >= WAKEUPS_LIVELY {
+        PairValue::Starved(value.max(STARVED_LN))
+    } else {
+        PairValue::Ln(value)
+    }
+}
+
+/// A count as a real number.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counters of seconds to hours stay below 2^53"
+)]
+pub(crate) fn real(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::machine::facts::{GroupCounters, ThreadCounters};
+    use crate::time::Instant;
+
+    fn reading(at_ms: u64, threads: &[(u32, u64, u64)]) -> Reading {
+        Reading {
+            at: Instant(at_ms * 1_000),
+            threads: threads
+                .iter()
+                .map(|&(tid, waited_ns, wakeups)| ThreadCounters {
+                    tid,
+                    waited_ns,
+                    wakeups,
+                    ..ThreadCounters::default()
+                })
+                .collect(),
+            background: vec![GroupCounters {
+                cpu: Span::from_ms(at_ms * 2),
+                processes: 3,
+                ..GroupCounters::default()
+            }],
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn only_threads_of_both_ends_count() {
+        let window = Window::between(
+            &reading(0, &[(1, 100, 10), (2, 5, 5)]),
+            &reading(1_000, &[(1, 400_100, 110), (3, 9_999_999, 1)]),
+        );
+        assert_eq!((window.threads, window.wakeups), (1, 100));
+        assert!((window.wait() - 4_000.0).abs() < 1e-9);
+        assert!((window.background_cores() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_starved_window_is_never_a_gain() {
+        let window = |wakeups, waited_ns| Window {
+            wakeups,
+            waited_ns,
+            ..Window::default()
+        };
+        let control = window(100, 100_000_000);
+        assert!(matches!(pair_value(&[window(3, 0)], &control), PairValue::Starved(v) if v > 0.6));
+        assert_eq!(
+            pair_value(&[window(90, 0)], &window(3, 9_000)),
+            PairValue::Idle
+        );
+    }
+}

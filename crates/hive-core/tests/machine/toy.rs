@@ -1,0 +1,423 @@
+//! A toy machine whose true effects are known: it answers what the optimizer asks and does what it says.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hive_core::chance::Chance;
+use hive_core::event_log::Happening;
+use hive_core::hive::outside::{Record, Table};
+use hive_core::id::{ChangeId, PatternId, ProgramName};
+use hive_core::machine::act::{Outcome, Receipt};
+use hive_core::machine::facts::{
+    GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
+    SampleRequest, Survey, ThreadCounters,
+};
+use hive_core::machine::{Machine, MachineConfig, MachineEffect};
+use hive_core::pattern::{Action, Evidence};
+use hive_core::reply::{Mode, PatternView};
+use hive_core::statement::Statement;
+use hive_core::time::{Instant, Now, Span, WallTime};
+
+/// The interactive program's job.
+pub const FRONT: GroupId = GroupId {
+    session: 10,
+    group: 11,
+};
+/// The job that burns.
+pub const BACK: GroupId = GroupId {
+    session: 20,
+    group: 21,
+};
+/// The hive's secret.
+pub const SECRET: [u8; 32] = [3; 32];
+
+/// What an action truly does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Truth {
+    /// Natural logarithm of the wait's ratio.
+    pub effect: f64,
+    /// Share of its work that the background loses.
+    pub loss: f64,
+    /// Share of its wake-ups that the protected program loses.
+    pub starve: f64,
+}
+
+/// How the world is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u8,
+    pub mode: Mode,
+    pub rights: Rights,
+    pub across_sessions: bool,
+    pub across_cgroups: bool,
+    /// Truth by action; a missing one does nothing.
+    pub truth: BTreeMap<Action, Truth>,
+    /// What any act does to the figure, the placebo's included.
+    pub bias: f64,
+    /// Spread of a window's logarithm.
+    pub noise: f64,
+    /// What the host says to an act, when it does not do it.
+    pub refuse: Option<Outcome>,
+    /// The store of an earlier life.
+    pub store: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Wall clock at start, in milliseconds.
+    pub wall: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            mode: Mode::Auto,
+            rights: Rights {
+                nice: true,
+                autogroup_nice: true,
+                slice: true,
+            },
+            across_sessions: false,
+            across_cgroups: false,
+            truth: BTreeMap::new(),
+            bias: 0.0,
+            noise: 0.2,
+            refuse: None,
+            store: BTreeMap::new(),
+            wall: 1_000_000_000,
+        }
+    }
+}
+
+impl Plan {
+    /// Background nice takes 60 % of the wait away for 17 % of the work (`research/optimizer.md`, run A).
+    pub fn strong(seed: u8) -> Self {
+        let truth = Truth {
+            effect: 0.4_f64.ln(),
+            loss: 0.17,
+            starve: 0.0,
+        };
+        let plan = Self {
+            seed,
+            ..Self::default()
+        };
+        plan.with(Action::BackgroundNice, truth)
+    }
+
+    pub fn with(mut self, action: Action, truth: Truth) -> Self {
+        self.truth.insert(action, truth);
+        self
+    }
+}
+
+pub struct World {
+    pub machine: Machine,
+    pub plan: Plan,
+    pub now: u64,
+    /// Whether the burning job runs, and the interactive one.
+    pub busy: bool,
+    pub front: bool,
+    pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
+    pub acts: Vec<Action>,
+    pub tells: Vec<Happening>,
+    pub published: Vec<(PatternId, Evidence)>,
+    pub store: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Microseconds with a real action on / in all, while busy.
+    pub on_time: u64,
+    pub busy_time: u64,
+    chance: Chance,
+    stalled: u64,
+    level: f64,
+    waited_ns: f64,
+    wakeups: f64,
+    back_cpu: f64,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let facts = MachineFacts {
+            cores: 2,
+            kernel: (6, 18),
+            autogroup: true,
+            pressure: true,
+            rights: plan.rights,
+            uid: 1_000,
+        };
+        let config = MachineConfig {
+            facts,
+            mode: plan.mode,
+            protect: vec![],
+            never: vec![],
+        };
+        let records: Vec<Record> = plan
+            .store
+            .iter()
+            .map(|(key, value)| Record {
+                table: Table::Ledger,
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+            .collect();
+        let now = 5_000_000;
+        let clock = Now {
+            boot: Instant(now),
+            wall: WallTime(plan.wall),
+        };
+        let machine = Machine::new(
+            config,
+            SECRET,
+            &records,
+            Chance::from_seed([plan.seed; 32]),
+            clock,
+        );
+        let mut world = Self {
+            machine,
+            chance: Chance::from_seed([plan.seed ^ 0x80; 32]),
+            store: plan.store.clone(),
+            plan,
+            now,
+            busy: true,
+            front: true,
+            on: None,
+            acts: vec![],
+            tells: vec![],
+            published: vec![],
+            on_time: 0,
+            busy_time: 0,
+            stalled: 0,
+            level: 1.0,
+            waited_ns: 0.0,
+            wakeups: 0.0,
+            back_cpu: 0.0,
+        };
+        let clock = world.clock();
+        world.machine.on_start(clock);
+        world
+    }
+
+    pub fn clock(&self) -> Now {
+        Now {
+            boot: Instant(self.now),
+            wall: WallTime(self.plan.wall + self.now / 1_000),
+        }
+    }
+
+    /// Lets so many seconds pass.
+    pub fn run(&mut self, seconds: u64) {
+        self.run_until(seconds, |_| false);
+    }
+
+    /// Lets at most so many seconds pass, until something is so. Tells whether it came to be.
+    pub fn run_until(&mut self, seconds: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + seconds * 1_000_000;
+        loop {
+            self.drain();
+            if done(self) {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            let wake = self.machine.next_wake().map_or(end, |wake| wake.0);
+            self.pass(wake.clamp(self.now + 100, end.max(self.now + 100)));
+            self.machine.on_timeout(self.clock());
+        }
+    }
+
+    /// Carries out all that the machine wants, each in a millisecond.
+    pub fn drain(&mut self) {
+        let mut work: VecDeque<MachineEffect> = VecDeque::new();
+        for _ in 0..10_000 {
+            while let Some(effect) = self.machine.poll() {
+                work.push_back(effect);
+            }
+            let Some(effect) = work.pop_front() else {
+                return;
+            };
+            self.carry_out(effect);
+        }
+        panic!("the machine never comes to rest");
+    }
+
+    fn carry_out(&mut self, effect: MachineEffect) {
+        match effect {
+            MachineEffect::Sample(request) => {
+                self.pass(self.now + 1_000);
+                let sample = self.look(&request);
+                self.machine.on_sampled(self.clock(), sample);
+            }
+            MachineEffect::Act(step) => {
+                assert!(self.on.is_none(), "two changes at once");
+                self.pass(self.now + 1_000);
+                self.acts.push(step.action);
+                let refused = self.plan.refuse.clone();
+                let outcome = refused
+                    .filter(|_| step.action != Action::Placebo)
+                    .unwrap_or_else(|| {
+                        self.on = Some((step.change, step.action, step.targets));
+                        Outcome::Applied { touched: 4 }
+                    });
+                let receipt = Receipt {
+                    change: step.change,
+                    outcome,
+                };
+                self.machine.on_acted(self.clock(), receipt);
+            }
+            MachineEffect::Undo(change) => {
+                self.pass(self.now + 1_000);
+                let was = self.on.take();
+                assert!(
+                    was.is_some_and(|was| was.0 == change),
+                    "undo of what is not on"
+                );
+                let outcome = Outcome::Restored {
+                    restored: 4,
+                    left_alone: 0,
+                    gone: 0,
+                };
+                self.machine
+                    .on_acted(self.clock(), Receipt { change, outcome });
+            }
+            MachineEffect::Publish(statements) => {
+                for statement in statements {
+                    if let Statement::Evidence(id, evidence) = statement {
+                        self.published.push((id, evidence));
+                    }
+                }
+            }
+            MachineEffect::Keep(records) => {
+                for record in records {
+                    assert_eq!(record.table, Table::Ledger);
+                    match record.value {
+                        Some(value) => self.store.insert(record.key, value),
+                        None => self.store.remove(&record.key),
+                    };
+                }
+            }
+            MachineEffect::Tell(happening) => self.tells.push(happening),
+        }
+    }
+
+    fn pass(&mut self, until: u64) {
+        let span = until.saturating_sub(self.now);
+        self.now += span;
+        if !self.busy {
+            return;
+        }
+        let seconds = span as f64 / 1e6;
+        self.busy_time += span;
+        let action = self.on.as_ref().map(|on| on.1);
+        if action.is_some_and(|action| action != Action::Placebo) {
+            self.on_time += span;
+        }
+        let truth = action
+            .and_then(|a| self.plan.truth.get(&a))
+            .copied()
+            .unwrap_or_default();
+        let bias = if action.is_some() {
+            self.plan.bias
+        } else {
+            0.0
+        };
+        self.stalled += span * 9 / 10;
+        let wakeups = 100.0 * seconds * (1.0 - truth.starve);
+        self.wakeups += wakeups;
+        self.waited_ns += wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
+    }
+
+    fn look(&mut self, request: &SampleRequest) -> Sample {
+        let at = Instant(self.now);
+        let pressure = Pressure {
+            cpu: Span(self.stalled),
+            ..Pressure::default()
+        };
+        let cpu = Span(self.back_cpu as u64);
+        match request {
+            SampleRequest::Survey => {
+                let processes = self.processes(cpu);
+                Sample::Survey(Survey {
+                    at,
+                    pressure,
+                    processes,
+                })
+            }
+            SampleRequest::Watch {
+                protected,
+                background,
+            } => {
+                // Each window has its own level.
+                self.level = (self.plan.noise * self.normal()).exp();
+                let watched = |g: &GroupId, all: &[GroupId]| all.contains(g);
+                let threads = (self.front && watched(&FRONT, protected)).then(|| ThreadCounters {
+                    tid: 11,
+                    group: FRONT,
+                    waited_ns: self.waited_ns as u64,
+                    ran_ns: (self.wakeups * 5e5) as u64,
+                    wakeups: self.wakeups as u64,
+                });
+                let back = (self.busy && watched(&BACK, background)).then_some(GroupCounters {
+                    group: BACK,
+                    cpu,
+                    processes: 4,
+                });
+                Sample::Window(Reading {
+                    at,
+                    pressure,
+                    threads: threads.into_iter().collect(),
+                    background: back.into_iter().collect(),
+                })
+            }
+        }
+    }
+
+    fn processes(&self, cpu: Span) -> Vec<Process> {
+        let process = |pid: u32, group: GroupId, name: &str| Process {
+            pid,
+            parent: 1,
+            start: u64::from(pid),
+            group,
+            uid: 1_000,
+            name: ProgramName::new(name),
+            ordinary: true,
+            threads: 1,
+            autogroup: Some(1),
+            ..Process::default()
+        };
+        let mut all = vec![];
+        if self.front {
+            let front = process(11, FRONT, "canary-editor");
+            all.push(Process {
+                foreground: true,
+                ..front
+            });
+        }
+        if self.busy {
+            let back = process(21, BACK, "canary-burner");
+            let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
+            let cpu_cgroup = if self.plan.across_cgroups { 7 } else { 0 };
+            all.push(Process {
+                cpu,
+                autogroup,
+                cpu_cgroup,
+                ..back
+            });
+        }
+        all
+    }
+
+    fn normal(&mut self) -> f64 {
+        let mut unit = || (self.chance.below(1 << 32) as f64 + 0.5) / 4_294_967_296.0;
+        let (one, two) = (unit(), unit());
+        (-2.0 * one.ln()).sqrt() * (std::f64::consts::TAU * two).cos()
+    }
+
+    pub fn pattern(&self, action: Action) -> Option<PatternView> {
+        let all = self.machine.patterns(self.clock()).patterns;
+        all.into_iter().find(|pattern| pattern.action == action)
+    }
+
+    pub fn real_acts(&self) -> Vec<Action> {
+        self.acts
+            .iter()
+            .copied()
+            .filter(|a| *a != Action::Placebo)
+            .collect()
+    }
+}

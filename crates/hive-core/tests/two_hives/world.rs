@@ -1,0 +1,453 @@
+//! A tiny world: hives that share one loss-free network, a calendar, and a disk each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use hive_core::chance::Chance;
+use hive_core::event_log::Happening;
+use hive_core::hive::outside::{Beacon, HiveEffect, Record, Sighting, Table};
+use hive_core::hive::store::{Store, disk};
+use hive_core::hive::{Hive, HiveConfig};
+use hive_core::id::{LinkId, NodeId, SaveId};
+use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
+use hive_core::signed::KeyPair;
+use hive_core::statement::{Label, Statement};
+use hive_core::time::{Instant, Now, Span, WallTime};
+use hive_core::wire::{Delta, Frame, Genesis};
+
+pub(crate) struct World {
+    pub(crate) hives: Vec<Hive>,
+    pub(crate) told: Vec<Vec<Happening>>,
+    pub(crate) hold_saves: bool,
+    pub(crate) frames: u64,
+    disks: Vec<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+    beacons: Vec<Beacon>,
+    members: Vec<Vec<NodeId>>,
+    doors: Vec<bool>,
+    links: BTreeSet<(usize, usize)>,
+    cuts: BTreeSet<(usize, usize)>,
+    pairings: BTreeMap<LinkId, (usize, usize)>,
+    held: Vec<(usize, SaveId, Vec<Record>)>,
+    sent: Vec<(usize, NodeId, Vec<u8>)>,
+    boot: u64,
+    next_link: u64,
+}
+
+pub(crate) fn address(at: usize) -> SocketAddr {
+    format!("10.0.0.{}:4483", at + 1)
+        .parse()
+        .expect("an address")
+}
+
+fn secret(at: usize) -> [u8; 32] {
+    [u8::try_from(at).expect("few") + 1; 32]
+}
+
+fn ordered(one: usize, two: usize) -> (usize, usize) {
+    (one.min(two), one.max(two))
+}
+
+impl World {
+    pub(crate) fn new(count: usize) -> Self {
+        let mut world = Self {
+            hives: Vec::new(),
+            told: vec![Vec::new(); count],
+            hold_saves: false,
+            frames: 0,
+            disks: vec![BTreeMap::new(); count],
+            beacons: vec![Beacon::default(); count],
+            members: vec![Vec::new(); count],
+            doors: vec![false; count],
+            links: BTreeSet::new(),
+            cuts: BTreeSet::new(),
+            pairings: BTreeMap::new(),
+            held: Vec::new(),
+            sent: Vec::new(),
+            boot: 1_000_000,
+            next_link: 0,
+        };
+        for at in 0..count {
+            let hive = world.load(at);
+            world.hives.push(hive);
+        }
+        for at in 0..count {
+            let now = world.now();
+            world.hives[at].on_start(now);
+            world.settle();
+        }
+        world
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            boot: Instant(self.boot),
+            wall: WallTime(1_700_000_000_000 + self.boot / 1_000),
+        }
+    }
+
+    fn load(&self, at: usize) -> Hive {
+        let records: Vec<Record> = self.disks[at]
+            .iter()
+            .map(|((table, key), value)| Record {
+                table: *table,
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+            .collect();
+        let mut seed = secret(at);
+        seed[..8].copy_from_slice(&self.boot.to_le_bytes());
+        let config = HiveConfig {
+            key: KeyPair::from_secret(&secret(at)),
+            label: Some(Label::new(&format!("machine {at}")).expect("a label")),
+            peers: Vec::new(),
+        };
+        Hive::new(config, &records, Chance::from_seed(seed), self.now())
+    }
+
+    pub(crate) fn restart(&mut self, at: usize) {
+        for other in 0..self.hives.len() {
+            self.unlink(at, other);
+        }
+        self.hives[at] = self.load(at);
+        self.members[at].clear();
+        self.doors[at] = false;
+        let now = self.now();
+        self.hives[at].on_start(now);
+        self.settle();
+    }
+
+    /// Carries out everything that is wanted, until nobody wants anything.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let wanting = (0..self.hives.len()).find_map(|at| Some((at, self.hives[at].poll()?)));
+            let Some((at, effect)) = wanting else { return };
+            self.carry_out(at, effect);
+        }
+        panic!("the world never settles");
+    }
+
+    /// Lets time pass, from one wish to be woken to the next.
+    pub(crate) fn run(&mut self, span: Span) {
+        let end = self.boot + span.0;
+        self.settle();
+        for _ in 0..1_000_000 {
+            let next = self.hives.iter().filter_map(Hive::next_wake).min();
+            let Some(next) = next.filter(|at| at.0 <= end) else {
+                self.boot = end;
+                return;
+            };
+            self.boot = self.boot.max(next.0);
+            let now = self.now();
+            for at in 0..self.hives.len() {
+                if self.hives[at]
+                    .next_wake()
+                    .is_some_and(|wake| wake <= now.boot)
+                {
+                    self.hives[at].on_timeout(now);
+                    let again = self.hives[at].next_wake();
+                    self.settle();
+                    assert!(
+                        again.is_none_or(|wake| wake > now.boot)
+                            || self.hives[at].next_wake() != Some(next),
+                        "machine {at} does not go on"
+                    );
+                }
+            }
+        }
+        panic!("the world is never quiet");
+    }
+
+    fn carry_out(&mut self, at: usize, effect: HiveEffect) {
+        let now = self.now();
+        match effect {
+            HiveEffect::Save { id, records } => {
+                self.held.push((at, id, records));
+                if !self.hold_saves {
+                    self.release_saves();
+                }
+            }
+            HiveEffect::Send { peer, frame, .. } => {
+                self.frames += 1;
+                let to = self.index(peer);
+                let from = self.hives[at].me();
+                self.sent.push((at, peer, frame.clone()));
+                if self.links.contains(&ordered(at, to)) {
+                    self.hives[to].on_received(now, from, &frame);
+                }
+            }
+            HiveEffect::Dial { peer, addresses } => self.dial(at, peer, &addresses),
+            HiveEffect::Close { peer } => {
+                let other = self.index(peer);
+                self.unlink(at, other);
+            }
+            HiveEffect::Members(members) => self.members[at] = members,
+            HiveEffect::Seek => {
+                for other in 0..self.hives.len() {
+                    if other != at && !self.cuts.contains(&ordered(at, other)) {
+                        let sighting = Sighting {
+                            beacon: self.beacons[other],
+                            address: address(other),
+                        };
+                        self.hives[at].on_found(now, sighting);
+                    }
+                }
+            }
+            HiveEffect::Beacon(beacon) => self.beacons[at] = beacon,
+            HiveEffect::PairOpen(open) => self.doors[at] = open,
+            HiveEffect::PairDial { address, expect } => self.pair_dial(at, address, expect),
+            HiveEffect::PairSend { link, frame } => {
+                if let Some((a, b)) = self.pairings.get(&link).copied() {
+                    let to = if a == at { b } else { a };
+                    self.hives[to].on_pair_received(now, link, &frame);
+                }
+            }
+            HiveEffect::PairClose { link } => {
+                if let Some((a, b)) = self.pairings.remove(&link) {
+                    let to = if a == at { b } else { a };
+                    self.hives[to].on_pair_down(now, link);
+                }
+            }
+            HiveEffect::Tell(happening) => self.told[at].push(happening),
+        }
+    }
+
+    fn dial(&mut self, at: usize, peer: NodeId, addresses: &[SocketAddr]) {
+        let now = self.now();
+        let other = self.index(peer);
+        let me = self.hives[at].me();
+        let reached = addresses.contains(&address(other))
+            && !self.cuts.contains(&ordered(at, other))
+            && self.members[other].contains(&me)
+            && self.members[at].contains(&peer);
+        if !reached {
+            self.hives[at].on_dial_failed(now, peer);
+        } else if self.links.insert(ordered(at, other)) {
+            self.hives[at].on_peer_up(now, peer, address(other));
+            self.hives[other].on_peer_up(now, me, address(at));
+        }
+    }
+
+    fn pair_dial(&mut self, at: usize, target: SocketAddr, expect: Option<NodeId>) {
+        let now = self.now();
+        let found = (0..self.hives.len()).find(|other| address(*other) == target);
+        let open = found.filter(|other| {
+            self.doors[*other] && expect.is_none_or(|key| key == self.hives[*other].me())
+        });
+        let Some(other) = open else {
+            self.hives[at].on_pair_dial_failed(now, target);
+            return;
+        };
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        let mut exporter = [9; 32];
+        exporter[..8].copy_from_slice(&self.next_link.to_le_bytes());
+        let (me, them) = (self.hives[at].me(), self.hives[other].me());
+        self.pairings.insert(link, (at, other));
+        self.hives[at].on_pair_up(now, link, them, exporter, target, true);
+        self.hives[other].on_pair_up(now, link, me, exporter, address(at), false);
+    }
+
+    pub(crate) fn release_saves(&mut self) {
+        for (at, id, records) in std::mem::take(&mut self.held) {
+            for record in records {
+                match record.value {
+                    Some(value) => self.disks[at].insert((record.table, record.key), value),
+                    None => self.disks[at].remove(&(record.table, record.key)),
+                };
+            }
+            let now = self.now();
+            self.hives[at].on_saved(now, id);
+        }
+    }
+
+    fn unlink(&mut self, one: usize, two: usize) {
+        let now = self.now();
+        if self.links.remove(&ordered(one, two)) {
+            let (a, b) = (self.hives[one].me(), self.hives[two].me());
+            self.hives[one].on_peer_down(now, b);
+            self.hives[two].on_peer_down(now, a);
+        }
+    }
+
+    pub(crate) fn cut(&mut self, one: usize, two: usize) {
+        self.cuts.insert(ordered(one, two));
+        self.unlink(one, two);
+        self.settle();
+    }
+
+    pub(crate) fn heal(&mut self, one: usize, two: usize) {
+        self.cuts.remove(&ordered(one, two));
+    }
+
+    pub(crate) fn drop_pairings(&mut self) {
+        let now = self.now();
+        for (link, (a, b)) in std::mem::take(&mut self.pairings) {
+            self.hives[a].on_pair_down(now, link);
+            self.hives[b].on_pair_down(now, link);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn is_linked(&self, one: usize, two: usize) -> bool {
+        self.links.contains(&ordered(one, two))
+    }
+
+    /// The whole of joining, with a person who approves.
+    pub(crate) fn join(&mut self, joiner: usize, inviter: usize) {
+        let code = self.invite(inviter);
+        self.start_join(joiner, &code);
+        self.run(Span::from_secs(3));
+        let who = self.pending(inviter)[0].node.clone();
+        self.approve(inviter, &who).expect("it waits");
+        self.run(Span::from_secs(5));
+        assert!(self.is_linked(joiner, inviter));
+        assert_eq!(self.view(joiner), self.view(inviter));
+    }
+
+    pub(crate) fn invite(&mut self, at: usize) -> String {
+        let now = self.now();
+        let code = self.hives[at].invite(now).expect("an admin").code;
+        self.settle();
+        code
+    }
+
+    pub(crate) fn try_join(&mut self, at: usize, code: &str) -> Result<JoinView, CommandError> {
+        let now = self.now();
+        let result = self.hives[at].join(now, code, None);
+        self.settle();
+        result
+    }
+
+    pub(crate) fn start_join(&mut self, at: usize, code: &str) {
+        self.try_join(at, code).expect("a code");
+    }
+
+    pub(crate) fn start_join_at(&mut self, at: usize, code: &str, inviter: usize) {
+        let now = self.now();
+        self.hives[at]
+            .join(now, code, Some(address(inviter)))
+            .expect("a code");
+        self.settle();
+    }
+
+    pub(crate) fn join_state(&self, at: usize) -> JoinView {
+        self.hives[at].join_state(self.now())
+    }
+
+    pub(crate) fn pending(&self, at: usize) -> Vec<PendingMachine> {
+        self.hives[at].pending(self.now()).pending
+    }
+
+    pub(crate) fn approve(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
+        let now = self.now();
+        let result = self.hives[at].approve(now, who).map(|_| ());
+        self.settle();
+        result
+    }
+
+    pub(crate) fn deny(&mut self, at: usize, who: &str) {
+        let now = self.now();
+        self.hives[at].deny(now, who).expect("it waits");
+        self.settle();
+    }
+
+    /// Only what the call itself wanted is carried out: saves may be held.
+    pub(crate) fn remove(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
+        let now = self.now();
+        let result = self.hives[at].remove(now, who, false).map(|_| ());
+        self.settle();
+        result
+    }
+
+    pub(crate) fn rename(&mut self, at: usize, label: &str) {
+        let now = self.now();
+        self.hives[at].label(now, label).expect("a label");
+        self.settle();
+    }
+
+    pub(crate) fn publish(&mut self, at: usize, statements: Vec<Statement>) {
+        let now = self.now();
+        self.hives[at].publish(now, statements);
+        if !self.hold_saves {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn label(&self, at: usize) -> String {
+        self.hives[at].label_of(self.hives[at].me())
+    }
+
+    /// Ids of the members, the most senior first.
+    pub(crate) fn members(&self, at: usize) -> Vec<String> {
+        let view = self.hives[at].members(self.now());
+        view.members.into_iter().map(|member| member.node).collect()
+    }
+
+    pub(crate) fn view(&self, at: usize) -> String {
+        let mut status = StatusView::default();
+        self.hives[at].fill_status(self.now(), &mut status);
+        status.view
+    }
+
+    pub(crate) fn sent_to(&self, at: usize, peer: NodeId) -> Vec<&Vec<u8>> {
+        let sent = self
+            .sent
+            .iter()
+            .filter(|(from, to, _)| *from == at && *to == peer);
+        sent.map(|(_, _, frame)| frame).collect()
+    }
+
+    /// Deltas of its own map that this machine sent.
+    pub(crate) fn deltas_from(&self, at: usize) -> Vec<Delta> {
+        let me = self.hives[at].me();
+        let frames = self.sent.iter().filter(|(from, _, _)| *from == at);
+        let deltas = frames.filter_map(|(_, _, frame)| match Frame::decode(frame) {
+            Ok(Frame::Delta(delta)) if delta.author == me => Some(delta),
+            _ => None,
+        });
+        deltas.collect()
+    }
+
+    /// Turns one bit of the own head on the disk.
+    pub(crate) fn damage_own_map(&mut self, at: usize) {
+        let key = (Table::Heads, self.hives[at].me().0.to_vec());
+        let head = self.disks[at].get_mut(&key).expect("a head");
+        let last = head.len() - 1;
+        head[last] ^= 1;
+    }
+
+    /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
+    pub(crate) fn fork_of(&self, at: usize, statement: Statement) -> Delta {
+        let records: Vec<Record> = self.disks[at]
+            .iter()
+            .map(|((table, key), value)| Record {
+                table: *table,
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+            .collect();
+        let genesis = &self.disks[at][&(Table::Meta, b"genesis".to_vec())];
+        let genesis: Genesis = postcard::from_bytes(genesis).expect("a genesis");
+        let (store, _) = disk::restore(genesis.hive(), &records);
+        let key = KeyPair::from_secret(&secret(at));
+        let held = store.map(key.node()).expect("a map");
+        let mut shorter = Store::new(genesis.hive());
+        let mut fork = None;
+        // The same number of batches from nothing, the last one different.
+        for batch in 1..=held.head().seq {
+            let changes = vec![(statement.key(), Some(statement.encode()))];
+            let hlc = hive_core::time::Hlc(held.head().hlc.0 + batch);
+            let map = shorter
+                .draft(&key, held.head().incarnation, hlc, changes)
+                .expect("small");
+            shorter.insert(map.clone());
+            fork = Some(map);
+        }
+        fork.expect("at least one batch").delta(None)
+    }
+
+    fn index(&self, peer: NodeId) -> usize {
+        let found = self.hives.iter().position(|hive| hive.me() == peer);
+        found.expect("a machine of this world")
+    }
+}

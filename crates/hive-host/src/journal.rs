@@ -1,0 +1,239 @@
+//! The journal of what is on: an intent is durable here before anything is touched.
+//!
+//! Records are `length u32 | crc32 u32 | postcard`, little-endian. A tail that was cut by a crash is
+//! dropped: an intent that was not wholly written was never acted on.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use hive_core::id::ChangeId;
+use hive_core::machine::facts::GroupId;
+use hive_core::pattern::Action;
+
+/// Above this size a journal with nothing open is started anew. A guess: some thousand small changes.
+const COMPACT_BYTES: u64 = 64 * 1024;
+
+/// A longer record cannot be ours. A guess: half a million targets.
+const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// One thing that is about to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Target {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// The thread; 0 if the target is an autogroup.
+    pub(crate) tid: u32,
+    /// When the thread started, in ticks since boot.
+    pub(crate) start: u64,
+    /// The number of the autogroup, which is never used twice in one boot; 0 if it is a thread.
+    pub(crate) autogroup: u64,
+    /// The value before, in the sense of "what to write to have it back".
+    pub(crate) old: i64,
+}
+
+/// A thread that carried a value of its own before us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Spared {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// The thread.
+    pub(crate) tid: u32,
+    /// When the thread started, in ticks since boot.
+    pub(crate) start: u64,
+}
+
+/// One change, from its intent to its restoration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// Its name.
+    pub(crate) id: ChangeId,
+    /// The boot in which it was made; the kernel forgets everything at the next.
+    pub(crate) boot: String,
+    /// What is done.
+    pub(crate) action: Action,
+    /// On which jobs.
+    pub(crate) groups: Vec<GroupId>,
+    /// When, in ticks since boot: what was born later in these jobs inherited the value.
+    pub(crate) ticks: u64,
+    /// The value that is written.
+    pub(crate) new: i64,
+    /// On what.
+    pub(crate) targets: Vec<Target>,
+    /// What in these jobs has its own value and is not ours.
+    pub(crate) spared: Vec<Spared>,
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// This is about to be done.
+    Intent(Change),
+    /// And, in the same change, this.
+    More {
+        /// Which change.
+        id: ChangeId,
+        /// Further targets.
+        targets: Vec<Target>,
+    },
+    /// It was done and read back.
+    Applied(ChangeId),
+    /// Nothing of it is left.
+    Restored(ChangeId),
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Journal {
+    /// Opens or makes the journal in `folder` and tells what is still on.
+    pub(crate) fn open(folder: &Path) -> io::Result<(Self, Vec<Change>)> {
+        let path = folder.join("journal");
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        private(&mut options);
+        let mut file = options.open(&path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let (records, valid) = decode(&content);
+        let bytes = valid as u64;
+        if valid < content.len() {
+            file.set_len(bytes)?;
+        }
+        file.sync_all()?;
+        File::open(folder)?.sync_all()?;
+        let journal = Self {
+            folder: folder.to_path_buf(),
+            file,
+            bytes,
+        };
+        Ok((journal, replay(records)))
+    }
+
+    /// Writes a record and waits until it is on the disk.
+    pub(crate) fn append(&mut self, record: &Record) -> io::Result<()> {
+        let bytes = encode(record)?;
+        let written = self
+            .file
+            .write_all(&bytes)
+            .and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => {
+                self.bytes += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // Half a record would hide every later one.
+                self.file.set_len(self.bytes)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the file anew if it has grown long. To be called only when nothing is on.
+    pub(crate) fn compact(&mut self) -> io::Result<()> {
+        if self.bytes <= COMPACT_BYTES {
+            return Ok(());
+        }
+        let fresh = self.folder.join("journal.new");
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create_new(true);
+        private(&mut options);
+        let file = options.open(&fresh)?;
+        file.sync_all()?;
+        fs::rename(&fresh, self.folder.join("journal"))?;
+        File::open(&self.folder)?.sync_all()?;
+        self.file = file;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Readable by this user only, and never through a symbolic link.
+fn private(options: &mut OpenOptions) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    #[cfg(not(target_os = "linux"))]
+    options.create(true);
+}
+
+fn encode(record: &Record) -> io::Result<Vec<u8>> {
+    let body = postcard::to_allocvec(record).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    if body.len() > RECORD_BYTES_MAX {
+        return Err(io::Error::other("a change of too many targets"));
+    }
+    let mut bytes = Vec::with_capacity(body.len() + 8);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+/// All whole records, and how many bytes they are. A damaged record between whole ones is skipped:
+/// what follows it may still have to be restored.
+fn decode(content: &[u8]) -> (Vec<Record>, usize) {
+    let mut records = Vec::new();
+    let mut at = 0;
+    let mut valid = 0;
+    while let Some((body, crc, next)) = frame(content, at) {
+        if crc32fast::hash(body) == crc
+            && let Ok(record) = postcard::from_bytes(body)
+        {
+            records.push(record);
+            valid = next;
+        }
+        at = next;
+    }
+    (records, valid)
+}
+
+fn frame(content: &[u8], at: usize) -> Option<(&[u8], u32, usize)> {
+    let length = u32::from_le_bytes(content.get(at..at + 4)?.try_into().ok()?);
+    let crc = u32::from_le_bytes(content.get(at + 4..at + 8)?.try_into().ok()?);
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|&length| length > 0 && length <= RECORD_BYTES_MAX)?;
+    let body = content.get(at + 8..at + 8 + length)?;
+    Some((body, crc, at + 8 + length))
+}
+
+fn replay(records: Vec<Record>) -> Vec<Change> {
+    let mut open: BTreeMap<ChangeId, Change> = BTreeMap::new();
+    for record in records {
+        match record {
+            Record::Intent(change) => {
+                open.insert(change.id, change);
+            }
+            Record::More { id, targets } => {
+                if let Some(change) = open.get_mut(&id) {
+                    change.targets.extend(targets);
+                }
+            }
+            Record::Applied(_) => {}
+            Record::Restored(id) => {
+                open.remove(&id);
+            }
+        }
+    }
+    open.into_values().collect()
+}
+
+#[cfg(test)]
+#[path = "journal/tests.rs"]
+mod tests;

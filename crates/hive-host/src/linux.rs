@@ -1,0 +1,149 @@
+//! The host on Linux: eyes ([`survey`]), hands ([`hands`]), and the facts of this machine.
+
+mod sys;
+mod stat;
+mod scan;
+mod cgroup;
+mod facts;
+mod survey;
+mod place;
+mod knob;
+mod hands;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hive_core::id::ChangeId;
+use hive_core::machine::act::{Outcome, Receipt, Refusal, Step};
+use hive_core::machine::facts::{MachineFacts, Sample, SampleRequest};
+use hive_core::time::{Instant, Now, WallTime};
+
+use crate::{Acting, HostConfig, OpenError, Recovery, Scope};
+
+/// The slice of `Action::FinerSlice`: the least that the kernel takes (`research/optimizer.md` 3.1).
+const FINE_SLICE_NS: u64 = 100_000;
+
+/// Eyes and hands on this machine.
+#[derive(Debug)]
+pub struct Host {
+    facts: MachineFacts,
+    eyes: survey::Eyes,
+    hands: Option<hands::Hands>,
+    /// Held while this host lives, so that no second daemon of this user acts.
+    actor: Option<place::ActorLock>,
+}
+
+impl Host {
+    /// Reads the facts, restores what a crashed predecessor left on, and takes the actor lock. If
+    /// another daemon holds that, this host only observes: see [`Host::acting`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a host is opened once, by who made the configuration"
+    )]
+    pub fn open(config: HostConfig) -> Result<(Self, Recovery), OpenError> {
+        let (facts, default_slice) = facts::read(&config.roots.proc);
+        let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
+        let mut recovery = Recovery::default();
+        let mut hands = None;
+        let mut actor = None;
+        if config.act == Acting::Yes && place::is_our_proc(&config.roots.proc) {
+            let mut ours = hands::Hands::open(&config, &facts, default_slice)?;
+            recovery = ours.recover(&mut eyes)?;
+            if matches!(config.scope, Scope::OwnUser) {
+                actor = place::ActorLock::take(&place::lock_folders(facts.uid), facts.uid);
+            }
+            if actor.is_some() || matches!(config.scope, Scope::Tree(_)) {
+                hands = Some(ours);
+            }
+        }
+        let host = Self {
+            facts,
+            eyes,
+            hands,
+            actor,
+        };
+        Ok((host, recovery))
+    }
+
+    /// What does not change while the daemon runs.
+    pub fn facts(&self) -> &MachineFacts {
+        &self.facts
+    }
+
+    /// Whether this host may act; if not, another daemon does or it was told to observe.
+    pub fn acting(&self) -> Acting {
+        if self.hands.is_some() || self.actor.is_some() {
+            Acting::Yes
+        } else {
+            Acting::No
+        }
+    }
+
+    /// Looks. It never fails: what cannot be read is left out.
+    pub fn sample(&mut self, request: &SampleRequest) -> Sample {
+        self.eyes.sample(request)
+    }
+
+    /// Takes a step. It may block for some tens of milliseconds; call it off the main loop.
+    pub fn act(&mut self, step: &Step) -> Receipt {
+        let outcome = match &mut self.hands {
+            Some(hands) => hands.act(&mut self.eyes, step),
+            None => Outcome::Refused(Refusal::NotTheActor),
+        };
+        Receipt {
+            change: step.change,
+            outcome,
+        }
+    }
+
+    /// Puts a change back. A change that is not on restores nothing.
+    pub fn undo(&mut self, change: ChangeId) -> Receipt {
+        let outcome = match &mut self.hands {
+            Some(hands) => hands.undo(&mut self.eyes, change),
+            None => Outcome::Refused(Refusal::NotTheActor),
+        };
+        Receipt { change, outcome }
+    }
+
+    /// Puts everything back that is on, the latest first: at exit, and for `hive pause`.
+    pub fn undo_all(&mut self) -> Vec<Receipt> {
+        let changes = self.hands.as_ref().map(hands::Hands::on);
+        changes
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+            .map(|change| self.undo(change))
+            .collect()
+    }
+}
+
+/// Restores what the journal in the state folder says is still on: for a guardian that outlives a
+/// killed daemon. [`OpenError::Busy`] while the daemon lives.
+pub fn recover(config: &HostConfig) -> Result<Recovery, OpenError> {
+    if !place::is_our_proc(&config.roots.proc) {
+        return Ok(Recovery::default());
+    }
+    let (facts, default_slice) = facts::read(&config.roots.proc);
+    let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
+    hands::Hands::open(config, &facts, default_slice)?.recover(&mut eyes)
+}
+
+/// Microseconds since this machine booted, suspended time included.
+pub fn boot_clock() -> Instant {
+    Instant(sys::boot_clock_us())
+}
+
+/// Both clocks, read together.
+pub fn now() -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    Now {
+        boot: boot_clock(),
+        wall: WallTime(wall),
+    }
+}
+
+#[cfg(test)]
+mod tests;

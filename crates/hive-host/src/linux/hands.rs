@@ -1,0 +1,564 @@
+//! Acts and undoes: intent first, then the deed, then a look at what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use hive_core::id::ChangeId;
+use hive_core::machine::act::{Outcome, Refusal, Step};
+use hive_core::machine::facts::{GroupId, MachineFacts};
+use hive_core::pattern::Action;
+
+use super::knob::{self, ThreadKnob, Value};
+use super::scan::{self, Scan};
+use super::stat::Stat;
+use super::survey::Eyes;
+use super::{boot_clock, facts, place, sys};
+use crate::journal::{Change, Journal, Record, Spared, Target};
+use crate::{HostConfig, OpenError, Recovery};
+
+/// A pass that finds nothing new is clean; after two in a row a tree counts as done. One pass left
+/// a forked descendant behind in 28-36 % of the cycles (`research/optimizer.md` 6.1).
+const CLEAN_PASSES: u32 = 2;
+
+/// A storm that forks faster than this many passes is left to the next undo or recovery. A guess.
+const PASSES_MAX: u32 = 24;
+
+/// Between two passes: a fork under way, which no table shows yet, gets time to finish.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// The hands, and what they have on.
+#[derive(Debug)]
+pub(super) struct Hands {
+    proc: PathBuf,
+    uid: u32,
+    facts: MachineFacts,
+    default_slice: Option<u64>,
+    nice_all: bool,
+    boot: String,
+    ticks_per_second: u64,
+    journal: Journal,
+    on: BTreeMap<ChangeId, Change>,
+    _lock: File,
+}
+
+/// How far a restoration has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    restored: u32,
+    left_alone: u32,
+    gone: u32,
+    errno: Option<i32>,
+}
+
+/// What a look at the target groups found.
+#[derive(Debug, Default)]
+struct Found {
+    targets: Vec<Target>,
+    spared: Vec<Spared>,
+}
+
+impl Hands {
+    /// Opens the journal; what it says is on stays on until [`Hands::recover`].
+    pub(super) fn open(
+        config: &HostConfig,
+        facts: &MachineFacts,
+        default_slice: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        place::state_folder(&config.state, facts.uid)?;
+        let lock = place::journal_lock(&config.state)?;
+        let (journal, changes) = Journal::open(&config.state).map_err(OpenError::Journal)?;
+        let proc = config.roots.proc.clone();
+        let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
+        Ok(Self {
+            nice_all: facts::may_nice_all(&proc),
+            uid: facts.uid,
+            facts: facts.clone(),
+            default_slice,
+            boot: boot.trim().to_owned(),
+            ticks_per_second: sys::ticks_per_second(),
+            journal,
+            on: changes
+                .into_iter()
+                .map(|change| (change.id, change))
+                .collect(),
+            proc,
+            _lock: lock,
+        })
+    }
+
+    /// The changes that are on.
+    pub(super) fn on(&self) -> Vec<ChangeId> {
+        self.on.keys().copied().collect()
+    }
+
+    /// Restores whatever the journal says is on.
+    pub(super) fn recover(&mut self, eyes: &mut Eyes) -> Result<Recovery, OpenError> {
+        let mut recovery = Recovery::default();
+        for id in self.on().into_iter().rev() {
+            if self
+                .on
+                .get(&id)
+                .is_some_and(|change| change.boot != self.boot)
+            {
+                recovery.discarded += 1;
+                self.close(id).map_err(OpenError::Journal)?;
+                continue;
+            }
+            recovery.changes.push(id);
+            let tally = self.restore(eyes, id);
+            recovery.restored += tally.restored;
+            recovery.left_alone += tally.left_alone;
+            recovery.gone += tally.gone;
+            if tally.errno.is_none() {
+                self.close(id).map_err(OpenError::Journal)?;
+            }
+        }
+        Ok(recovery)
+    }
+
+    /// Takes a step.
+    pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
+        if let Err(no) = self.may(step.action) {
+            return no;
+        }
+        if self.on.contains_key(&step.change) {
+            return Outcome::Failed {
+                errno: libc::EEXIST,
+            };
+        }
+        let mut change = Change {
+            id: step.change,
+            boot: self.boot.clone(),
+            action: step.action,
+            groups: step.targets.clone(),
+            ticks: self.ticks(),
+            new: knob::written(step.action),
+            targets: Vec::new(),
+            spared: Vec::new(),
+        };
+        let (scan, members) = eyes.look();
+        if let Err(refusal) = self.guard(&scan, &members, step) {
+            return Outcome::Refused(refusal);
+        }
+        let found = self.find(&scan, &members, &change);
+        change.targets = found.targets;
+        change.spared = found.spared;
+        if change.targets.is_empty() {
+            return Outcome::Refused(if change.spared.is_empty() {
+                Refusal::Gone
+            } else {
+                Refusal::SetByHand
+            });
+        }
+        if self
+            .journal
+            .append(&Record::Intent(change.clone()))
+            .is_err()
+        {
+            return Outcome::Refused(Refusal::NoJournal);
+        }
+        let first = change.targets.clone();
+        self.on.insert(step.change, change);
+        match self.apply(eyes, step.change, first) {
+            Ok(0) => self.give_up(eyes, step.change, Outcome::Refused(Refusal::Gone)),
+            Ok(touched) => Outcome::Applied { touched },
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                self.give_up(eyes, step.change, Outcome::Failed { errno })
+            }
+        }
+    }
+
+    /// Puts a change back.
+    pub(super) fn undo(&mut self, eyes: &mut Eyes, id: ChangeId) -> Outcome {
+        let tally = self.restore(eyes, id);
+        let closed = match tally.errno {
+            Some(errno) => Err(errno),
+            None => self
+                .close(id)
+                .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)),
+        };
+        match closed {
+            Ok(()) => Outcome::Restored {
+                restored: tally.restored,
+                left_alone: tally.left_alone,
+                gone: tally.gone,
+            },
+            Err(errno) => Outcome::Failed { errno },
+        }
+    }
+
+    /// Whether kernel and rights allow an action, undo included.
+    fn may(&self, action: Action) -> Result<(), Outcome> {
+        let rights = self.facts.rights;
+        let not_reversible = Outcome::Refused(Refusal::NotReversible);
+        match action {
+            Action::Placebo => Ok(()),
+            Action::FinerSlice if rights.slice => Ok(()),
+            Action::AutogroupNice if rights.autogroup_nice => Ok(()),
+            Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
+            Action::BackgroundNice if rights.nice => Ok(()),
+            Action::BackgroundNice => Err(not_reversible),
+            _ => Err(Outcome::Unsupported),
+        }
+    }
+
+    /// Whether the targets are this user's, in scope, and none of ours or of our ancestors.
+    fn guard(&self, scan: &Scan, members: &BTreeSet<u32>, step: &Step) -> Result<(), Refusal> {
+        let own = std::process::id();
+        let own_session = scan.get(own).map(|stat| stat.session);
+        let own_autogroup = scan::autogroup(&self.proc, own).map(|(number, _)| number);
+        for stat in targeted(scan, &step.targets) {
+            let ours = stat.pid != 1
+                && members.contains(&stat.pid)
+                && !scan.descends(own, &BTreeSet::from([stat.pid]))
+                && scan::owner(&self.proc, stat.pid).is_none_or(|uid| uid == self.uid);
+            if !ours {
+                return Err(Refusal::NotOurs);
+            }
+            if step.action == Action::AutogroupNice {
+                let autogroup = scan::autogroup(&self.proc, stat.pid).map(|(number, _)| number);
+                if own_session == Some(stat.session)
+                    || (autogroup.is_some() && autogroup == own_autogroup)
+                {
+                    return Err(Refusal::NotOurs);
+                }
+            }
+            if step.action == Action::BackgroundNice
+                && !self.nice_all
+                && !facts::limit_allows_zero(&self.proc, stat.pid)
+                && scan::owner(&self.proc, stat.pid).is_some()
+            {
+                return Err(Refusal::NotReversible);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything in the target groups that still has its default value.
+    fn find(&self, scan: &Scan, members: &BTreeSet<u32>, change: &Change) -> Found {
+        let mut found = Found::default();
+        let mut autogroups = BTreeSet::new();
+        for stat in targeted(scan, &change.groups) {
+            if !members.contains(&stat.pid) || scan::owner(&self.proc, stat.pid) != Some(self.uid) {
+                continue;
+            }
+            if change.action == Action::AutogroupNice {
+                if let Some((number, nice)) = scan::autogroup(&self.proc, stat.pid)
+                    && autogroups.insert(number)
+                {
+                    found.add(
+                        change,
+                        stat,
+                        0,
+                        stat.start,
+                        number,
+                        match nice {
+                            0 => Value::Default,
+                            nice if nice == change.new => Value::Ours,
+                            _ => Value::ByHand,
+                        },
+                    );
+                }
+                continue;
+            }
+            let knob = self.knob(change.action);
+            for tid in scan::threads(&self.proc, stat.pid) {
+                if let Some(thread) = scan::thread(&self.proc, stat.pid, tid)
+                    && let Ok(value) = knob.value(tid, change.new)
+                {
+                    found.add(change, stat, tid, thread.start, 0, value);
+                }
+            }
+        }
+        found
+    }
+
+    /// Writes until two looks in a row find nothing new; tells how many targets carry the value.
+    fn apply(&mut self, eyes: &mut Eyes, id: ChangeId, first: Vec<Target>) -> io::Result<u32> {
+        let mut targets = first;
+        let mut touched = 0;
+        let mut clean = 0;
+        for _ in 0..PASSES_MAX {
+            for target in &targets {
+                touched += u32::from(self.write(id, target)?);
+            }
+            thread::sleep(SETTLE);
+            let (scan, members) = eyes.look();
+            let Some(change) = self.on.get_mut(&id) else {
+                break;
+            };
+            if change.action == Action::Placebo {
+                break;
+            }
+            let known: BTreeSet<(u32, u64, u64)> = change.targets.iter().map(key).collect();
+            let change = change.clone();
+            targets = self.find(&scan, &members, &change).targets;
+            targets.retain(|target| !known.contains(&key(target)));
+            if targets.is_empty() {
+                clean += 1;
+                if clean == CLEAN_PASSES {
+                    break;
+                }
+                continue;
+            }
+            clean = 0;
+            self.journal.append(&Record::More {
+                id,
+                targets: targets.clone(),
+            })?;
+            if let Some(change) = self.on.get_mut(&id) {
+                change.targets.extend(targets.iter().copied());
+            }
+        }
+        self.journal.append(&Record::Applied(id))?;
+        Ok(touched)
+    }
+
+    /// Writes one target and reads it back; `false` if it has ended.
+    fn write(&self, id: ChangeId, target: &Target) -> io::Result<bool> {
+        let Some(change) = self.on.get(&id) else {
+            return Ok(false);
+        };
+        let written = if target.autogroup != 0 {
+            knob::write_autogroup(&self.proc, target.pid, target.autogroup, change.new)
+        } else if self.lives(target) {
+            self.write_thread(change, target.tid)
+        } else {
+            return Ok(false);
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if knob::ended(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_thread(&self, change: &Change, tid: u32) -> io::Result<()> {
+        let knob = self.knob(change.action);
+        knob.write(tid, change.new)?;
+        match knob.value(tid, change.new)? {
+            Value::Ours => Ok(()),
+            Value::Default if knob == ThreadKnob::Nothing => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+        }
+    }
+
+    /// After a failure: restores what was done. If even that fails the change stays on, so that the
+    /// next undo or recovery tries again.
+    fn give_up(&mut self, eyes: &mut Eyes, id: ChangeId, outcome: Outcome) -> Outcome {
+        match self.undo(eyes, id) {
+            Outcome::Failed { errno } => Outcome::Failed { errno },
+            _ => outcome,
+        }
+    }
+
+    /// Restores a change wherever the value is still ours.
+    fn restore(&mut self, eyes: &mut Eyes, id: ChangeId) -> Tally {
+        let mut tally = Tally::default();
+        let Some(change) = self.on.get(&id).cloned() else {
+            return tally;
+        };
+        if change.action == Action::AutogroupNice {
+            let (scan, _) = eyes.look();
+            for target in &change.targets {
+                self.restore_autogroup(&scan, &change, target, &mut tally);
+            }
+            return tally;
+        }
+        for target in &change.targets {
+            if self.lives(target) {
+                self.restore_thread(&change, target.tid, target.old, &mut tally);
+            } else {
+                tally.gone += 1;
+            }
+        }
+        if change.action != Action::Placebo {
+            self.sweep(eyes, &change, &mut tally);
+        }
+        tally
+    }
+
+    fn restore_thread(&self, change: &Change, tid: u32, old: i64, tally: &mut Tally) {
+        let knob = self.knob(change.action);
+        let restored = match knob.value(tid, change.new) {
+            Ok(Value::Ours) => knob.write(tid, old),
+            Ok(Value::Default) if knob == ThreadKnob::Nothing => Ok(()),
+            // The intent was written and the deed not done, or somebody was faster.
+            Ok(_) => {
+                tally.left_alone += 1;
+                return;
+            }
+            Err(error) => Err(error),
+        };
+        tally.count(restored);
+    }
+
+    /// Through any living member: the one it was set through may have ended.
+    fn restore_autogroup(&self, scan: &Scan, change: &Change, target: &Target, tally: &mut Tally) {
+        for stat in scan.stats.iter().filter(|stat| stat.alive()) {
+            match scan::autogroup(&self.proc, stat.pid) {
+                Some((number, nice))
+                    if number == target.autogroup
+                        && scan::owner(&self.proc, stat.pid) == Some(self.uid) =>
+                {
+                    if nice == change.new {
+                        tally.count(knob::write_autogroup(
+                            &self.proc, stat.pid, number, target.old,
+                        ));
+                    } else {
+                        tally.left_alone += 1;
+                    }
+                    return;
+                }
+                _ => {}
+            }
+        }
+        tally.gone += 1;
+    }
+
+    /// Threads born in the target groups or of the targets since the intent, which carry exactly our
+    /// value, inherited it.
+    fn sweep(&self, eyes: &mut Eyes, change: &Change, tally: &mut Tally) {
+        let knob = self.knob(change.action);
+        let mut clean = 0;
+        for _ in 0..PASSES_MAX {
+            let (scan, _) = eyes.look();
+            let heirs = self.heirs(&scan, change);
+            let mut dirty = false;
+            for (pid, tid) in heirs {
+                if let Some(thread) = scan::thread(&self.proc, pid, tid)
+                    && thread.start >= change.ticks
+                    && !change.spares(pid, tid, thread.start)
+                    && matches!(knob.value(tid, change.new), Ok(Value::Ours))
+                {
+                    dirty = true;
+                    tally.count(knob.write(tid, 0));
+                }
+            }
+            clean = if dirty { 0 } else { clean + 1 };
+            if clean == CLEAN_PASSES || tally.errno.is_some() {
+                break;
+            }
+            thread::sleep(SETTLE);
+        }
+    }
+
+    /// The threads that may have inherited.
+    fn heirs(&self, scan: &Scan, change: &Change) -> Vec<(u32, u32)> {
+        let parents: BTreeSet<u32> = change
+            .targets
+            .iter()
+            .filter(|target| target.pid == target.tid && self.lives(target))
+            .map(|target| target.pid)
+            .collect();
+        let by_hand: BTreeSet<u32> = change.spared.iter().map(|spared| spared.pid).collect();
+        let born_of = |stat: &Stat, of: &BTreeSet<u32>| scan.descends(stat.pid, of);
+        scan.stats
+            .iter()
+            .filter(|stat| stat.alive())
+            .filter(|stat| change.groups.contains(&scan::job(stat)) || born_of(stat, &parents))
+            .filter(|stat| !born_of(stat, &by_hand))
+            .filter(|stat| scan::owner(&self.proc, stat.pid) == Some(self.uid))
+            .flat_map(|stat| {
+                let pid = stat.pid;
+                scan::threads(&self.proc, pid)
+                    .into_iter()
+                    .map(move |tid| (pid, tid))
+            })
+            .collect()
+    }
+
+    fn close(&mut self, id: ChangeId) -> io::Result<()> {
+        if self.on.contains_key(&id) {
+            self.journal.append(&Record::Restored(id))?;
+            self.on.remove(&id);
+        }
+        if self.on.is_empty() {
+            self.journal.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the very thread of the journal still lives and is this user's.
+    fn lives(&self, target: &Target) -> bool {
+        scan::thread(&self.proc, target.pid, target.tid)
+            .is_some_and(|thread| thread.start == target.start)
+            && scan::owner(&self.proc, target.pid) == Some(self.uid)
+    }
+
+    fn knob(&self, action: Action) -> ThreadKnob {
+        match (action, self.default_slice) {
+            (Action::FinerSlice, Some(default)) => ThreadKnob::Slice { default },
+            (Action::BackgroundNice, _) => ThreadKnob::Nice,
+            _ => ThreadKnob::Nothing,
+        }
+    }
+
+    fn ticks(&self) -> u64 {
+        boot_clock().0.saturating_mul(self.ticks_per_second) / 1_000_000
+    }
+}
+
+impl Found {
+    fn add(
+        &mut self,
+        change: &Change,
+        stat: &Stat,
+        tid: u32,
+        born: u64,
+        autogroup: u64,
+        value: Value,
+    ) {
+        let pid = stat.pid;
+        match value {
+            Value::Default => self.targets.push(Target {
+                pid,
+                tid,
+                start: born,
+                autogroup,
+                old: 0,
+            }),
+            // Born since the intent: inherited from one of ours. At the first look nothing is ours yet.
+            Value::Ours if born >= change.ticks && !change.targets.is_empty() => {}
+            Value::Ours | Value::ByHand => self.spared.push(Spared {
+                pid,
+                tid,
+                start: born,
+            }),
+            Value::Meaningless => {}
+        }
+    }
+}
+
+impl Change {
+    fn spares(&self, pid: u32, tid: u32, start: u64) -> bool {
+        self.spared.contains(&Spared { pid, tid, start })
+    }
+}
+
+impl Tally {
+    fn count(&mut self, restored: io::Result<()>) {
+        match restored {
+            Ok(()) => self.restored += 1,
+            Err(error) if knob::ended(&error) => self.gone += 1,
+            Err(error) => self.errno = Some(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
+}
+
+/// What tells a target apart from all others of this boot.
+fn key(target: &Target) -> (u32, u64, u64) {
+    (target.tid, target.start, target.autogroup)
+}
+
+/// The living processes of these jobs.
+fn targeted<'a>(scan: &'a Scan, groups: &'a [GroupId]) -> impl Iterator<Item = &'a Stat> {
+    scan.stats
+        .iter()
+        .filter(|stat| stat.alive() && groups.contains(&scan::job(stat)))
+}

@@ -1,0 +1,176 @@
+//! One pass over the process table: who lives, and who is in scope.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use hive_core::machine::facts::GroupId;
+
+use super::stat::Stat;
+use crate::Scope;
+
+/// The process table at one moment, threads of the kernel left out.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// By process id, in rising order; corpses included.
+    pub(super) stats: Vec<Stat>,
+}
+
+impl Scan {
+    /// Reads the table. What ends meanwhile is left out.
+    pub(super) fn read(proc: &Path) -> Self {
+        let mut buffer = Vec::with_capacity(1_024);
+        let mut stats: Vec<Stat> = numbers(proc)
+            .into_iter()
+            .filter_map(|pid| {
+                read_into(&proc.join(format!("{pid}/stat")), &mut buffer)?;
+                Stat::parse(&buffer).filter(|stat| stat.pid == pid && !stat.kernel)
+            })
+            .collect();
+        stats.sort_unstable_by_key(|stat| stat.pid);
+        Self { stats }
+    }
+
+    /// One process.
+    pub(super) fn get(&self, pid: u32) -> Option<&Stat> {
+        let at = self
+            .stats
+            .binary_search_by_key(&pid, |stat| stat.pid)
+            .ok()?;
+        self.stats.get(at)
+    }
+
+    /// Whether `pid` is one of `ancestors` or descends from one.
+    pub(super) fn descends(&self, pid: u32, ancestors: &BTreeSet<u32>) -> bool {
+        let mut at = pid;
+        // A table read over some time may hold a loop.
+        for _ in 0..=self.stats.len() {
+            if ancestors.contains(&at) {
+                return true;
+            }
+            match self.get(at) {
+                Some(stat) if stat.parent != 0 => at = stat.parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Who was seen in the tree: a process whose parent has died still belongs to it.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    root_start: Option<u64>,
+    /// Start times by process id.
+    seen: BTreeMap<u32, u64>,
+}
+
+impl Tree {
+    /// The processes in scope.
+    pub(super) fn members(&mut self, scan: &Scan, scope: Scope) -> BTreeSet<u32> {
+        let Scope::Tree(root) = scope else {
+            return scan.stats.iter().map(|stat| stat.pid).collect();
+        };
+        let mut members = BTreeSet::new();
+        // Each round finds at least one generation; most tables need two or three.
+        loop {
+            let before = members.len();
+            for stat in &scan.stats {
+                if !members.contains(&stat.pid) && self.belongs(scan, &members, stat, root) {
+                    members.insert(stat.pid);
+                    self.seen.insert(stat.pid, stat.start);
+                }
+            }
+            if members.len() == before {
+                break;
+            }
+        }
+        self.forget(scan, &members);
+        members
+    }
+
+    fn belongs(&mut self, scan: &Scan, members: &BTreeSet<u32>, stat: &Stat, root: u32) -> bool {
+        if stat.pid == root {
+            return *self.root_start.get_or_insert(stat.start) == stat.start;
+        }
+        members.contains(&stat.parent)
+            || self.seen.get(&stat.pid) == Some(&stat.start)
+            || self.named_after(scan, stat.session, stat)
+            || self.named_after(scan, stat.group, stat)
+    }
+
+    /// Whether a session or group is named after a process that was seen in the tree. A number that
+    /// a living stranger carries by now names nobody of ours.
+    fn named_after(&self, scan: &Scan, leader: u32, stat: &Stat) -> bool {
+        let Some(&born) = self.seen.get(&leader) else {
+            return false;
+        };
+        leader != stat.pid
+            && born <= stat.start
+            && scan.get(leader).is_none_or(|now| now.start == born)
+    }
+
+    fn forget(&mut self, scan: &Scan, members: &BTreeSet<u32>) {
+        let named: BTreeSet<u32> = scan
+            .stats
+            .iter()
+            .filter(|stat| members.contains(&stat.pid))
+            .flat_map(|stat| [stat.session, stat.group])
+            .collect();
+        self.seen
+            .retain(|pid, _| members.contains(pid) || named.contains(pid));
+    }
+}
+
+/// The job of a process.
+pub(super) fn job(stat: &Stat) -> GroupId {
+    GroupId {
+        session: stat.session,
+        group: stat.group,
+    }
+}
+
+/// The threads of a process; empty if it has ended.
+pub(super) fn threads(proc: &Path, pid: u32) -> Vec<u32> {
+    numbers(&proc.join(format!("{pid}/task")))
+}
+
+/// One thread's line.
+pub(super) fn thread(proc: &Path, pid: u32, tid: u32) -> Option<Stat> {
+    let mut buffer = Vec::with_capacity(512);
+    read_into(&proc.join(format!("{pid}/task/{tid}/stat")), &mut buffer)?;
+    Stat::parse(&buffer).filter(|stat| stat.pid == tid)
+}
+
+/// The user a process belongs to; root for one that hides itself, which is the safe error.
+pub(super) fn owner(proc: &Path, pid: u32) -> Option<u32> {
+    Some(fs::metadata(proc.join(pid.to_string())).ok()?.uid())
+}
+
+/// Number and nice of a process's autogroup: `/autogroup-12 nice 0`.
+pub(super) fn autogroup(proc: &Path, pid: u32) -> Option<(u64, i64)> {
+    let text = fs::read_to_string(proc.join(format!("{pid}/autogroup"))).ok()?;
+    let mut words = text.strip_prefix("/autogroup-")?.split_whitespace();
+    let number = words.next()?.parse().ok()?;
+    (words.next()? == "nice").then_some(())?;
+    Some((number, words.next()?.parse().ok()?))
+}
+
+/// Reads a small file into a buffer that is used again.
+pub(super) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> Option<()> {
+    buffer.clear();
+    File::open(path).ok()?.read_to_end(buffer).ok()?;
+    Some(())
+}
+
+/// The entries of a folder that are numbers.
+fn numbers(folder: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! Every call into the kernel that the standard library does not offer, and the only unsafe code.
+
+use std::io;
+use std::mem;
+
+/// What the scheduler holds about one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scheduling {
+    /// `SCHED_OTHER` is 0, `SCHED_BATCH` is 3.
+    pub(super) policy: u32,
+    /// Its nice.
+    pub(super) nice: i32,
+    /// Its slice in nanoseconds, for the fair policies.
+    pub(super) slice_ns: u64,
+}
+
+/// The first version of the kernel's `struct sched_attr` (48 bytes): all that this crate needs, and
+/// understood by every kernel since 3.14.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// `SCHED_FLAG_KEEP_POLICY`: policy and reset-on-fork stay as they are.
+const KEEP_POLICY: u64 = 0x08;
+
+/// Microseconds since boot, suspended time included.
+pub(super) fn boot_clock_us() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    #[expect(
+        unsafe_code,
+        reason = "the standard library does not read CLOCK_BOOTTIME"
+    )]
+    // SAFETY: `time` is a valid, writable timespec for the length of the call.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    if code != 0 {
+        return 0;
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds * 1_000_000 + nanos / 1_000
+}
+
+/// Clock ticks per second, the unit of processor and start times in `/proc`.
+pub(super) fn ticks_per_second() -> u64 {
+    #[expect(unsafe_code, reason = "sysconf is a C function")]
+    // SAFETY: sysconf takes no pointers.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks)
+        .ok()
+        .filter(|&ticks| ticks > 0)
+        .unwrap_or(100)
+}
+
+/// The effective user id.
+pub(super) fn own_uid() -> u32 {
+    #[expect(unsafe_code, reason = "geteuid is a C function")]
+    // SAFETY: geteuid takes no arguments and cannot fail.
+    unsafe {
+        libc::geteuid()
+    }
+}
+
+/// The calling thread's id.
+pub(super) fn own_tid() -> u32 {
+    #[expect(unsafe_code, reason = "gettid is a C function")]
+    // SAFETY: gettid takes no arguments and cannot fail.
+    let tid = unsafe { libc::gettid() };
+    u32::try_from(tid).unwrap_or(0)
+}
+
+/// The soft limit on how far nice may be lowered (20 reaches nice 0).
+pub(super) fn nice_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    #[expect(unsafe_code, reason = "getrlimit is a C function")]
+    // SAFETY: `limit` is a valid, writable rlimit for the length of the call.
+    let code = unsafe { libc::getrlimit(libc::RLIMIT_NICE, &raw mut limit) };
+    if code == 0 { limit.rlim_cur } else { 0 }
+}
+
+/// Reads what the scheduler holds about a thread.
+pub(super) fn scheduling(tid: u32) -> io::Result<Scheduling> {
+    let mut attr = SchedAttr::default();
+    let size = mem::size_of::<SchedAttr>();
+    #[expect(unsafe_code, reason = "sched_getattr has no wrapper")]
+    // SAFETY: `attr` is writable and `size` is its exact size, which the kernel does not exceed.
+    let code = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0_u32) };
+    if code != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Scheduling {
+        policy: attr.policy,
+        nice: attr.nice,
+        slice_ns: attr.runtime,
+    })
+}
+
+/// Sets a thread's slice; 0 is the kernel's default. `nice` is the thread's present nice, which the
+/// same call would overwrite.
+pub(super) fn set_slice(tid: u32, nice: i32, slice_ns: u64) -> io::Result<()> {
+    let attr = SchedAttr {
+        size: u32::try_from(mem::size_of::<SchedAttr>()).expect("48 bytes"),
+        flags: KEEP_POLICY,
+        nice,
+        runtime: slice_ns,
+        ..SchedAttr::default()
+    };
+    #[expect(unsafe_code, reason = "sched_setattr has no wrapper")]
+    // SAFETY: `attr` is readable and carries its own size.
+    let code = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0_u32) };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets the nice of one thread (on Linux `PRIO_PROCESS` names a thread, not a process).
+pub(super) fn set_nice(tid: u32, nice: i32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "setpriority is a C function")]
+    // SAFETY: setpriority takes no pointers.
+    let code = unsafe { libc::setpriority(libc::PRIO_PROCESS, tid, nice) };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
