@@ -39,25 +39,34 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
     let end = world.now().after(LONG_MS * 1_000);
     while world.now() < end {
         for pattern in converged::patterns(world, odd)?.patterns {
-            let unproven = matches!(pattern.state, PatternState::Probation | PatternState::Proven);
+            let unproven = matches!(
+                pattern.state,
+                PatternState::Probation | PatternState::Proven
+            );
             if unproven && pattern.context.binding != Binding::Autogroup {
-                let what = format!("{} is used under a foreign mechanism", pattern.action.name());
+                let what = format!(
+                    "{} is used under a foreign mechanism",
+                    pattern.action.name()
+                );
                 return Err(Failure::Correctness(what));
             }
         }
         world.run_ms(1_000)?;
     }
-    let harmed = |happening: &Happening| {
-        matches!(happening, Happening::TurnedOn { action } if *action == Action::BackgroundNice)
-    };
+    let harmed = |happening: &Happening| matches!(happening, Happening::TurnedOn { action } if *action == Action::BackgroundNice);
     if world.host(odd).was_told(harmed) {
-        return Err(Failure::Correctness("nice was kept on where it does nothing".into()));
+        return Err(Failure::Correctness(
+            "nice was kept on where it does nothing".into(),
+        ));
     }
     let mut told = Told::default();
     told.judged.plus(truthful::hold_to_the_truth(world, desk)?);
     told.judged.plus(truthful::hold_to_the_truth(world, odd)?);
     let claims = converged::patterns(world, odd)?.patterns;
-    if claims.iter().any(|pattern| pattern.verdict == Verdict::Helps) {
+    if claims
+        .iter()
+        .any(|pattern| pattern.verdict == Verdict::Helps)
+    {
         return Err(Failure::Correctness("the odd machine claims a gain".into()));
     }
     two_machines::pause_restores(world, &[desk, odd])?;
