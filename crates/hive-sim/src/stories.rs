@@ -123,27 +123,36 @@ impl Failure {
 }
 
 impl Story {
-    /// Tells it once. A node that panics is a failure, not the end of the run.
+    /// Tells it once.
     #[must_use]
     pub fn run(&self, seed: u64) -> Outcome {
-        let mut world = World::new(seed, crate::net::Quality::LAN);
-        let told = catch_unwind(AssertUnwindSafe(|| (self.tell)(&mut world)));
-        let (failure, told) = match told {
-            Ok(Ok(told)) => (None, told),
-            Ok(Err(failure)) => (Some(failure), Told::default()),
-            Err(panic) => (Some(Failure::Crash(panic_words(&*panic))), Told::default()),
-        };
-        Outcome {
-            story: self.name,
-            seed,
-            failure,
-            told,
-            faults: world.all_faults(),
-            node_us: world.node_us(),
-            bytes: world.net.bytes,
-            frames: world.net.frames,
-            trace: world.trace(),
-        }
+        live(self.name, seed, self.tell)
+    }
+}
+
+/// Lives one life. A node that panics is a failure, not the end of the run.
+pub fn live(
+    story: &'static str,
+    seed: u64,
+    tell: impl FnOnce(&mut World) -> Result<Told, Failure>,
+) -> Outcome {
+    let mut world = World::new(seed, crate::net::Quality::LAN);
+    let told = catch_unwind(AssertUnwindSafe(|| tell(&mut world)));
+    let (failure, told) = match told {
+        Ok(Ok(told)) => (None, told),
+        Ok(Err(failure)) => (Some(failure), Told::default()),
+        Err(panic) => (Some(Failure::Crash(panic_words(&*panic))), Told::default()),
+    };
+    Outcome {
+        story,
+        seed,
+        failure,
+        told,
+        faults: world.all_faults(),
+        node_us: world.node_us(),
+        bytes: world.net.bytes,
+        frames: world.net.frames,
+        trace: world.trace(),
     }
 }
 

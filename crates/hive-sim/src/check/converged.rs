@@ -16,8 +16,18 @@ pub struct Shown {
     pub view: String,
     /// Members, by full id.
     pub members: BTreeSet<String>,
-    /// Patterns, by full id.
+    /// Patterns, by full id: also those that only this machine knows of yet.
     pub patterns: BTreeSet<String>,
+    /// Patterns that anybody has told the hive.
+    pub shared: usize,
+}
+
+impl Shown {
+    /// Whether two machines show the same of what was shared.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        (&self.view, &self.members, self.shared) == (&other.view, &other.members, other.shared)
+    }
 }
 
 /// Waits until these machines show the same; fails after so many seconds of world time.
@@ -28,13 +38,13 @@ pub fn within(world: &mut World, hosts: &[HostId], seconds: u64) -> Result<Shown
         for id in hosts {
             shown.push(shows(world, *id)?);
         }
-        if shown.windows(2).all(|two| two[0] == two[1]) {
+        if shown.windows(2).all(|two| two[0].agrees(&two[1])) {
             return shown.pop().ok_or(Failure::Liveness("no members".into()));
         }
         if world.now() >= end {
             let parts: Vec<String> = shown
                 .iter()
-                .map(|s| format!("{}:{}m/{}p", &s.view, s.members.len(), s.patterns.len()))
+                .map(|s| format!("{} {}m {}p", &s.view[..8], s.members.len(), s.shared))
                 .collect();
             let what = format!("not equal after {seconds} s: {}", parts.join(" "));
             return Err(Failure::Liveness(what));
@@ -45,13 +55,14 @@ pub fn within(world: &mut World, hosts: &[HostId], seconds: u64) -> Result<Shown
 
 /// What one machine shows.
 pub fn shows(world: &mut World, host: HostId) -> Result<Shown, Failure> {
-    let view = status(world, host)?.view;
+    let status = status(world, host)?;
     let Reply::Members(members) = world.ask(host, Command::Members)? else {
         return Err(Failure::unexpected("members", host));
     };
     let patterns = patterns(world, host)?.patterns;
     Ok(Shown {
-        view,
+        view: status.view,
+        shared: status.patterns_shared,
         members: members.members.into_iter().map(|m| m.node).collect(),
         patterns: patterns.into_iter().map(|p| p.id).collect(),
     })

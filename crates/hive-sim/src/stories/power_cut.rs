@@ -16,8 +16,19 @@ const ROUNDS: u64 = 12;
 /// Deaths of one machine in one story.
 const DEATHS: u32 = 8;
 
-/// Tells it.
+/// Tells it: every seed dies at one write of its own, counted through, and at others by chance.
 pub fn tell(world: &mut World) -> Result<Told, Failure> {
+    let nth = 1 + world.seed() % (3 * ROUNDS);
+    tell_dying_at(world, nth, 150)
+}
+
+/// The story in which both machines die at their `nth` write, and at no other by chance.
+#[must_use]
+pub fn dying_at(nth: u64) -> impl Fn(&mut World) -> Result<Told, Failure> {
+    move |world| tell_dying_at(world, nth, 0)
+}
+
+fn tell_dying_at(world: &mut World, nth: u64, permille: u64) -> Result<Told, Failure> {
     world.net.set_quality(Quality::BAD_WIFI);
     let desk = world.add("desk", Truth::NICE_HELPS);
     let laptop = world.add("laptop", Truth::NICE_HELPS);
@@ -25,13 +36,11 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
     world.run_ms(5_000)?;
     person::let_in(world, desk, laptop)?;
 
-    // Every seed dies at one write of its own, counted through, and at others by chance.
-    let seed = world.seed();
     for host in hosts {
         let saves = world.host(host).doom.saves;
         world.host_mut(host).doom = Doom {
-            at_save: Some(saves + 1 + seed % (2 * ROUNDS)),
-            permille: 150,
+            at_save: Some(saves + nth),
+            permille,
             deaths: DEATHS,
             saves,
         };
