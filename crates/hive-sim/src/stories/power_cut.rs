@@ -24,7 +24,6 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
 
 /// The story in which both machines die at their `nth` write, and at no other by chance.
 #[must_use]
-pub fn dying_at(nth: u64) -> impl Fn(&mut World) -> Result<Told, Failure> {
     move |world| tell_dying_at(world, nth, 0)
 }
 
