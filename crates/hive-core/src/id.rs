@@ -117,11 +117,9 @@ impl fmt::Debug for ProgramName {
 impl NodeId {
     /// The first eight hexadecimal digits, for people and logs.
     pub fn short(&self) -> String {
-        self.0
-            .iter()
-            .take(4)
-            .map(|byte| alloc::format!("{byte:02x}"))
-            .collect()
+        let mut digits = alloc::format!("{self}");
+        digits.truncate(8);
+        digits
     }
 }
 

@@ -14,6 +14,7 @@ pub mod trial;
 pub mod decide;
 pub mod hands;
 pub mod run;
+mod measure;
 mod record;
 mod command;
 mod explain;
@@ -25,17 +26,18 @@ use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::outside::Record;
 use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
+use crate::limits;
 use crate::machine::act::{Outcome, Receipt, Refusal, Step};
 use crate::machine::decide::{Choice, Grounds};
 use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
 use crate::machine::hands::{Hands, News};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
-use crate::machine::observe::{Contention, Observer, Pace, Situation, WAKEUPS_GATE};
-use crate::machine::run::{Measured, Run};
-use crate::machine::trial::{Arm, Purpose, Regime};
-use crate::machine::window::{PairValue, Window, pair_value};
-use crate::pattern::{Action, Evidence, Verdict};
+use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
+use crate::machine::run::Run;
+use crate::machine::trial::Regime;
+use crate::machine::window::Window;
+use crate::pattern::{Action, Evidence};
 use crate::reply::{Mode, PatternState};
 use crate::statement::Statement;
 use crate::time::{Instant, Now, Span};
@@ -45,6 +47,9 @@ const SHUT_AFTER: Span = Span::from_secs(10);
 
 /// After this long without an answer the host is asked again. A guess: a survey takes milliseconds.
 const ASK_AGAIN: Span = Span::from_secs(5);
+
+/// So long after it was put back, a survey may still show our own nice value: it can have been taken before.
+const NICE_LINGERS: Span = Span::from_secs(5);
 
 /// Candidates whose pace is measured at once: 64 watched tasks cost 0.1 ms (`research/optimizer.md` 3.3).
 const CANDIDATES_MAX: usize = 16;
@@ -82,8 +87,7 @@ pub struct MachineConfig {
     pub never: Vec<ProgramName>,
 }
 
-/// One machine's optimizer.
-#[derive(Debug)]
+/// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
 pub struct Machine {
     facts: MachineFacts,
     protect: Vec<ProgramName>,
@@ -101,6 +105,7 @@ pub struct Machine {
     survey_due: Instant,
     asked: Option<(Asked, Instant)>,
     hands: Hands,
+    niced: (Vec<GroupId>, Instant),
     run: Option<Run>,
     held: Span,
     ledger: Ledger,
@@ -166,6 +171,7 @@ impl Machine {
             survey_due: now.boot,
             asked: None,
             hands: Hands::default(),
+            niced: (Vec::new(), now.boot),
             run: None,
             held: Span::default(),
             ledger,
@@ -222,12 +228,16 @@ impl Machine {
 
     /// What the other members say about patterns; replaces what they said before.
     pub fn on_advice(&mut self, now: Now, advice: &BTreeMap<PatternId, HeardPattern>) {
+        let mut records = Vec::new();
         for heard in advice.values() {
-            if self.ledger.get(heard.def.id()).is_none() {
+            let known = self.ledger.get(heard.def.id()).is_some();
+            if !known && self.ledger.len() < limits::MAP_ENTRIES_MAX {
                 let entry = self.ledger.know(heard.def, false, heard.first_seen);
-                self.out
-                    .push_back(MachineEffect::Keep(Vec::from([entry.record()])));
+                records.push(entry.record());
             }
+        }
+        if !records.is_empty() {
+            self.out.push_back(MachineEffect::Keep(records));
         }
         self.advice.clone_from(advice);
         if let Some(run) = &self.run
@@ -384,6 +394,11 @@ impl Machine {
             self.hands
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
         self.out.extend(effect);
+        if let Some(held) = self.hands.held()
+            && held.action == Action::BackgroundNice
+        {
+            self.niced = (held.targets.clone(), now.boot);
+        }
         if let Some(run) = &mut self.run {
             run.tick(now.boot, ready);
         }
@@ -422,9 +437,14 @@ impl Machine {
 
     fn on_survey(&mut self, now: Now, survey: Survey) {
         let first = self.situation.at;
-        let situation = self
-            .observer
-            .on_survey(survey, &self.facts, &self.protect, &self.never);
+        let niced = self.hands.held().is_some() || now.boot.since(self.niced.1) < NICE_LINGERS;
+        let yardstick = Yardstick {
+            facts: &self.facts,
+            protect: &self.protect,
+            never: &self.never,
+            niced: if niced { &self.niced.0 } else { &[] },
+        };
+        let situation = self.observer.on_survey(survey, &yardstick);
         let Some(situation) = situation else {
             // A second look soon: one survey alone says nothing.
             self.survey_due = now.boot.after(Span::from_secs(2));
@@ -513,106 +533,6 @@ impl Machine {
             }
             self.paces.insert(*id, pace);
         }
-    }
-
-    fn on_reading(&mut self, now: Now, reading: Reading) {
-        let Some(run) = &mut self.run else {
-            return;
-        };
-        let step = run.on_reading(reading);
-        let (id, action, protected) = (run.id, run.def.action, run.protected);
-        let Some((arm, window)) = step.window else {
-            return;
-        };
-        if window.threads == 0 {
-            // The program ended: there is nobody left to wait.
-            self.situation.groups.remove(&protected);
-            self.end_run();
-            return;
-        }
-        if arm == Arm::Control
-            && let Some(pace) = self.paces.get_mut(&protected)
-        {
-            pace.wakeups_per_s = window.wakeups_per_s();
-            pace.interactive &= pace.wakeups_per_s >= WAKEUPS_GATE;
-        }
-        if arm == Arm::Treated {
-            self.held.0 = self.held.0.saturating_add(window.span.0);
-        }
-        if step.railed {
-            self.on_rail(now, id, action);
-        }
-        if let Some(measured) = step.measured {
-            self.on_measured(now, id, action, &measured);
-        }
-    }
-
-    /// A guard rail fell: off at once, counted, told.
-    fn on_rail(&mut self, now: Now, id: PatternId, action: Action) {
-        self.out.extend(self.hands.release(now.boot));
-        if let Some(entry) = self.ledger.get_mut(id) {
-            entry.add_rail();
-        }
-        self.out
-            .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
-    }
-
-    /// A block is through: learn from it.
-    fn on_measured(&mut self, now: Now, id: PatternId, action: Action, measured: &Measured) {
-        let value = measured.control.map_or(PairValue::Idle, |control| {
-            pair_value(&measured.treated, &control)
-        });
-        if matches!(value, PairValue::Starved(_)) && measured.purpose != Purpose::Placebo {
-            self.on_rail(now, id, action);
-        }
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
-        let ln = match value {
-            PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
-            PairValue::Idle => None,
-        };
-        let verdict = match measured.purpose {
-            Purpose::Real | Purpose::Placebo => {
-                if measured.purpose == Purpose::Placebo {
-                    ln.into_iter().for_each(|ln| entry.placebo.add(ln));
-                } else if let Some(control) = &measured.control {
-                    entry.add_pair(&measured.treated, control, value);
-                }
-                trial::judge(entry)
-            }
-            Purpose::HoldOut => {
-                ln.into_iter().for_each(|ln| entry.add_holdout(ln));
-                entry.denied()
-            }
-            Purpose::Rest => entry.denied(),
-        };
-        if let Some(verdict) = verdict {
-            self.conclude(now, id, verdict);
-        } else if measured.purpose != Purpose::Rest {
-            self.keep(id);
-        }
-    }
-
-    /// A verdict: kept, told, said to the hive.
-    fn conclude(&mut self, now: Now, id: PatternId, verdict: Verdict) {
-        let Some(entry) = self.ledger.get_mut(id) else {
-            return;
-        };
-        let action = entry.def.action;
-        if entry.state == PatternState::Proven {
-            entry.withdraw(verdict, now.wall);
-        } else {
-            entry.conclude(verdict, now.wall);
-        }
-        self.out
-            .push_back(MachineEffect::Tell(Happening::TrialEnded {
-                action,
-                verdict,
-            }));
-        self.keep(id);
-        self.say(now, id);
-        self.end_run();
     }
 
     /// The host would not, or somebody else holds the value: leave the pattern alone for a while.

@@ -1,17 +1,25 @@
-//! One node: hands each input to its part, queues outputs. It routes and decides nothing itself.
+//! One node: hands each input to its part and queues what the parts want done. It decides nothing itself.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::event::{Input, Output};
-use crate::hive::outside::Record;
-use crate::id::{NodeId, ProgramName};
+use crate::chance::Chance;
+use crate::event::{Command, Input, Output};
+use crate::hive::advise::Advice;
+use crate::hive::outside::{HiveEffect, Record};
+use crate::hive::{Hive, HiveConfig};
+use crate::id::{CommandId, NodeId, PatternId, ProgramName};
 use crate::machine::facts::MachineFacts;
-use crate::reply::Mode;
+use crate::machine::heard::HeardPattern;
+use crate::machine::{Machine, MachineConfig, MachineEffect};
+use crate::pattern::{Evidence, PatternDef, Verdict};
+use crate::reply::{CommandError, DoneView, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
-use crate::statement::Label;
-use crate::time::Now;
+use crate::statement::{Label, Statement, StrategyCell};
+use crate::time::{Instant, Now};
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -33,36 +41,266 @@ pub struct NodeConfig {
 
 /// The state of one machine of a hive.
 pub struct Node {
-    me: NodeId,
+    hive: Hive,
+    machine: Machine,
     outputs: VecDeque<Output>,
+    /// Shared results whose reply waits until they are durable and sent.
+    sharing: Vec<(CommandId, PatternId)>,
+    /// The secret that the machine's keys were made with.
+    secret: [u8; 32],
+    /// The wake-up that was asked for last.
+    wake: Option<Instant>,
 }
 
 impl Node {
     /// Starts a node from what its store held (all records, in any order; empty on a new machine).
     /// Two nodes made alike and fed the same inputs do the same things.
     #[must_use]
-    pub fn new(config: NodeConfig, restored: Vec<Record>, seed: [u8; 32], now: Now) -> Self {
-        let _unused = (restored, seed, now);
-        Self {
-            me: config.key.node(),
-            outputs: VecDeque::new(),
-        }
+    pub fn new(config: NodeConfig, restored: &[Record], seed: [u8; 32], now: Now) -> Self {
+        let mut chance = Chance::from_seed(seed);
+        let for_hive = Chance::from_seed(chance.bytes());
+        let for_machine = Chance::from_seed(chance.bytes());
+        let hive_config = HiveConfig {
+            key: config.key,
+            label: config.label,
+            peers: config.peers,
+        };
+        let hive = Hive::new(hive_config, restored, for_hive, now);
+        let machine_config = MachineConfig {
+            facts: config.facts,
+            mode: config.mode,
+            protect: config.protect,
+            never: config.never,
+        };
+        let secret = *hive.secret();
+        let machine = Machine::new(machine_config, secret, restored, for_machine, now);
+        let outputs = VecDeque::new();
+        let mut node = Self {
+            hive,
+            machine,
+            outputs,
+            sharing: Vec::new(),
+            secret,
+            wake: None,
+        };
+        node.hive.on_start(now);
+        node.machine.on_start(now);
+        node.settle(now);
+        node
     }
 
     /// This machine's name.
     #[must_use]
     pub fn me(&self) -> NodeId {
-        self.me
+        self.hive.me()
     }
 
     /// Tells the node that something happened. Drain [`Node::poll`] before the next call.
     pub fn handle(&mut self, now: Now, input: Input) {
-        debug_assert!(self.outputs.is_empty(), "outputs not drained");
-        let _unused = (now, input);
+        match input {
+            Input::TimeoutReached => {
+                self.wake = None;
+                self.hive.on_timeout(now);
+                self.machine.on_timeout(now);
+            }
+            Input::Sampled(sample) => self.machine.on_sampled(now, sample),
+            Input::Acted(receipt) => self.machine.on_acted(now, receipt),
+            Input::Saved(id) => self.hive.on_saved(now, id),
+            Input::PeerUp { peer, address } => self.hive.on_peer_up(now, peer, address),
+            Input::PeerDown { peer } => self.hive.on_peer_down(now, peer),
+            Input::Received { peer, frame } => self.hive.on_received(now, peer, &frame),
+            Input::TransportRefused { peer, misdeed } => {
+                self.hive.on_transport_refused(now, peer, misdeed);
+            }
+            Input::DialFailed { peer } => self.hive.on_dial_failed(now, peer),
+            Input::Found(sighting) => self.hive.on_found(now, sighting),
+            Input::NetworkChanged => self.hive.on_network_changed(now),
+            Input::PairUp {
+                link,
+                key,
+                exporter,
+                address,
+                dialled,
+            } => {
+                self.hive
+                    .on_pair_up(now, link, key, exporter, address, dialled);
+            }
+            Input::PairReceived { link, frame } => self.hive.on_pair_received(now, link, &frame),
+            Input::PairDown { link } => self.hive.on_pair_down(now, link),
+            Input::PairDialFailed { address } => self.hive.on_pair_dial_failed(now, address),
+            Input::Command { id, command } => self.on_command(now, id, command),
+        }
+        self.settle(now);
     }
 
     /// The next thing the node wants done, if any.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
+
+    fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
+        let reply = match command {
+            Command::Status => Reply::Status(Box::new(self.status(now))),
+            Command::Members => Reply::Members(self.hive.members(now)),
+            Command::Pending => Reply::Pending(self.hive.pending(now)),
+            Command::Patterns => Reply::Patterns(self.machine.patterns(now)),
+            Command::Why { pattern } => answer(self.machine.why(now, &pattern), |why| {
+                Reply::Why(Box::new(why))
+            }),
+            Command::Invite => answer(self.hive.invite(now), Reply::Invite),
+            Command::Join { code, at } => answer(self.hive.join(now, &code, at), Reply::Join),
+            Command::JoinState => Reply::Join(self.hive.join_state(now)),
+            Command::Approve { who } => answer(self.hive.approve(now, &who), Reply::Done),
+            Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
+            Command::Remove { who, compromised } => {
+                answer(self.hive.remove(now, &who, compromised), Reply::Done)
+            }
+            Command::Label { label } => answer(self.hive.label(now, &label), Reply::Done),
+            Command::Undo { pattern } => {
+                answer(self.machine.undo(now, pattern.as_deref()), Reply::Undone)
+            }
+            Command::Tune { mode } => {
+                self.machine.set_mode(now, mode);
+                done("the optimizer's mode is set")
+            }
+            Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
+            Command::Resume => {
+                self.machine.resume(now);
+                done("resumed")
+            }
+            Command::Share { def, evidence } => return self.share(now, id, def, evidence),
+            Command::Decide => Reply::Decision(self.machine.decide(now)),
+            Command::Nearby => Reply::Nearby(self.hive.nearby(now)),
+            Command::Seek => Reply::Done(self.hive.seek(now)),
+        };
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn share(&mut self, now: Now, id: CommandId, def: PatternDef, evidence: Evidence) {
+        let pattern = def.id();
+        let wins = u64::from(evidence.verdict == Verdict::Helps);
+        self.sharing.push((id, pattern));
+        self.hive.publish(
+            now,
+            vec![
+                Statement::Pattern(def),
+                Statement::Evidence(pattern, evidence),
+                Statement::Strategy(pattern, StrategyCell { trials: 1, wins }),
+            ],
+        );
+    }
+
+    fn status(&self, now: Now) -> StatusView {
+        let mut status = StatusView::default();
+        self.hive.fill_status(now, &mut status);
+        self.machine.fill_status(now, &mut status);
+        status
+    }
+
+    /// Carries what one part wants to the other until both are quiet, then sets the alarm.
+    fn settle(&mut self, now: Now) {
+        loop {
+            let mut quiet = true;
+            while let Some(effect) = self.machine.poll() {
+                quiet = false;
+                self.on_machine_effect(now, effect);
+            }
+            while let Some(effect) = self.hive.poll() {
+                quiet = false;
+                self.outputs.push_back(match effect {
+                    HiveEffect::Tell(happening) => Output::Tell(happening),
+                    other => Output::Hive(other),
+                });
+            }
+            if self.secret != *self.hive.secret() {
+                quiet = false;
+                self.secret = *self.hive.secret();
+                self.machine.rekey(now, self.secret);
+            }
+            if self.hive.take_changed() {
+                quiet = false;
+                let heard = heard_patterns(self.hive.advice(), &self.hive);
+                self.machine.on_advice(now, &heard);
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.answer_shares();
+        self.set_alarm();
+    }
+
+    fn on_machine_effect(&mut self, now: Now, effect: MachineEffect) {
+        match effect {
+            MachineEffect::Sample(request) => self.outputs.push_back(Output::Sample(request)),
+            MachineEffect::Act(step) => self.outputs.push_back(Output::Act(step)),
+            MachineEffect::Undo(change) => self.outputs.push_back(Output::Undo(change)),
+            MachineEffect::Publish(statements) => self.hive.publish(now, statements),
+            MachineEffect::Keep(records) => self.hive.keep(records),
+            MachineEffect::Tell(happening) => self.outputs.push_back(Output::Tell(happening)),
+        }
+    }
+
+    fn answer_shares(&mut self) {
+        let (hive, outputs) = (&self.hive, &mut self.outputs);
+        self.sharing.retain(|(id, pattern)| {
+            let Some(said) = hive.said_at(*pattern) else {
+                return true;
+            };
+            let view = SharedView {
+                id: alloc::format!("{pattern}"),
+                said_at_us: said.0,
+            };
+            outputs.push_back(Output::Reply {
+                id: *id,
+                reply: Reply::Shared(view),
+            });
+            false
+        });
+    }
+
+    fn set_alarm(&mut self) {
+        let next = [self.hive.next_wake(), self.machine.next_wake()]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(at) = next
+            && self.wake != Some(at)
+        {
+            self.wake = Some(at);
+            self.outputs.push_back(Output::WakeAt(at));
+        }
+    }
+}
+
+fn answer<T>(result: Result<T, CommandError>, reply: impl FnOnce(T) -> Reply) -> Reply {
+    result.map_or_else(Reply::Refused, reply)
+}
+
+fn done(words: &str) -> Reply {
+    Reply::Done(DoneView {
+        done: true,
+        words: words.into(),
+    })
+}
+
+/// What the other members know, in the form the optimizer reads: members by their label.
+fn heard_patterns(advice: &Advice, hive: &Hive) -> BTreeMap<PatternId, HeardPattern> {
+    let with_label =
+        |(node, evidence): &(NodeId, Evidence)| (*node, hive.label_of(*node), *evidence);
+    advice
+        .patterns
+        .iter()
+        .map(|(id, heard)| {
+            let others = heard.evidence.iter().filter(|(node, _)| *node != hive.me());
+            let evidence = others.map(with_label).collect();
+            let heard = HeardPattern {
+                def: heard.def,
+                evidence,
+                paused: heard.paused,
+                first_seen: heard.first_seen,
+            };
+            (*id, heard)
+        })
+        .collect()
 }

@@ -7,16 +7,17 @@
 )]
 
 use hive_core::event_log::Happening;
+use hive_core::machine::facts::Rights;
 use hive_core::pattern::{Action, Verdict};
 use hive_core::reply::PatternState;
 
 #[path = "machine/toy.rs"]
 mod toy;
-use toy::{Plan, World};
+use toy::{Plan, Truth, World};
 
 #[test]
 fn a_strong_action_is_found_within_twelve_pairs_and_stays_on() {
-    let mut late = 0;
+    let (mut late, mut missed) = (0, 0);
     for seed in 0..20 {
         let mut world = World::new(Plan::strong(seed));
         let found = world.run_until(60, |w| {
@@ -28,7 +29,7 @@ fn a_strong_action_is_found_within_twelve_pairs_and_stays_on() {
         // The spread of a pair is 0.28 here: within twelve pairs nineteen times of twenty.
         late += u32::from(pattern.pairs > 12);
         let [low, high] = pattern.ci.expect("a range");
-        assert!(low < 0.4 && 0.4 < high, "seed {seed}: [{low}, {high}]");
+        missed += u32::from(low > 0.4 || 0.4 > high);
         let loss = pattern.background_loss.expect("measured");
         assert!((loss - 0.17).abs() < 0.05, "seed {seed}: loss {loss}");
         assert!(pattern.placebo.expect("taken").pairs >= 3);
@@ -43,6 +44,285 @@ fn a_strong_action_is_found_within_twelve_pairs_and_stays_on() {
             action: Action::BackgroundNice
         }));
         assert_eq!(pattern.state, PatternState::Proven);
+        let why = world.machine.why(world.clock(), "p-1").expect("known");
+        let said = |words: &str| why.because.iter().any(|s| s.contains(words));
+        assert!(said("% less") && said("proven here") && said("Placebo") && said("keeps 8"));
     }
+    assert!(
+        missed <= 2,
+        "the 95 % range missed the truth {missed} times of 20"
+    );
     assert!(late <= 1, "{late} of 20 needed more than twelve pairs");
+}
+
+#[test]
+fn a_world_where_nothing_helps_is_never_claimed_to_be_helped() {
+    let mut claims = 0;
+    for seed in 0..100 {
+        let mut world = World::new(Plan {
+            seed,
+            noise: 0.3,
+            ..Plan::default()
+        });
+        world.run(400);
+        for pattern in world.machine.patterns(world.clock()).patterns {
+            assert!(pattern.pairs >= 6, "seed {seed}: {pattern:?}");
+            claims += u32::from(pattern.verdict == Verdict::Helps);
+        }
+        let said = |v: Verdict| {
+            world
+                .published
+                .iter()
+                .filter(|(_, e)| e.verdict == v)
+                .count()
+        };
+        assert!(
+            said(Verdict::NoEffect) + said(Verdict::Undecided) > 0,
+            "seed {seed}"
+        );
+    }
+    // Two candidates in each of 100 worlds at a stated error of 1 % for false gains.
+    assert!(claims <= 4, "{claims} false gains in 200 trials");
+}
+
+#[test]
+fn a_world_whose_measuring_is_biased_is_not_believed() {
+    let mut claims = 0;
+    for seed in 0..60 {
+        let mut world = World::new(Plan {
+            seed,
+            bias: -0.3,
+            noise: 0.1,
+            ..Plan::default()
+        });
+        world.run(300);
+        for pattern in world.machine.patterns(world.clock()).patterns {
+            claims += u32::from(pattern.verdict == Verdict::Helps);
+        }
+    }
+    assert!(claims <= 2, "{claims} false gains in 120 trials");
+}
+
+#[test]
+fn a_true_gain_is_still_found_where_measuring_is_biased() {
+    let plan = Plan {
+        bias: -0.2,
+        ..Plan::strong(4)
+    };
+    let mut world = World::new(plan);
+    world.run(90);
+    let pattern = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!(pattern.verdict, Verdict::Helps);
+}
+
+#[test]
+fn across_terminal_sessions_and_control_groups_nice_is_not_even_tried() {
+    let plan = Plan {
+        across_sessions: true,
+        ..Plan::strong(2)
+    };
+    let mut world = World::new(plan);
+    world.run(300);
+    let acts = world.real_acts();
+    assert!(!acts.contains(&Action::BackgroundNice));
+    assert!(acts.contains(&Action::AutogroupNice) && acts.contains(&Action::FinerSlice));
+
+    let plan = Plan {
+        across_cgroups: true,
+        ..Plan::strong(2)
+    };
+    let mut world = World::new(plan);
+    world.run(300);
+    assert!(!world.real_acts().is_empty());
+    assert!(world.real_acts().iter().all(|a| *a == Action::FinerSlice));
+    let why = world.machine.why(world.clock(), "p-1").expect("known");
+    assert!(
+        why.because.iter().any(|s| s.contains("control group")),
+        "{:?}",
+        why.because
+    );
+}
+
+#[test]
+fn what_cannot_be_undone_is_not_offered() {
+    let rights = Rights {
+        nice: false,
+        ..Plan::default().rights
+    };
+    let mut world = World::new(Plan {
+        rights,
+        ..Plan::strong(2)
+    });
+    world.run(200);
+    assert!(!world.real_acts().contains(&Action::BackgroundNice));
+
+    let mut world = World::new(Plan {
+        rights: Rights::default(),
+        ..Plan::strong(2)
+    });
+    world.run(200);
+    assert_eq!(world.acts, []);
+    let decision = world.machine.decide(world.clock());
+    assert_eq!(decision.action, None);
+    assert!(
+        decision.because.contains("CAP_SYS_NICE"),
+        "{}",
+        decision.because
+    );
+}
+
+#[test]
+fn a_treatment_that_starves_the_program_is_harm_whatever_its_wait_says() {
+    let truth = Truth {
+        effect: -2.0,
+        loss: 0.0,
+        starve: 0.97,
+    };
+    let mut world = World::new(
+        Plan {
+            seed: 5,
+            ..Plan::default()
+        }
+        .with(Action::BackgroundNice, truth),
+    );
+    world.run(60);
+    let pattern = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!(pattern.verdict, Verdict::Harms);
+    assert!(pattern.wait_ratio.expect("pairs") > 1.5);
+    let fell = world
+        .tells
+        .iter()
+        .filter(|t| matches!(t, Happening::GuardRail { .. }))
+        .count();
+    assert_eq!(fell, 2);
+    assert!(
+        world
+            .published
+            .iter()
+            .any(|(_, e)| e.verdict == Verdict::Harms && e.harms == 2)
+    );
+}
+
+#[test]
+fn a_wait_that_doubles_trips_the_guard_rail_within_a_few_windows() {
+    let truth = Truth {
+        effect: 1.5,
+        loss: 0.0,
+        starve: 0.0,
+    };
+    let mut world = World::new(
+        Plan {
+            seed: 6,
+            ..Plan::default()
+        }
+        .with(Action::BackgroundNice, truth),
+    );
+    assert!(world.run_until(30, |w| {
+        w.tells
+            .iter()
+            .any(|t| matches!(t, Happening::GuardRail { .. }))
+    }));
+    world.run(30);
+    assert_eq!(
+        world
+            .pattern(Action::BackgroundNice)
+            .expect("tried")
+            .verdict,
+        Verdict::Harms
+    );
+}
+
+#[test]
+fn a_gain_that_takes_all_from_the_background_is_stopped() {
+    let truth = Truth {
+        effect: -1.5,
+        loss: 0.98,
+        starve: 0.0,
+    };
+    let mut world = World::new(
+        Plan {
+            seed: 7,
+            ..Plan::default()
+        }
+        .with(Action::BackgroundNice, truth),
+    );
+    world.run(60);
+    assert_eq!(
+        world
+            .pattern(Action::BackgroundNice)
+            .expect("tried")
+            .verdict,
+        Verdict::Harms
+    );
+
+    let truth = Truth {
+        effect: -1.5,
+        loss: 0.7,
+        starve: 0.0,
+    };
+    let mut world = World::new(
+        Plan {
+            seed: 7,
+            ..Plan::default()
+        }
+        .with(Action::BackgroundNice, truth),
+    );
+    world.run(200);
+    let pattern = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!(
+        (pattern.verdict, pattern.state),
+        (Verdict::Undecided, PatternState::Dropped)
+    );
+}
+
+#[test]
+fn when_the_contention_ends_nothing_is_left_on() {
+    let mut world = World::new(Plan::strong(8));
+    assert!(world.run_until(90, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.state == PatternState::Proven)
+            && w.on.is_some()
+    }));
+    world.busy = false;
+    world.run(25);
+    assert!(world.on.is_none());
+    assert!(world.tells.contains(&Happening::TurnedOff {
+        action: Action::BackgroundNice
+    }));
+    // And on again, without a trial, when it is back.
+    let acts = world.acts.len();
+    world.busy = true;
+    assert!(world.run_until(15, |w| w.on.is_some()));
+    assert_eq!(world.acts[acts], Action::BackgroundNice);
+
+    let mut world = World::new(Plan::strong(8));
+    world.run(7);
+    world.front = false;
+    world.run(10);
+    assert!(world.on.is_none(), "the program ended during its trial");
+}
+
+#[test]
+fn a_proven_action_that_stops_helping_is_withdrawn() {
+    let mut world = World::new(Plan::strong(9));
+    assert!(world.run_until(60, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.state == PatternState::Proven)
+    }));
+    let (before_on, before_busy) = (world.on_time, world.busy_time);
+    world.run(50);
+    let share = (world.on_time - before_on) as f64 / (world.busy_time - before_busy) as f64;
+    assert!((0.88..0.99).contains(&share), "on for {share} of the time");
+    world.plan.truth.clear();
+    let withdrawn = world.run_until(3_600, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.state == PatternState::Dropped)
+    });
+    let pattern = world.pattern(Action::BackgroundNice).expect("known");
+    assert!(withdrawn, "{pattern:?}");
+    assert_ne!(pattern.verdict, Verdict::Helps);
+    assert_eq!(
+        world.published.last().expect("said").1.verdict,
+        pattern.verdict
+    );
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -163,13 +164,7 @@ impl Journal {
 
 /// Readable by this user only, and never through a symbolic link.
 fn private(options: &mut OpenOptions) {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    }
-    #[cfg(not(target_os = "linux"))]
-    options.create(true);
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
 }
 
 fn encode(record: &Record) -> io::Result<Vec<u8>> {

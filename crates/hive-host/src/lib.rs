@@ -4,8 +4,8 @@
 //! It decides nothing. [`Host::sample`] answers what it can read; [`Host::act`] journals its intent
 //! durably, acts, reads back; [`Host::undo`] restores a value only where it is still ours.
 
+#[cfg(target_os = "linux")]
 mod journal;
-
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]

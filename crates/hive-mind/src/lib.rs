@@ -1,1 +1,39 @@
-//! placeholder
+//! Hive Mind as a library: runs `hive-core` against the real world and offers the public face others embed.
+//!
+//! Start with [`mind::HiveMind`] to embed a hive in a program, with [`client::Client`] to talk to a daemon
+//! that already runs, and with [`daemon::run`] to be that daemon.
+
+pub mod mind;
+pub mod options;
+pub mod client;
+pub mod daemon;
+
+pub mod api;
+mod driver;
+mod clock;
+mod config;
+mod disk;
+mod hands;
+mod key;
+mod net;
+mod paths;
+
+pub use client::{Client, ClientError};
+pub use config::{Config, ConfigError};
+pub use mind::{
+    AssistResult, ComputeTask, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus, InviteError,
+    OptimizationDecision, OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
+};
+pub use options::{Acting, Options, Scope, StartError};
+pub use paths::{Paths, default_socket};
+
+/// The views and the vocabulary of replies, for programs that read them.
+pub use hive_core::reply;
+pub use hive_core::statement::Role;
+
+/// Puts back what a killed daemon had left on: for a guardian that outlives it.
+pub use hive_host::{HostConfig, OpenError, Recovery, Roots, recover};
+
+pub use hive_core::id::{NodeId, WorkloadKey};
+pub use hive_core::pattern::{self, WorkloadType};
+pub use hive_core::reply::Mode;

@@ -1,2 +1,27 @@
-//! placeholder
-fn main() {}
+//! The program `hive`: what a person types, the daemon behind it, and the demo that shows it all.
+
+mod args;
+mod consent;
+mod guard;
+mod link;
+mod place;
+mod problem;
+mod render;
+mod stage;
+mod demo;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // clap itself prints usage errors and ends with 2, as promised.
+    match commands::run(args::Cli::parse()) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(problem) => {
+            eprint!("{}", problem.lines());
+            ExitCode::from(problem.exit as u8)
+        }
+    }
+}

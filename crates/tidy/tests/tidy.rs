@@ -117,10 +117,10 @@ fn unsafe_code_lives_in_one_crate() {
 
 fn check_file(name: &str, text: &str, complain: &mut impl FnMut(String)) {
     let body = text
-        .split("#[cfg(test)]\nmod tests")
+        .split("#[cfg(test)]\nmod tests {")
         .next()
         .unwrap_or_default();
-    let is_test = name.contains("/tests/");
+    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
     if !is_test && body.lines().count() > LINES_MAX {
         complain(format!(
             "{} lines without its tests; split above {LINES_MAX}",

@@ -39,7 +39,7 @@ impl Machine {
         because.extend(cost(entry));
         because.extend(placebo(entry));
         because.extend(entry.refused.as_ref().map(refused));
-        because.extend(self.origin(id, entry));
+        because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
         Ok(WhyView {
             pattern: self.view(id, entry),
@@ -241,19 +241,17 @@ impl Machine {
         )
     }
 
-    fn origin(&self, id: PatternId, entry: &Entry) -> Option<String> {
-        let heard = self.advice.get(&id);
-        let proven_by = heard.and_then(|heard| heard.proven_by());
-        let others = match (proven_by, heard) {
-            (Some(label), _) => format!("; \"{label}\" proved it there"),
-            _ => String::new(),
-        };
+    fn origin(&self, id: PatternId, entry: &Entry) -> String {
         let first = if entry.own {
             "first tried on this machine"
         } else {
             "heard from another member"
         };
-        Some(format!("Origin: {first}{others}."))
+        let proven_by = self.advice.get(&id).and_then(|heard| heard.proven_by());
+        proven_by.map_or_else(
+            || format!("Origin: {first}."),
+            |label| format!("Origin: {first}; \"{label}\" proved it there."),
+        )
     }
 }
 
@@ -266,7 +264,13 @@ fn effect(entry: &Entry) -> String {
     let change = |ratio: f64| (1.0 - ratio) * 100.0;
     let range = ci(&entry.trial).map_or_else(
         || String::from("range still open"),
-        |[low, high]| format!("[{:.0} to {:.0} %]", change(high), change(low)),
+        |[low, high]| {
+            format!(
+                "[{:.0} to {:.0} % less, always-valid 95 % range]",
+                change(high),
+                change(low)
+            )
+        },
     );
     let here = match (entry.verdict, entry.state) {
         (Verdict::Helps, _) => "proven here",
@@ -278,9 +282,7 @@ fn effect(entry: &Entry) -> String {
     } else {
         (-change(ratio), "more")
     };
-    format!(
-        "Effect: waits {amount:.0} % {word} per wake-up {range} (per cent less, always-valid 95 % range), {pairs} pairs, {here}."
-    )
+    format!("Effect: waits {amount:.0} % {word} per wake-up {range}, {pairs} pairs, {here}.")
 }
 
 fn cost(entry: &Entry) -> Option<String> {
@@ -296,7 +298,7 @@ fn cost(entry: &Entry) -> Option<String> {
 fn placebo(entry: &Entry) -> Option<String> {
     let placebo = apart(&entry.placebo)?;
     Some(format!(
-        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); a gain counts only beyond that.",
+        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); below 1, only a gain beyond it counts.",
         placebo.ratio, placebo.pairs
     ))
 }

@@ -80,28 +80,35 @@ impl Hands {
             (Hold::Off, None) => (true, None),
             (Hold::Off, Some(wanted)) => {
                 // 53 bits, so that every JSON reader can hold it.
-                let change = ChangeId(u64::from_le_bytes(chance.bytes()) >> 11);
+                let name = ChangeId(u64::from_le_bytes(chance.bytes()) >> 11);
                 let step = Step {
-                    change,
+                    change: name,
                     action: wanted.action,
                     targets: wanted.targets.clone(),
                 };
-                self.hold = Hold::TurningOn(change, wanted.clone(), now);
+                self.hold = Hold::TurningOn(name, wanted.clone(), now);
                 (false, Some(MachineEffect::Act(step)))
             }
             (Hold::On(_, is), Some(wanted)) if is.covers(wanted, allowed) => (true, None),
-            (Hold::On(..), _) => (false, self.release(now)),
+            (Hold::On(..), _) => (false, self.put_back(now)),
             (Hold::TurningOn(_, _, since) | Hold::TurningOff(_, _, since), _) => {
                 if now.since(*since) < RECEIPT_WAIT {
                     return (false, None);
                 }
-                (false, self.release(now))
+                (false, self.put_back(now))
             }
         }
     }
 
-    /// Puts back whatever is on, or may be on.
+    /// Puts back whatever is on, or may be on; nothing to do while that is under way.
     pub fn release(&mut self, now: Instant) -> Option<MachineEffect> {
+        match self.hold {
+            Hold::Off | Hold::TurningOff(..) => None,
+            Hold::TurningOn(..) | Hold::On(..) => self.put_back(now),
+        }
+    }
+
+    fn put_back(&mut self, now: Instant) -> Option<MachineEffect> {
         match core::mem::take(&mut self.hold) {
             Hold::Off => None,
             Hold::TurningOn(change, what, _)
@@ -110,6 +117,17 @@ impl Hands {
                 self.hold = Hold::TurningOff(change, what, now);
                 Some(MachineEffect::Undo(change))
             }
+        }
+    }
+
+    /// Whatever is, or may still be, on.
+    #[must_use]
+    pub fn held(&self) -> Option<&Wanted> {
+        match &self.hold {
+            Hold::On(_, what) | Hold::TurningOn(_, what, _) | Hold::TurningOff(_, what, _) => {
+                Some(what)
+            }
+            Hold::Off => None,
         }
     }
 

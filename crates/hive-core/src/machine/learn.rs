@@ -31,13 +31,13 @@ const ALPHA: f64 = 0.02;
 /// Error rate of the range that is published and shown.
 pub const ALPHA_SHOWN: f64 = 0.05;
 
-/// Work that the background got, arm by arm.
+/// Work that the background got, arm by arm, in microseconds of processor time and of the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    treated_us: u64,
-    treated_span_us: u64,
-    control_us: u64,
-    control_span_us: u64,
+    treated_cpu: u64,
+    treated_time: u64,
+    control_cpu: u64,
+    control_time: u64,
 }
 
 /// One pattern on this machine. It holds no program name.
@@ -95,21 +95,21 @@ pub struct Ledger {
 impl Work {
     fn add(&mut self, treated: &[Window], control: &Window) {
         for window in treated {
-            self.treated_us = self.treated_us.saturating_add(window.background.0);
-            self.treated_span_us = self.treated_span_us.saturating_add(window.span.0);
+            self.treated_cpu = self.treated_cpu.saturating_add(window.background.0);
+            self.treated_time = self.treated_time.saturating_add(window.span.0);
         }
-        self.control_us = self.control_us.saturating_add(control.background.0);
-        self.control_span_us = self.control_span_us.saturating_add(control.span.0);
+        self.control_cpu = self.control_cpu.saturating_add(control.background.0);
+        self.control_time = self.control_time.saturating_add(control.span.0);
     }
 
     /// Share of its work that the background lost while the action was on.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        if self.treated_span_us == 0 || self.control_us == 0 {
+        if self.treated_time == 0 || self.control_cpu == 0 {
             return 0.0;
         }
-        let treated = real(self.treated_us) / real(self.treated_span_us);
-        let control = real(self.control_us) / real(self.control_span_us.max(1));
+        let treated = real(self.treated_cpu) / real(self.treated_time);
+        let control = real(self.control_cpu) / real(self.control_time.max(1));
         (1.0 - treated / control).clamp(0.0, 1.0)
     }
 }
@@ -194,7 +194,7 @@ impl Entry {
         if self.rails >= RAILS_MAX {
             return Some(Verdict::Harms);
         }
-        holdouts_deny(&self.recent)
+        holdouts_deny(&self.recent, &self.trial)
     }
 
     /// Counts a guard rail that fell.
@@ -298,6 +298,18 @@ impl Ledger {
             *last = number;
             Entry::new(def, number, own, at)
         })
+    }
+
+    /// How many patterns are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The entry of a pattern.

@@ -72,10 +72,17 @@ const SPARED: [&str; 32] = [
     "gdb",
 ];
 
+/// What [`crate::pattern::Action::BackgroundNice`] sets.
+const OWN_NICE: i8 = 10;
+
 /// The daemon's own program; its ancestors (shell, terminal, log-in) are spared too.
 const OWN_PROGRAM: &str = "hive";
 
 /// One job.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one job"
+)]
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Cores it used since the last survey.
@@ -137,6 +144,19 @@ pub struct Contention {
     pub pressure: f64,
 }
 
+/// What jobs are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Yardstick<'a> {
+    /// The machine.
+    pub facts: &'a MachineFacts,
+    /// Programs to protect wherever they run.
+    pub protect: &'a [ProgramName],
+    /// Programs never to touch.
+    pub never: &'a [ProgramName],
+    /// Jobs that this machine itself has made nicer: their nice value is nobody else's.
+    pub niced: &'a [GroupId],
+}
+
 /// Remembers the last survey.
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
@@ -151,29 +171,16 @@ pub struct Observer {
 
 impl Observer {
     /// Compares a survey with the one before it; `None` for the first.
-    pub fn on_survey(
-        &mut self,
-        survey: Survey,
-        facts: &MachineFacts,
-        protect: &[ProgramName],
-        never: &[ProgramName],
-    ) -> Option<Situation> {
+    pub fn on_survey(&mut self, survey: Survey, yardstick: &Yardstick<'_>) -> Option<Situation> {
         let last = self.last.take();
         let situation = last
             .filter(|last| survey.at > last.at)
-            .map(|last| self.compare(&last, &survey, facts, protect, never));
+            .map(|last| self.compare(&last, &survey, yardstick));
         self.last = Some(survey);
         situation
     }
 
-    fn compare(
-        &mut self,
-        last: &Survey,
-        survey: &Survey,
-        facts: &MachineFacts,
-        protect: &[ProgramName],
-        never: &[ProgramName],
-    ) -> Situation {
+    fn compare(&mut self, last: &Survey, survey: &Survey, yardstick: &Yardstick<'_>) -> Situation {
         let span = survey.at.since(last.at);
         let seconds = real(span.0) / 1e6;
         let stalled = survey.pressure.cpu.0.saturating_sub(last.pressure.cpu.0);
@@ -182,7 +189,7 @@ impl Observer {
         if pressure >= PRESSURE_GATE {
             self.busy.0 += span.0;
         }
-        let mut groups = group(survey, facts, protect, never);
+        let mut groups = group(survey, yardstick);
         let used = processor_time(last, survey);
         let fresh = fresh_processes(last, survey);
         for (id, job) in &mut groups {
@@ -190,7 +197,7 @@ impl Observer {
             let fresh = fresh.get(id).copied().unwrap_or_default() / seconds;
             // Half of the old rate stays, so that one survey between two compilations is no new kind.
             let old = self.fresh.get(id).copied().unwrap_or(fresh);
-            job.fresh_per_s = (old + fresh) / 2.0;
+            job.fresh_per_s = f64::midpoint(old, fresh);
             let enough = if self.hungry.contains(id) {
                 BACKGROUND_CORES_STAY
             } else {
@@ -375,12 +382,7 @@ fn binding(front: &Group, back: &Group, facts: &MachineFacts) -> Binding {
     }
 }
 
-fn group(
-    survey: &Survey,
-    facts: &MachineFacts,
-    protect: &[ProgramName],
-    never: &[ProgramName],
-) -> BTreeMap<GroupId, Group> {
+fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group> {
     let by_pid: BTreeMap<u32, &Process> = survey.processes.iter().map(|p| (p.pid, p)).collect();
     let spared = own_line(survey, &by_pid);
     let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
@@ -397,16 +399,17 @@ fn group(
             job.cgroup = process.cpu_cgroup;
         }
         // A value that somebody else has set is theirs, and so are their processes.
-        let plain = process.uid == facts.uid
-            && process.nice == 0
+        let ours = process.nice == OWN_NICE && yardstick.niced.contains(&process.group);
+        let plain = process.uid == yardstick.facts.uid
+            && (process.nice == 0 || ours)
             && process.ordinary
             && process.pid != 1
-            && !never.contains(&process.name);
+            && !yardstick.never.contains(&process.name);
         job.protectable &= plain;
         job.touchable &=
             plain && !spared.contains(&process.pid) && !SPARED.contains(&process.name.local());
         job.foreground |= process.foreground;
-        job.named |= protect.contains(&process.name);
+        job.named |= yardstick.protect.contains(&process.name);
         if let Some(parent) = by_pid.get(&process.parent)
             && parent.group != process.group
         {
@@ -473,3 +476,6 @@ fn fresh_processes(last: &Survey, survey: &Survey) -> BTreeMap<GroupId, f64> {
     }
     fresh
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,7 @@ pub struct Run {
 struct Progress {
     purpose: Purpose,
     ahead: VecDeque<Slot>,
+    railed: bool,
     done: Vec<(Arm, Window)>,
 }
 
@@ -88,6 +89,8 @@ pub struct Measured {
     pub treated: Vec<Window>,
     /// The window without.
     pub control: Option<Window>,
+    /// Whether a guard rail fell in it.
+    pub railed: bool,
 }
 
 /// What a reading led to.
@@ -147,6 +150,7 @@ impl Run {
         self.block = Some(Progress {
             purpose: block.purpose,
             ahead: block.slots.into(),
+            railed: false,
             done: Vec::new(),
         });
     }
@@ -262,6 +266,7 @@ impl Run {
     fn finish(&mut self, railed: bool) -> Option<Measured> {
         let block = self.block.as_mut()?;
         if railed {
+            block.railed = true;
             block.ahead.retain(|slot| slot.arm == Arm::Control);
         }
         if !block.ahead.is_empty() {
@@ -280,6 +285,7 @@ impl Run {
             purpose: block.purpose,
             treated: of(false).collect(),
             control: of(true).next(),
+            railed: block.railed,
         })
     }
 

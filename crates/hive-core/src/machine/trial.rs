@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::chance::Chance;
-use crate::machine::learn::Entry;
+use crate::machine::learn::{ALPHA_SHOWN, Entry};
 use crate::machine::sequence;
 use crate::pattern::{PairStats, Verdict};
 use crate::time::Span;
@@ -43,7 +43,7 @@ const HOLDOUT_PAIRS_MIN: u32 = 6;
 
 /// The hold-out pairs that are judged start anew after this many, or a thousand good ones would hide a
 /// change for hours.
-pub const HOLDOUT_PAIRS_MAX: u32 = 40;
+pub const HOLDOUT_PAIRS_MAX: u32 = 120;
 
 /// Error rate of withdrawing a proven action, per [`HOLDOUT_PAIRS_MAX`] pairs.
 const ALPHA_HOLDOUT: f64 = 0.02;
@@ -198,31 +198,40 @@ pub fn judge(entry: &Entry) -> Option<Verdict> {
 /// The placebo check: a gain counts only beyond what the placebo "gained" through the very same steps.
 ///
 /// `high` is the upper end of the trial's range. Where measuring itself makes the figure fall, the
-/// placebo falls with it, and the range is moved up by as much.
+/// placebo falls with it, and the range is moved up by as much, and by one standard error more because
+/// a few placebo pairs do not tell the drift exactly.
 #[must_use]
 pub fn stands_the_placebo_check(high: f64, placebo: &PairStats) -> bool {
-    let drift = placebo.mean().min(0.0);
-    placebo.pairs >= PLACEBO_PAIRS_MIN && high - drift < libm::log(MARGIN_LOW)
+    if placebo.pairs < PLACEBO_PAIRS_MIN {
+        return false;
+    }
+    let error = libm::sqrt(placebo.variance() / f64::from(placebo.pairs));
+    let drift = placebo.mean();
+    let shift = if drift < 0.0 { error - drift } else { 0.0 };
+    high + shift < libm::log(MARGIN_LOW)
 }
 
-/// Whether the latest hold-out pairs exclude the help that was proven.
+/// Whether the latest hold-out pairs deny the gain that was proven.
 ///
-/// The rule: withdraw when the range's *lower* end lies above the margin, so that a true gain of 5 % or
-/// more is excluded. (Waiting for the range to lie below the margin again would withdraw good patterns
-/// merely because a few pairs were noisy.)
+/// The rule: withdraw when their range's *lower* end lies above the upper end of the published range, so
+/// that even the least gain ever claimed is excluded. While the truth does not change, one of two
+/// always-valid ranges has to miss it for that. (Withdrawing as soon as the hold-outs' range is not
+/// wholly below the margin would withdraw good patterns because a few pairs were noisy; waiting until a
+/// gain of 5 % is excluded would take hundreds of pairs at the spread that was measured.)
 #[must_use]
-pub fn holdouts_deny(recent: &PairStats) -> Option<Verdict> {
+pub fn holdouts_deny(recent: &PairStats, trial: &PairStats) -> Option<Verdict> {
     if recent.pairs < HOLDOUT_PAIRS_MIN {
         return None;
     }
     let range = sequence::range(recent, ALPHA_HOLDOUT)?;
-    if range.low <= libm::log(MARGIN_LOW) {
+    let (good, bad) = (libm::log(MARGIN_LOW), libm::log(MARGIN_HIGH));
+    let claimed = sequence::range(trial, ALPHA_SHOWN).map_or(good, |claimed| claimed.high);
+    if range.low <= claimed.min(good) {
         return None;
     }
-    let bad = libm::log(MARGIN_HIGH);
     Some(if range.low > bad {
         Verdict::Harms
-    } else if range.high <= bad {
+    } else if range.low >= good && range.high <= bad {
         Verdict::NoEffect
     } else {
         Verdict::Undecided

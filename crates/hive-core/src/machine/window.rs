@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn a_starved_window_is_never_a_gain() {
         let window = |wakeups, waited_ns| Window {
-            wakeups,
             waited_ns,
+            wakeups,
             ..Window::default()
         };
         let control = window(100, 100_000_000);

@@ -1,5 +1,7 @@
 //! A toy machine whose true effects are known: it answers what the optimizer asks and does what it says.
 
+#![expect(unreachable_pub, reason = "shared by two test programs")]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use hive_core::chance::Chance;
@@ -290,7 +292,12 @@ impl World {
                     };
                 }
             }
-            MachineEffect::Tell(happening) => self.tells.push(happening),
+            MachineEffect::Tell(happening) => {
+                if matches!(happening, Happening::GuardRail { .. }) {
+                    assert!(self.on.is_none(), "a guard rail puts back before it tells");
+                }
+                self.tells.push(happening);
+            }
         }
     }
 
@@ -345,13 +352,14 @@ impl World {
                 // Each window has its own level.
                 self.level = (self.plan.noise * self.normal()).exp();
                 let watched = |g: &GroupId, all: &[GroupId]| all.contains(g);
-                let threads = (self.front && watched(&FRONT, protected)).then(|| ThreadCounters {
-                    tid: 11,
-                    group: FRONT,
-                    waited_ns: self.waited_ns as u64,
-                    ran_ns: (self.wakeups * 5e5) as u64,
-                    wakeups: self.wakeups as u64,
-                });
+                let threads =
+                    (self.front && watched(&FRONT, protected)).then_some(ThreadCounters {
+                        tid: 11,
+                        group: FRONT,
+                        waited_ns: self.waited_ns as u64,
+                        ran_ns: (self.wakeups * 5e5) as u64,
+                        wakeups: self.wakeups as u64,
+                    });
                 let back = (self.busy && watched(&BACK, background)).then_some(GroupCounters {
                     group: BACK,
                     cpu,
@@ -388,6 +396,7 @@ impl World {
                 ..front
             });
         }
+        let niced = |on: &(ChangeId, Action, Vec<GroupId>)| on.1 == Action::BackgroundNice;
         if self.busy {
             let back = process(21, BACK, "canary-burner");
             let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
@@ -396,6 +405,11 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
+                nice: if self.on.as_ref().is_some_and(niced) {
+                    10
+                } else {
+                    0
+                },
                 ..back
             });
         }

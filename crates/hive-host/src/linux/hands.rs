@@ -389,6 +389,7 @@ impl Hands {
             Ok(Value::Ours) => knob.write(tid, old),
             Ok(Value::Default) if knob == ThreadKnob::Nothing => Ok(()),
             // The intent was written and the deed not done, or somebody was faster.
+            Ok(Value::Default) => return,
             Ok(_) => {
                 tally.left_alone += 1;
                 return;

@@ -1,8 +1,10 @@
 //! A host that dies without a word: its successor, or a guardian, puts everything back.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::*;
+use crate::journal::{Change, Journal, Record, Target};
 use crate::linux::recover;
 
 /// In the environment: the folder, and which job's session a helper is to act on and die.
@@ -83,4 +85,81 @@ fn a_killed_host_leaves_nothing_on_after_recovery() {
     );
     let again = recover(&config(state.path())).expect("recovered");
     assert_eq!(again, Recovery::default());
+}
+
+/// A journal that says "this thread had nice 0 and gets 10".
+fn write_journal(state: &Path, boot: &str, pid: u32, start: u64) -> Vec<u8> {
+    let folder = state.join("state");
+    fs::create_dir_all(&folder).expect("made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("closed");
+    let (mut journal, _) = Journal::open(&folder).expect("opened");
+    let target = Target {
+        pid,
+        tid: pid,
+        start,
+        autogroup: 0,
+        old: 0,
+    };
+    let change = Change {
+        id: ChangeId(7),
+        boot: boot.to_owned(),
+        action: Action::BackgroundNice,
+        groups: Vec::new(),
+        ticks: u64::MAX,
+        new: 10,
+        targets: vec![target],
+        spared: Vec::new(),
+    };
+    journal.append(&Record::Intent(change)).expect("written");
+    fs::read(folder.join("journal")).expect("read")
+}
+
+#[test]
+fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
+    let job = Job::start(ONE);
+    let nice = || sys::scheduling(job.pid()).expect("lives").nice;
+    let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
+    let start = start.expect("lives").start;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
+    let boot = boot.trim();
+    let recovered = |boot: &str, start: u64| {
+        let state = tempfile::tempdir().expect("a folder");
+        sys::set_nice(job.pid(), 10).expect("set");
+        write_journal(state.path(), boot, job.pid(), start);
+        recover(&config(state.path())).expect("recovered")
+    };
+    assert_eq!(recovered(boot, start + 1).gone, 1);
+    assert_eq!(nice(), 10, "another process of the same number");
+    assert_eq!(recovered("another boot", start).discarded, 1);
+    assert_eq!(nice(), 10, "another boot");
+    if can("no right to lower nice again", facts_nice()) {
+        assert_eq!(recovered(boot, start).restored, 1);
+        assert_eq!(nice(), 0);
+    }
+}
+
+#[test]
+fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
+    if !can("no right to lower nice again", facts_nice()) {
+        return;
+    }
+    let job = Job::start(ONE);
+    let nice = || sys::scheduling(job.pid()).expect("lives").nice;
+    let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
+    let state = tempfile::tempdir().expect("a folder");
+    let start = start.expect("lives").start;
+    let whole = write_journal(state.path(), boot.trim(), job.pid(), start);
+    for cut in 0..=whole.len() {
+        sys::set_nice(job.pid(), 10).expect("set");
+        fs::write(state.path().join("state/journal"), &whole[..cut]).expect("cut");
+        let recovery = recover(&config(state.path())).expect("recovered");
+        let complete = cut == whole.len();
+        assert_eq!(recovery.restored, u32::from(complete), "cut at {cut}");
+        assert_eq!(nice(), if complete { 0 } else { 10 }, "cut at {cut}");
+    }
+}
+
+fn facts_nice() -> bool {
+    crate::linux::facts::read(Path::new("/proc")).0.rights.nice
 }

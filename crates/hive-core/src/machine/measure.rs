@@ -1,0 +1,131 @@
+//! Learn from what a run measured: guard rails, pairs, verdicts.
+
+use crate::event_log::Happening;
+use crate::id::PatternId;
+use crate::machine::facts::Reading;
+use crate::machine::observe::WAKEUPS_GATE;
+use crate::machine::run::Measured;
+use crate::machine::trial::{Arm, Purpose, Regime, judge};
+use crate::machine::window::{PairValue, pair_value};
+use crate::machine::{Machine, MachineEffect};
+use crate::pattern::{Action, Verdict};
+use crate::reply::PatternState;
+use crate::time::Now;
+
+impl Machine {
+    pub(super) fn on_reading(&mut self, now: Now, reading: Reading) {
+        let Some(run) = &mut self.run else {
+            return;
+        };
+        let step = run.on_reading(reading);
+        let (id, action, protected) = (run.id, run.def.action, run.protected);
+        let regime = run.regime;
+        let Some((arm, window)) = step.window else {
+            return;
+        };
+        if window.threads == 0 {
+            // The program ended: there is nobody left to wait.
+            self.situation.groups.remove(&protected);
+            self.end_run();
+            return;
+        }
+        if arm == Arm::Control
+            && let Some(pace) = self.paces.get_mut(&protected)
+        {
+            pace.wakeups_per_s = window.wakeups_per_s();
+            pace.interactive &= pace.wakeups_per_s >= WAKEUPS_GATE;
+        }
+        if arm == Arm::Treated && regime == Regime::Proven {
+            self.held.0 = self.held.0.saturating_add(window.span.0);
+        }
+        if step.railed {
+            self.on_rail(now, id, action);
+        }
+        if let Some(measured) = step.measured {
+            // A block that starved and tripped a rail as well is one harm, not two.
+            if !measured.railed && starved(&measured) {
+                self.on_rail(now, id, action);
+            }
+            self.on_measured(now, id, &measured);
+        }
+    }
+
+    /// A guard rail fell: off at once, counted, told.
+    fn on_rail(&mut self, now: Now, id: PatternId, action: Action) {
+        self.out.extend(self.hands.release(now.boot));
+        if let Some(entry) = self.ledger.get_mut(id) {
+            entry.add_rail();
+        }
+        self.out
+            .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
+    }
+
+    /// A block is through: learn from it.
+    fn on_measured(&mut self, now: Now, id: PatternId, measured: &Measured) {
+        let value = value(measured);
+        let Some(entry) = self.ledger.get_mut(id) else {
+            return;
+        };
+        let ln = match value {
+            PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
+            PairValue::Idle => None,
+        };
+        let verdict = match measured.purpose {
+            Purpose::Real | Purpose::Placebo => {
+                if measured.purpose == Purpose::Placebo {
+                    if let Some(ln) = ln {
+                        entry.placebo.add(ln);
+                    }
+                } else if let Some(control) = &measured.control {
+                    entry.add_pair(&measured.treated, control, value);
+                }
+                judge(entry)
+            }
+            Purpose::HoldOut => {
+                if let Some(ln) = ln {
+                    entry.add_holdout(ln);
+                }
+                entry.denied()
+            }
+            Purpose::Rest => entry.denied(),
+        };
+        if let Some(verdict) = verdict {
+            self.conclude(now, id, verdict);
+        } else if measured.purpose != Purpose::Rest {
+            self.keep(id);
+        }
+    }
+
+    /// A verdict: kept, told, said to the hive.
+    fn conclude(&mut self, now: Now, id: PatternId, verdict: Verdict) {
+        let Some(entry) = self.ledger.get_mut(id) else {
+            return;
+        };
+        let action = entry.def.action;
+        if entry.state == PatternState::Proven {
+            entry.withdraw(verdict, now.wall);
+        } else {
+            entry.conclude(verdict, now.wall);
+        }
+        self.out
+            .push_back(MachineEffect::Tell(Happening::TrialEnded {
+                action,
+                verdict,
+            }));
+        self.keep(id);
+        self.say(now, id);
+        self.end_run();
+    }
+}
+
+fn value(measured: &Measured) -> PairValue {
+    let control = measured.control.as_ref();
+    control.map_or(PairValue::Idle, |control| {
+        pair_value(&measured.treated, control)
+    })
+}
+
+/// Whether the action took the program's wake-ups away. A placebo takes nothing away.
+fn starved(measured: &Measured) -> bool {
+    measured.purpose != Purpose::Placebo && matches!(value(measured), PairValue::Starved(_))
+}

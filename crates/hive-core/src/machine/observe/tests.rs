@@ -1,0 +1,235 @@
+//! Who is protected, who competes, and who is left alone.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
+use crate::id::ProgramName;
+use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
+use crate::machine::window::Window;
+use crate::pattern::{Binding, WorkloadType};
+use crate::time::{Instant, Span};
+
+const SHELL: GroupId = GroupId {
+    session: 10,
+    group: 10,
+};
+const EDITOR: GroupId = GroupId {
+    session: 10,
+    group: 11,
+};
+const MAKE: GroupId = GroupId {
+    session: 20,
+    group: 21,
+};
+
+fn facts() -> MachineFacts {
+    MachineFacts {
+        cores: 2,
+        kernel: (6, 18),
+        autogroup: true,
+        pressure: true,
+        rights: Rights::default(),
+        uid: 1_000,
+    }
+}
+
+fn process(pid: u32, parent: u32, group: GroupId, cpu_ms: u64) -> Process {
+    Process {
+        pid,
+        parent,
+        start: u64::from(pid),
+        group,
+        uid: 1_000,
+        cpu: Span::from_ms(cpu_ms),
+        ordinary: true,
+        threads: 1,
+        autogroup: Some(1),
+        ..Process::default()
+    }
+}
+
+/// Two seconds in which make and its compilers burn, seen from a shell with an editor.
+fn two_seconds() -> (Survey, Survey) {
+    let still = |make: Vec<Process>, at: u64| {
+        let mut processes = vec![
+            process(10, 1, SHELL, 50),
+            Process {
+                foreground: true,
+                ..process(11, 10, EDITOR, 100 + at / 100)
+            },
+        ];
+        processes.extend(make);
+        Survey {
+            at: Instant(at * 1_000),
+            pressure: Pressure {
+                cpu: Span::from_ms(at * 9 / 10),
+                ..Pressure::default()
+            },
+            processes,
+        }
+    };
+    let first = vec![process(21, 20, MAKE, 10), process(22, 21, MAKE, 900)];
+    let mut make = process(21, 20, MAKE, 10);
+    make.children_cpu = Span::from_ms(1_900);
+    let second = vec![
+        make,
+        process(30, 21, MAKE, 800),
+        process(31, 21, MAKE, 700),
+        process(32, 21, MAKE, 300),
+    ];
+    (still(first, 10_000), still(second, 12_000))
+}
+
+fn seen(change: impl Fn(&mut Process), niced: &[GroupId]) -> Situation {
+    let (mut first, mut second) = two_seconds();
+    for process in first.processes.iter_mut().chain(&mut second.processes) {
+        change(process);
+    }
+    let facts = facts();
+    let yardstick = Yardstick {
+        facts: &facts,
+        protect: &[],
+        never: &[],
+        niced,
+    };
+    let mut observer = Observer::default();
+    assert!(observer.on_survey(first, &yardstick).is_none());
+    observer.on_survey(second, &yardstick).expect("two surveys")
+}
+
+fn contention(situation: &Situation) -> Option<Contention> {
+    let pace = Pace {
+        wakeups_per_s: 100.0,
+        interactive: true,
+    };
+    situation.contention(&BTreeMap::from([(EDITOR, pace)]), None, &facts())
+}
+
+#[test]
+fn a_build_in_the_background_competes_with_the_editor() {
+    let situation = seen(|_| {}, &[]);
+    // 1.9 s of ended children, of which 0.9 s were counted while they lived, and 1.8 s of live ones.
+    let cores = situation.groups[&MAKE].cores;
+    assert!((cores - 1.4).abs() < 0.01, "{cores}");
+    let found = contention(&situation).expect("contention");
+    assert_eq!((found.protected, found.background), (EDITOR, vec![MAKE]));
+    assert_eq!(found.context.background, WorkloadType::Build);
+    assert_eq!(found.context.binding, Binding::Task);
+}
+
+#[test]
+fn what_is_not_ours_to_touch_is_no_background() {
+    type Change = fn(&mut Process);
+    let cases: [(&str, Change); 5] = [
+        ("another user's", |p| p.uid = 5),
+        ("reniced by somebody", |p| p.nice = 10),
+        ("not ordinarily scheduled", |p| p.ordinary = false),
+        ("a display server", |p| p.name = ProgramName::new("Xorg")),
+        ("the daemon itself", |p| p.name = ProgramName::new("hive")),
+    ];
+    for (case, change) in cases {
+        let situation = seen(
+            |p| {
+                if p.group == MAKE {
+                    change(p);
+                }
+            },
+            &[],
+        );
+        assert_eq!(contention(&situation), None, "{case}");
+    }
+    let ours = seen(|p| p.nice = if p.group == MAKE { 10 } else { 0 }, &[MAKE]);
+    assert!(contention(&ours).is_some(), "we ourselves made it nice");
+}
+
+#[test]
+fn a_burner_in_the_foreground_is_background_once_it_was_measured() {
+    let situation = seen(|p| p.foreground |= p.group == MAKE, &[]);
+    assert_eq!(contention(&situation), None, "not measured yet: shielded");
+    let wakes = |wakeups, ran_ns| Window {
+        span: Span::from_ms(1_000),
+        threads: 1,
+        wakeups,
+        ran_ns,
+        ..Window::default()
+    };
+    let pace = |window, group: &Group| Pace::of(&window, group);
+    let make = pace(wakes(60, 900_000_000), &situation.groups[&MAKE]);
+    let editor = pace(wakes(100, 50_000_000), &situation.groups[&EDITOR]);
+    assert!(!make.interactive && editor.interactive);
+    // A burner that is pre-empted gets little of a core, but runs long whenever it wakes.
+    assert!(!pace(wakes(0, 300_000_000), &Group::default()).interactive);
+    assert!(!pace(wakes(21, 590_000_000), &Group::default()).interactive);
+    let paces = BTreeMap::from([(MAKE, make), (EDITOR, editor)]);
+    let found = situation
+        .contention(&paces, None, &facts())
+        .expect("contention");
+    assert_eq!((found.protected, found.background), (EDITOR, vec![MAKE]));
+}
+
+#[test]
+fn what_shows_the_editor_is_never_its_background() {
+    let situation = seen(
+        |p| {
+            if p.group == MAKE {
+                // The editor's own parent burns.
+                p.group = SHELL;
+            }
+        },
+        &[],
+    );
+    assert!(situation.groups[&SHELL].hungry);
+    assert_eq!(contention(&situation), None);
+}
+
+#[test]
+fn a_shell_is_not_busy_when_its_long_job_ends() {
+    let job = GroupId {
+        session: 10,
+        group: 12,
+    };
+    let survey = |at: u64, processes| Survey {
+        at: Instant(at),
+        processes,
+        ..Survey::default()
+    };
+    let mut shell = process(10, 1, SHELL, 50);
+    let first = survey(1_000_000, vec![shell.clone(), process(12, 10, job, 60_000)]);
+    shell.children_cpu = Span::from_ms(60_010);
+    let second = survey(3_000_000, vec![shell]);
+    let facts = facts();
+    let yardstick = Yardstick {
+        facts: &facts,
+        protect: &[],
+        never: &[],
+        niced: &[],
+    };
+    let mut observer = Observer::default();
+    observer.on_survey(first, &yardstick);
+    let situation = observer.on_survey(second, &yardstick).expect("two");
+    assert!(situation.groups[&SHELL].cores < 0.01);
+}
+
+#[test]
+fn the_binding_follows_the_majority_and_a_shared_session_is_left_alone() {
+    let across = seen(|p| p.autogroup = Some(u64::from(p.group.session)), &[]);
+    let found = contention(&across).expect("contention");
+    assert_eq!(found.context.binding, Binding::Autogroup);
+    let cgroups = seen(|p| p.cpu_cgroup = u64::from(p.group.session), &[]);
+    let found = contention(&cgroups).expect("contention");
+    assert_eq!(found.context.binding, Binding::Cgroup);
+    // Without autogroups, or below the root group, tasks decide.
+    let below = seen(
+        |p| {
+            p.cpu_cgroup = 9;
+            p.autogroup = Some(u64::from(p.group.session));
+        },
+        &[],
+    );
+    assert_eq!(
+        contention(&below).expect("contention").context.binding,
+        Binding::Task
+    );
+}

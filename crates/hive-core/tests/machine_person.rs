@@ -1,0 +1,374 @@
+//! Stories of a person, other members and restarts, on a toy machine with known truth.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a toy's counters"
+)]
+
+use std::collections::BTreeMap;
+
+use hive_core::event_log::Happening;
+use hive_core::id::{NodeId, PatternId, ProgramName};
+use hive_core::machine::act::{Outcome, Refusal};
+use hive_core::machine::heard::HeardPattern;
+use hive_core::pattern::{
+    Action, Binding, Context, Cores, Evidence, PatternDef, Verdict, WorkloadType,
+};
+use hive_core::reply::{ErrorKind, Mode, PatternState, StatusView};
+use hive_core::time::{Instant, Span};
+
+#[path = "machine/toy.rs"]
+mod toy;
+use toy::{Plan, SECRET, Truth, World};
+
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+fn here(action: Action) -> PatternDef {
+    PatternDef {
+        action,
+        workload: ProgramName::new("canary-editor").key(&SECRET),
+        role: WorkloadType::Interactive,
+        context: Context {
+            binding: Binding::Task,
+            cores: Cores::Few,
+            eevdf_slices: true,
+            background: WorkloadType::Batch,
+        },
+    }
+}
+
+fn advice(def: PatternDef, verdict: Verdict) -> BTreeMap<PatternId, HeardPattern> {
+    let mut evidence = Evidence {
+        verdict,
+        ..Evidence::default()
+    };
+    for value in [-0.9, -1.0, -0.8, -0.9, -0.9, -1.0] {
+        evidence.trial.add(value);
+    }
+    let heard = HeardPattern {
+        def,
+        evidence: vec![(NodeId([7; 32]), "desk".to_owned(), evidence)],
+        paused: false,
+        first_seen: Instant(4_000_000),
+    };
+    BTreeMap::from([(def.id(), heard)])
+}
+
+fn proven(world: &mut World) {
+    let found = world.run_until(90, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.state == PatternState::Proven && p.on)
+            && w.on
+                .as_ref()
+                .is_some_and(|on| on.1 == Action::BackgroundNice)
+    });
+    assert!(found, "{:?}", world.pattern(Action::BackgroundNice));
+}
+
+#[test]
+fn observe_and_suggest_never_act() {
+    for mode in [Mode::Observe, Mode::Suggest] {
+        let mut world = World::new(Plan {
+            mode,
+            ..Plan::strong(1)
+        });
+        world.run(120);
+        assert_eq!(world.acts, []);
+        let decision = world.machine.decide(world.clock());
+        assert_eq!(decision.action, Some(Action::BackgroundNice));
+        assert!(
+            decision.because.contains("nothing is changed"),
+            "{}",
+            decision.because
+        );
+        let mut status = StatusView::default();
+        world.machine.fill_status(world.clock(), &mut status);
+        assert!(
+            status.contended_s > 90 && status.busy_s > 90 && status.watched_s > 90,
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn undo_puts_it_back_at_once_and_leaves_it_for_a_day() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    let view = world.machine.undo(clock, Some("p-1")).expect("known");
+    assert_eq!(view.changes, 1);
+    world.drain();
+    assert!(
+        world
+            .on
+            .as_ref()
+            .is_none_or(|on| on.1 != Action::BackgroundNice)
+    );
+    let acts = world.acts.len();
+    world.run(300);
+    assert!(!world.acts[acts..].contains(&Action::BackgroundNice));
+    assert_eq!(
+        world.pattern(Action::BackgroundNice).expect("kept").state,
+        PatternState::Undone
+    );
+
+    let clock = world.clock();
+    let error = world
+        .machine
+        .undo(clock, Some("p-99"))
+        .expect_err("unknown");
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (ErrorKind::NotFound, "pattern.unknown")
+    );
+
+    world.plan.wall += DAY_MS;
+    assert!(world.run_until(60, |w| {
+        w.on.as_ref()
+            .is_some_and(|on| on.1 == Action::BackgroundNice)
+    }));
+}
+
+#[test]
+fn pause_puts_everything_back_and_survives_a_restart() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    let view = world.machine.pause(clock, Some(Span::from_secs(600)));
+    assert_eq!(view.changes, 1);
+    world.drain();
+    assert!(world.on.is_none());
+    let acts = world.acts.len();
+    world.run(60);
+    assert_eq!(world.acts.len(), acts);
+
+    let store = world.store.clone();
+    let wall = world.clock().wall.0;
+    let mut again = World::new(Plan {
+        store,
+        wall,
+        ..Plan::strong(1)
+    });
+    assert!(again.machine.is_paused());
+    again.run(500);
+    assert_eq!(again.acts, []);
+    again.run(60);
+    assert!(
+        !again.machine.is_paused() && !again.acts.is_empty(),
+        "the pause is over"
+    );
+}
+
+#[test]
+fn a_restart_keeps_the_ledger_and_the_mode() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    world.machine.set_mode(clock, Mode::Auto);
+    world.drain();
+    let before = world.pattern(Action::BackgroundNice).expect("proven");
+    for value in world.store.values() {
+        assert!(
+            !value.windows(6).any(|w| w == b"canary"),
+            "a name in the store"
+        );
+    }
+    let store = world.store.clone();
+    let mut again = World::new(Plan {
+        store,
+        mode: Mode::Observe,
+        ..Plan::strong(2)
+    });
+    assert_eq!(again.machine.mode(), Mode::Auto);
+    let after = again.pattern(Action::BackgroundNice).expect("kept");
+    assert_eq!(
+        (&after.name, &after.id, after.pairs),
+        (&before.name, &before.id, before.pairs)
+    );
+    assert_eq!((after.state, after.on), (PatternState::Proven, false));
+    assert!(again.run_until(15, |w| w.on.is_some()));
+    assert_eq!(again.acts, [Action::BackgroundNice], "no second trial");
+}
+
+#[test]
+fn a_pattern_proven_elsewhere_is_on_from_the_first_contended_second() {
+    let mut world = World::new(Plan::strong(3));
+    let clock = world.clock();
+    world
+        .machine
+        .on_advice(clock, &advice(here(Action::BackgroundNice), Verdict::Helps));
+    assert!(world.run_until(10, |w| w.on.is_some()));
+    assert_eq!(world.acts, [Action::BackgroundNice]);
+    let decided = world.run_until(120, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.verdict == Verdict::Helps)
+    });
+    let pattern = world.pattern(Action::BackgroundNice).expect("heard");
+    assert!(decided, "{pattern:?}");
+    assert!(pattern.pairs >= 6 && pattern.placebo.expect("taken").pairs >= 3 && !pattern.own);
+    assert_eq!(
+        world.published.last().expect("flows back").1.verdict,
+        Verdict::Helps
+    );
+    let share = world.on_time as f64 / world.busy_time as f64;
+    assert!(
+        share > 0.5,
+        "on for {share} of the time while it was under test"
+    );
+    let why = world.machine.why(world.clock(), "p-1").expect("known");
+    assert!(
+        why.because.iter().any(|s| s.contains("\"desk\"")),
+        "{:?}",
+        why.because
+    );
+    assert!(
+        !format!("{why:?}").contains("canary"),
+        "a name in an answer"
+    );
+}
+
+#[test]
+fn a_pattern_that_does_not_help_here_is_withdrawn_and_said_so() {
+    let mut world = World::new(Plan {
+        seed: 4,
+        noise: 0.1,
+        ..Plan::default()
+    });
+    let clock = world.clock();
+    world
+        .machine
+        .on_advice(clock, &advice(here(Action::BackgroundNice), Verdict::Helps));
+    let ended = world.run_until(600, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.state == PatternState::Dropped)
+    });
+    let pattern = world.pattern(Action::BackgroundNice).expect("heard");
+    assert!(ended, "{pattern:?}");
+    assert_ne!(pattern.verdict, Verdict::Helps);
+    assert!(world.published.iter().any(|(id, e)| *id == here(Action::BackgroundNice).id()
+        && e.verdict == pattern.verdict));
+    let acts = world.acts.len();
+    world.run(300);
+    assert!(
+        !world.acts[acts..].contains(&Action::BackgroundNice),
+        "left alone"
+    );
+}
+
+#[test]
+fn another_context_program_or_a_pause_of_the_hive_is_not_used() {
+    let mut context = here(Action::BackgroundNice);
+    context.context.background = WorkloadType::Build;
+    let mut program = here(Action::BackgroundNice);
+    program.workload = ProgramName::new("another").key(&SECRET);
+    for foreign in [context, program] {
+        let mut world = World::new(Plan::strong(5));
+        let clock = world.clock();
+        world
+            .machine
+            .on_advice(clock, &advice(foreign, Verdict::Helps));
+        world.run(12);
+        assert!(world.run_until(60, |w| {
+            w.machine
+                .patterns(w.clock())
+                .patterns
+                .iter()
+                .any(|p| p.state == PatternState::Trial)
+        }));
+        let views = world.machine.patterns(world.clock()).patterns;
+        assert!(views.iter().all(|p| p.state != PatternState::Probation));
+    }
+    let mut paused = advice(here(Action::BackgroundNice), Verdict::Helps);
+    for heard in paused.values_mut() {
+        heard.paused = true;
+    }
+    let mut world = World::new(Plan::strong(5));
+    let clock = world.clock();
+    world.machine.on_advice(clock, &paused);
+    world.run(200);
+    assert!(!world.real_acts().contains(&Action::BackgroundNice));
+}
+
+#[test]
+fn a_refusal_is_remembered_shown_and_not_repeated() {
+    let refuse = Some(Outcome::Refused(Refusal::SetByHand));
+    let mut world = World::new(Plan {
+        refuse,
+        ..Plan::strong(6)
+    });
+    world.run(200);
+    let acts = world.real_acts();
+    assert_eq!(
+        acts,
+        [Action::BackgroundNice, Action::FinerSlice],
+        "each asked once"
+    );
+    let why = world.machine.why(world.clock(), "p-1").expect("known");
+    assert!(
+        why.because.iter().any(|s| s.contains("by hand")),
+        "{:?}",
+        why.because
+    );
+    assert_eq!(why.pattern.state, PatternState::Dropped);
+}
+
+#[test]
+fn joining_another_hive_rekeys_what_is_known_by_name() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let said = world.published.len();
+    let clock = world.clock();
+    world.machine.rekey(clock, [8; 32]);
+    world.drain();
+    let pattern = world.pattern(Action::BackgroundNice).expect("kept");
+    let mut def = here(Action::BackgroundNice);
+    def.workload = ProgramName::new("canary-editor").key(&[8; 32]);
+    assert_eq!(
+        (pattern.id, pattern.name.as_str()),
+        (def.id().to_string(), "p-1")
+    );
+    assert_eq!(world.published[said].0, def.id());
+    let trials = world
+        .tells
+        .iter()
+        .filter(|t| matches!(t, Happening::TrialBegan { .. }))
+        .count();
+    proven(&mut world);
+    let now = world
+        .tells
+        .iter()
+        .filter(|t| matches!(t, Happening::TrialBegan { .. }))
+        .count();
+    assert_eq!(trials, now, "no second trial");
+}
+
+#[test]
+fn a_better_candidate_replaces_a_proven_one_after_its_own_trial() {
+    let weak = Truth {
+        effect: -0.5,
+        loss: 0.1,
+        starve: 0.0,
+    };
+    let better = Truth {
+        effect: -1.6,
+        loss: 0.1,
+        starve: 0.0,
+    };
+    let plan = Plan {
+        seed: 3,
+        noise: 0.1,
+        ..Plan::default()
+    }
+    .with(Action::BackgroundNice, weak)
+    .with(Action::FinerSlice, better);
+    let mut world = World::new(plan);
+    let replaced = world.run_until(300, |w| {
+        w.pattern(Action::FinerSlice)
+            .is_some_and(|p| p.state == PatternState::Proven && p.on)
+    });
+    assert!(replaced, "{:?}", world.machine.patterns(world.clock()));
+    let both = world.machine.patterns(world.clock()).patterns;
+    assert!(both.iter().all(|p| p.verdict == Verdict::Helps));
+    assert_eq!(both.iter().filter(|p| p.on).count(), 1);
+}

@@ -1,0 +1,300 @@
+//! A typed client of the daemon's unix-socket API: one method per command, one error enum.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hive_core::pattern::{Evidence, PatternDef};
+use hive_core::reply::{
+    CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
+    PatternsView, PendingView, SharedView, StatusView, UndoneView, WhyView,
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+use crate::api::path_segment;
+
+/// A whole reply may be this long. A guess: 4,096 patterns at about 1 kB each, doubled.
+const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long a reply may take. A guess: commands are answered within a loop turn and one disk write.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Talks to the daemon behind one socket. Cheap to clone; each call opens its own connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nothing listens on the socket: start the daemon (exit code 3).
+    #[error("the hive daemon isn't running")]
+    DaemonDown {
+        /// Where it was expected.
+        socket: PathBuf,
+    },
+    /// The daemon refused; nothing was changed.
+    #[error("{}", .0.what)]
+    Refused(CommandError),
+    /// The daemon answered something that this client does not understand, or not in time.
+    #[error("the daemon's answer could not be read: {0}")]
+    Protocol(String),
+}
+
+impl Client {
+    /// A client of the daemon behind this socket (see [`crate::default_socket`]).
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// Where the daemon is expected.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// One screen.
+    pub async fn status(&self) -> Result<StatusView, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Who belongs.
+    pub async fn members(&self) -> Result<MembersView, ClientError> {
+        self.get("/v1/members").await
+    }
+
+    /// Who waits for a person.
+    pub async fn pending(&self) -> Result<PendingView, ClientError> {
+        self.get("/v1/pending").await
+    }
+
+    /// What was learned.
+    pub async fn patterns(&self) -> Result<PatternsView, ClientError> {
+        self.get("/v1/patterns").await
+    }
+
+    /// The reason for one pattern.
+    pub async fn why(&self, pattern: &str) -> Result<WhyView, ClientError> {
+        self.get(&format!("/v1/why/{}", path_segment(pattern)))
+            .await
+    }
+
+    /// Who has been seen on the network.
+    pub async fn nearby(&self) -> Result<NearbyView, ClientError> {
+        self.get("/v1/nearby").await
+    }
+
+    /// How far a join has come.
+    pub async fn join_state(&self) -> Result<JoinView, ClientError> {
+        self.get("/v1/join").await
+    }
+
+    /// What the hive would do here now.
+    pub async fn decision(&self) -> Result<DecisionView, ClientError> {
+        self.get("/v1/decision").await
+    }
+
+    /// Opens the door for one machine.
+    pub async fn invite(&self) -> Result<InviteView, ClientError> {
+        self.post("/v1/invite", &json!({})).await
+    }
+
+    /// Enters the hive that a code belongs to. Poll [`Client::join_state`] for the progress.
+    pub async fn join(&self, code: &str, at: Option<SocketAddr>) -> Result<JoinView, ClientError> {
+        self.post("/v1/join", &json!({ "code": code, "at": at }))
+            .await
+    }
+
+    /// Lets a waiting machine in.
+    pub async fn approve(&self, who: &str) -> Result<DoneView, ClientError> {
+        self.post("/v1/approve", &json!({ "who": who })).await
+    }
+
+    /// Turns a waiting machine away.
+    pub async fn deny(&self, who: &str) -> Result<DoneView, ClientError> {
+        self.post("/v1/deny", &json!({ "who": who })).await
+    }
+
+    /// Removes a member.
+    pub async fn remove(&self, who: &str, compromised: bool) -> Result<DoneView, ClientError> {
+        self.post(
+            "/v1/remove",
+            &json!({ "who": who, "compromised": compromised }),
+        )
+        .await
+    }
+
+    /// Calls this machine something else.
+    pub async fn label(&self, label: &str) -> Result<DoneView, ClientError> {
+        self.post("/v1/label", &json!({ "label": label })).await
+    }
+
+    /// Puts the old values back; none = of everything.
+    pub async fn undo(&self, pattern: Option<&str>) -> Result<UndoneView, ClientError> {
+        self.post("/v1/undo", &json!({ "pattern": pattern })).await
+    }
+
+    /// Sets how much the optimizer may do.
+    pub async fn tune(&self, mode: Mode) -> Result<DoneView, ClientError> {
+        self.post("/v1/tune", &json!({ "mode": mode })).await
+    }
+
+    /// Restores everything and keeps still; none = until resumed.
+    pub async fn pause(&self, seconds: Option<u64>) -> Result<UndoneView, ClientError> {
+        self.post("/v1/pause", &json!({ "seconds": seconds })).await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self) -> Result<DoneView, ClientError> {
+        self.post("/v1/resume", &json!({})).await
+    }
+
+    /// Publishes a measured result.
+    pub async fn share(
+        &self,
+        def: &PatternDef,
+        evidence: &Evidence,
+    ) -> Result<SharedView, ClientError> {
+        self.post("/v1/share", &json!({ "def": def, "evidence": evidence }))
+            .await
+    }
+
+    /// Asks the network again who is there.
+    pub async fn seek(&self) -> Result<DoneView, ClientError> {
+        self.post("/v1/seek", &json!({})).await
+    }
+
+    /// The daemon's own JSON of a read route such as `/v1/status`, schema field included.
+    pub async fn get_json(&self, path: &str) -> Result<Value, ClientError> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    /// The daemon's own JSON of a changing route, schema field included.
+    pub async fn post_json<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Value, ClientError> {
+        let body = serde_json::to_vec(body).map_err(protocol)?;
+        self.call(Method::POST, path, Bytes::from(body)).await
+    }
+
+    /// Follows what happens, from now on.
+    pub async fn events(&self) -> Result<Events, ClientError> {
+        let response = self.send(Method::GET, "/v1/events", Bytes::new()).await?;
+        if !response.status().is_success() {
+            let body = collect(response).await?;
+            return Err(refusal(&body));
+        }
+        Ok(Events {
+            body: response.into_body(),
+            rest: Vec::new(),
+        })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        serde_json::from_value(self.get_json(path).await?).map_err(protocol)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
+        serde_json::from_value(self.post_json(path, body).await?).map_err(protocol)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Value, ClientError> {
+        let exchange = async {
+            let response = self.send(method, path, body).await?;
+            let good = response.status().is_success();
+            let body = collect(response).await?;
+            if good {
+                serde_json::from_slice(&body).map_err(protocol)
+            } else {
+                Err(refusal(&body))
+            }
+        };
+        tokio::time::timeout(REPLY_TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(ClientError::Protocol("no answer in 10 s".into())))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let down = |_| ClientError::DaemonDown {
+            socket: self.socket.clone(),
+        };
+        let stream = UnixStream::connect(&self.socket).await.map_err(down)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(protocol)?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "hive")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(protocol)?;
+        sender.send_request(request).await.map_err(protocol)
+    }
+}
+
+/// What happens on the daemon's machine, one line at a time.
+#[derive(Debug)]
+pub struct Events {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Events {
+    /// The next happening: `{"at_us": .., "what": "peer_up", ..}`; `None` when the daemon ends.
+    pub async fn next(&mut self) -> Result<Option<Value>, ClientError> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(protocol);
+            }
+            if self.rest.len() > REPLY_BYTES_MAX {
+                return Err(ClientError::Protocol("a line without an end".into()));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(bytes) = frame.map_err(protocol)?.into_data() {
+                        self.rest.extend_from_slice(&bytes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
+    match body.collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(ClientError::Protocol(error.to_string())),
+    }
+}
+
+fn refusal(body: &[u8]) -> ClientError {
+    serde_json::from_slice(body).map_or_else(protocol, ClientError::Refused)
+}
+
+fn protocol(error: impl std::fmt::Display) -> ClientError {
+    ClientError::Protocol(error.to_string())
+}

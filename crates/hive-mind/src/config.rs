@@ -1,0 +1,171 @@
+//! The settings file: every line is optional, and a misspelt one is an error with a suggestion.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What `config.toml` may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where this machine listens and whom it knows.
+    pub network: Network,
+    /// What the optimizer protects and leaves alone.
+    pub tune: Tune,
+}
+
+/// `[network]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// UDP port to try first; none = the remembered one, or 4483.
+    pub port: Option<u16>,
+    /// Address to listen on; none = all IPv4 addresses.
+    pub bind: Option<IpAddr>,
+    /// Interfaces to be found on; empty = all but loopback, containers' and VPNs'.
+    pub interfaces: Vec<String>,
+    /// Fixed addresses of members, for networks without multicast.
+    pub peers: Vec<SocketAddr>,
+    /// Whether to be found, and to find, by mDNS.
+    pub mdns: bool,
+}
+
+/// `[tune]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tune {
+    /// Programs to protect although they are in no terminal's foreground.
+    pub protect: Vec<String>,
+    /// Programs never to touch.
+    pub never: Vec<String>,
+}
+
+/// Why the settings do not read. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {why}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// A line is off; the text says which and, for a misspelt key, what may have been meant.
+    #[error("{path}{line}: {what}", line = line.map(|n| format!(", line {n}")).unwrap_or_default())]
+    Bad {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: Option<usize>,
+        /// What is off.
+        what: String,
+    },
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            port: None,
+            bind: None,
+            interfaces: Vec::new(),
+            peers: Vec::new(),
+            mdns: true,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file; no file = the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).map_err(|why| ConfigError::Unreadable {
+            path: path.to_path_buf(),
+            why,
+        })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Bad {
+            path: path.to_path_buf(),
+            line: error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map(|before| before.matches('\n').count() + 1),
+            what: suggested(error.message()),
+        })
+    }
+}
+
+/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
+fn suggested(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field");
+    match (unknown, quoted.next()) {
+        (true, Some(word)) => quoted
+            .map(|known| (distance(word, known), known))
+            .min()
+            .filter(|(edits, known)| *edits <= known.len() / 2)
+            .map_or_else(
+                || message.to_string(),
+                |(_, known)| format!("unknown key `{word}`; did you mean `{known}`?"),
+            ),
+        _ => message.to_string(),
+    }
+}
+
+/// Levenshtein's distance, one row at a time.
+fn distance(one: &str, two: &str) -> usize {
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in two.bytes().enumerate() {
+            let swapped = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = swapped.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).expect("written");
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn every_key_reads_and_none_is_needed() {
+        assert_eq!(load("").expect("empty is fine"), Config::default());
+        let config = load(
+            "[network]\nport = 5000\nbind = \"127.0.0.1\"\ninterfaces = [\"lo\"]\n\
+             peers = [\"192.0.2.1:4483\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
+        )
+        .expect("all keys");
+        assert_eq!(config.network.port, Some(5000));
+        assert!(!config.network.mdns);
+        assert_eq!(config.tune.never, ["sshd"]);
+    }
+
+    #[test]
+    fn a_misspelt_key_names_its_line_and_what_was_meant() {
+        let error = load("[network]\nport = 1\ninterfases = []\n").expect_err("misspelt");
+        let text = error.to_string();
+        assert!(text.contains("did you mean `interfaces`?"), "{text}");
+        assert!(text.contains("line 3"), "{text}");
+        assert!(load("[network]\nport = 70000\n").is_err());
+        assert!(
+            load("[netwrk]\n")
+                .expect_err("off")
+                .to_string()
+                .contains("`network`")
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! The store: all records at start, batches while running, each durable before it is answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use hive_core::hive::outside::{Record, Table};
+use hive_core::id::SaveId;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+/// The store's format. A newer one is refused, never guessed at.
+const FORMAT: u64 = 1;
+
+const FORMAT_TABLE: TableDefinition<&str, u64> = TableDefinition::new("format");
+
+/// Saves taken together into one transaction at most. A guess: what piles up during one slow write.
+const BATCH_MAX: usize = 64;
+
+/// The page cache. A guess: the store of a small hive is smaller; redb's default of 1 GiB is no daemon's.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a node needs of a disk.
+pub(crate) trait Store: Send {
+    /// All records, in any order.
+    fn load(&mut self) -> Result<Vec<Record>, StoreError>;
+    /// Writes all of them or none, durably.
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+}
+
+/// Why the store did not do it. What was durable before still is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StoreError {
+    /// Another process has it open.
+    #[error("another process uses it")]
+    InUse,
+    /// A newer program wrote it.
+    #[error("it has format {found}, this program knows up to {FORMAT}: use the newer program")]
+    Newer {
+        /// Its format.
+        found: u64,
+    },
+    /// The disk or the file is at fault.
+    #[error("{0}")]
+    Damaged(Box<redb::Error>),
+}
+
+/// The store in a file.
+pub(crate) struct RedbStore(Database);
+
+/// The same in memory, for tests.
+#[derive(Default)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the twin that tests compare with")
+)]
+pub(crate) struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+
+/// A thread that commits in order.
+pub(crate) struct Disk {
+    jobs: Option<mpsc::Sender<(SaveId, Vec<Record>)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RedbStore {
+    /// Opens or makes the file.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+                other => damaged(other),
+            })?;
+        let store = Self(database);
+        store.check_format()?;
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let transaction = self.0.begin_write().map_err(damaged)?;
+        {
+            let mut table = transaction.open_table(FORMAT_TABLE).map_err(damaged)?;
+            let found = table
+                .get("format")
+                .map_err(damaged)?
+                .map(|value| value.value());
+            match found {
+                Some(found) if found > FORMAT => return Err(StoreError::Newer { found }),
+                Some(_) => {}
+                None => {
+                    table.insert("format", FORMAT).map_err(damaged)?;
+                }
+            }
+            for kind in TABLES {
+                transaction.open_table(definition(kind)).map_err(damaged)?;
+            }
+        }
+        transaction.commit().map_err(damaged)
+    }
+}
+
+impl Store for RedbStore {
+    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+        let transaction = self.0.begin_read().map_err(damaged)?;
+        let mut records = Vec::new();
+        for kind in TABLES {
+            let table = transaction.open_table(definition(kind)).map_err(damaged)?;
+            for row in table.iter().map_err(damaged)? {
+                let (key, value) = row.map_err(damaged)?;
+                records.push(Record {
+                    table: kind,
+                    key: key.value().to_vec(),
+                    value: Some(value.value().to_vec()),
+                });
+            }
+        }
+        Ok(records)
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let mut transaction = self.0.begin_write().map_err(damaged)?;
+        transaction
+            .set_durability(Durability::Immediate)
+            .map_err(damaged)?;
+        // A crash must never leave the newer root in place of the older one before all of it is on the disk.
+        transaction.set_two_phase_commit(true);
+        for kind in TABLES {
+            let mine = records.iter().filter(|record| record.table == kind);
+            let mut table = transaction.open_table(definition(kind)).map_err(damaged)?;
+            for record in mine {
+                match &record.value {
+                    Some(value) => table.insert(&record.key[..], &value[..]).map(drop),
+                    None => table.remove(&record.key[..]).map(drop),
+                }
+                .map_err(damaged)?;
+            }
+        }
+        transaction.commit().map_err(damaged)
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+        Ok(self
+            .0
+            .iter()
+            .map(|((table, key), value)| Record {
+                table: *table,
+                key: key.clone(),
+                value: Some(value.clone()),
+            })
+            .collect())
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        for record in records {
+            let place = (record.table, record.key.clone());
+            match &record.value {
+                Some(value) => self.0.insert(place, value.clone()),
+                None => self.0.remove(&place),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// Starts the thread. `saved` is called with each number once it is durable, in order; after a failed
+    /// write nothing is answered any more, so that nothing unsaved is ever said.
+    pub(crate) fn start(
+        mut store: Box<dyn Store>,
+        saved: impl Fn(SaveId) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<(SaveId, Vec<Record>)>();
+        let thread = std::thread::Builder::new()
+            .name("hive-disk".into())
+            .spawn(move || {
+                while let Ok((first, mut records)) = inbox.recv() {
+                    let mut ids = vec![first];
+                    while ids.len() < BATCH_MAX
+                        && let Ok((id, more)) = inbox.try_recv()
+                    {
+                        ids.push(id);
+                        records.extend(more);
+                    }
+                    if let Err(error) = store.commit(&records) {
+                        tracing::error!(%error, "the store cannot be written; nothing new is said");
+                        return;
+                    }
+                    ids.into_iter().for_each(&saved);
+                }
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over one batch.
+    pub(crate) fn save(&self, id: SaveId, records: Vec<Record>) {
+        let lost = self
+            .jobs
+            .as_ref()
+            .is_none_or(|jobs| jobs.send((id, records)).is_err());
+        if lost {
+            tracing::error!("a batch was not saved: the disk thread has ended");
+        }
+    }
+
+    /// Waits until everything handed over is durable. Blocks.
+    pub(crate) fn finish(mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the disk thread panicked");
+        }
+    }
+}
+
+const TABLES: [Table; 4] = [Table::Meta, Table::Heads, Table::Entries, Table::Ledger];
+
+fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(match table {
+        Table::Meta => "meta",
+        Table::Heads => "heads",
+        Table::Entries => "entries",
+        Table::Ledger => "ledger",
+    })
+}
+
+fn damaged(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Damaged(Box::new(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(table: Table, key: u8, value: Option<u8>) -> Record {
+        Record {
+            table,
+            key: vec![key],
+            value: value.map(|byte| vec![byte; 3]),
+        }
+    }
+
+    fn sorted(store: &mut dyn Store) -> Vec<(Table, Vec<u8>, Option<Vec<u8>>)> {
+        let mut all: Vec<_> = store
+            .load()
+            .expect("loads")
+            .into_iter()
+            .map(|record| (record.table, record.key, record.value))
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_file_and_its_twin_hold_the_same_and_the_file_survives_being_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.redb");
+        let mut twin = MemoryStore::default();
+        let batches = [
+            vec![
+                record(Table::Meta, 1, Some(1)),
+                record(Table::Heads, 1, Some(2)),
+            ],
+            vec![
+                record(Table::Meta, 1, None),
+                record(Table::Entries, 9, Some(3)),
+                record(Table::Ledger, 9, Some(4)),
+            ],
+            vec![record(Table::Entries, 9, Some(5))],
+        ];
+        {
+            let mut file = RedbStore::open(&path).expect("new");
+            assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse)));
+            for batch in &batches {
+                file.commit(batch).expect("commits");
+                twin.commit(batch).expect("commits");
+                assert_eq!(sorted(&mut file), sorted(&mut twin));
+            }
+        }
+        let mut again = RedbStore::open(&path).expect("reopens");
+        assert_eq!(sorted(&mut again), sorted(&mut twin));
+        assert_eq!(sorted(&mut again).len(), 3);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.redb");
+        {
+            let store = RedbStore::open(&path).expect("new");
+            let transaction = store.0.begin_write().expect("begins");
+            transaction
+                .open_table(FORMAT_TABLE)
+                .expect("there")
+                .insert("format", FORMAT + 1)
+                .expect("written");
+            transaction.commit().expect("commits");
+        }
+        assert!(matches!(
+            RedbStore::open(&path),
+            Err(StoreError::Newer { found }) if found == FORMAT + 1
+        ));
+    }
+
+    #[test]
+    fn saves_are_answered_in_order() {
+        let (answers, heard) = mpsc::channel();
+        let disk = Disk::start(Box::new(MemoryStore::default()), move |id| {
+            answers.send(id).expect("somebody listens");
+        })
+        .expect("starts");
+        for id in 0..200 {
+            disk.save(SaveId(id), vec![record(Table::Meta, 0, Some(0))]);
+        }
+        disk.finish();
+        let all: Vec<u64> = heard.iter().map(|id| id.0).collect();
+        assert_eq!(all, (0..200).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,356 @@
+//! The loop: one task that owns the node, waits for the world, and carries out what the node wants.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use hive_core::event::{Command, Input, Output};
+use hive_core::event_log::Happening;
+use hive_core::hive::outside::HiveEffect;
+use hive_core::id::{CommandId, ProgramName};
+use hive_core::node::{Node, NodeConfig};
+use hive_core::reply::Reply;
+use hive_core::signed::KeyPair;
+use hive_core::statement::Label;
+use hive_core::time::Instant;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::api::Event;
+use crate::clock;
+use crate::config::Config;
+use crate::disk::{Disk, RedbStore, Store, StoreError};
+use crate::hands::Hands;
+use crate::key::{self, Secret};
+use crate::mind::Shared;
+use crate::net::interfaces::Interfaces;
+use crate::net::mdns::Mdns;
+use crate::net::{Net, NetConfig};
+use crate::options::{Options, StartError};
+use crate::paths::Paths;
+
+/// Commands that wait for the loop; more callers wait in line. A guess.
+const COMMANDS_MAX: usize = 64;
+
+/// Happenings that a slow reader may be behind before it loses the oldest. A guess.
+const EVENTS_MAX: usize = 1_024;
+
+/// Answers of disk and host that wait for the loop. A guess: each is answered to one question.
+const ANSWERS_MAX: usize = 256;
+
+/// How often addresses are compared and sleep is looked for; costs no traffic. A guess between the seconds a
+/// person waits after opening a laptop and wake-ups of an idle processor.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
+
+/// Timers further ahead than this are set again when reached, because they run on a clock that stops in sleep.
+const TIMER_MAX: Duration = Duration::from_mins(1);
+
+/// A question to the loop.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// From a person or a program.
+    Command {
+        /// What.
+        command: Command,
+        /// Where the reply goes.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// End.
+    Shutdown,
+}
+
+/// Starts a node and its loop. Reads and writes files, so it blocks; needs a runtime around it.
+pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
+    let paths = Paths::of(&options)?;
+    let config = Config::load(paths.config.as_deref())?;
+    let label = options
+        .label
+        .as_deref()
+        .map(Label::new)
+        .transpose()
+        .map_err(StartError::Label)?;
+    key::private_folder(&paths.state)?;
+    let secret = key::load_or_make(&paths.state)?;
+    let mut store = RedbStore::open(&paths.store()).map_err(|error| match error {
+        StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
+        other => StartError::Store(other.to_string()),
+    })?;
+    let restored = store
+        .load()
+        .map_err(|error| StartError::Store(error.to_string()))?;
+
+    let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let hands = start_hands(&options, &paths, answers.clone())?;
+    let saved = move |id| deliver(&answers, Input::Saved(id));
+    let disk = Disk::start(Box::new(store), saved)
+        .map_err(|error| StartError::Store(error.to_string()))?;
+
+    let (net, mdns, around) = open_network(&options, &config, &paths, &secret)?;
+    let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
+    let node = Node::new(
+        NodeConfig {
+            key: KeyPair::from_secret(&secret),
+            facts: hands.facts().clone(),
+            mode: options.mode,
+            label,
+            protect: programs(&config.tune.protect),
+            never: programs(&config.tune.never),
+            peers: [config.network.peers, options.peers].concat(),
+        },
+        &restored,
+        key::chance()?,
+        clock::now(),
+    );
+    let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (ending, ended) = watch::channel(false);
+    let shared = Shared {
+        id: node.me(),
+        port: net.port(),
+        socket: paths.socket,
+        commands,
+        events: events.clone(),
+        ended,
+    };
+    let driver = Driver {
+        node,
+        net,
+        mdns,
+        disk,
+        hands,
+        around,
+        events,
+        asked,
+        answered,
+        waiting: BTreeMap::new(),
+        next_command: 0,
+        wake: None,
+        slept_us: clock::slept_us(),
+    };
+    tokio::spawn(driver.run(ending));
+    Ok(shared)
+}
+
+fn open_network(
+    options: &Options,
+    config: &Config,
+    paths: &Paths,
+    secret: &Secret,
+) -> Result<(Net, Mdns, Interfaces), StartError> {
+    let interfaces = if options.interfaces.is_empty() {
+        config.network.interfaces.clone()
+    } else {
+        options.interfaces.clone()
+    };
+    let around = Interfaces::new(interfaces);
+    let net = Net::open(&NetConfig {
+        secret,
+        boot_nonce: key::chance()?,
+        bind: options
+            .bind
+            .or(config.network.bind)
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: options.port.or(config.network.port),
+        remembered: &paths.port(),
+    })?;
+    let mdns = if options.mdns && config.network.mdns {
+        Mdns::open(net.port(), &around, key::chance()?)
+    } else {
+        Mdns::off()
+    };
+    Ok((net, mdns, around))
+}
+
+fn start_hands(
+    options: &Options,
+    paths: &Paths,
+    answers: mpsc::Sender<Input>,
+) -> Result<Hands, StartError> {
+    Hands::start(
+        paths.state.clone(),
+        options.scope,
+        options.act,
+        move |input| {
+            deliver(&answers, input);
+        },
+    )
+}
+
+/// Hands an answer to the loop from a thread of its own.
+fn deliver(answers: &mpsc::Sender<Input>, input: Input) {
+    if answers.blocking_send(input).is_err() {
+        tracing::debug!("an answer came after the end");
+    }
+}
+
+/// Everything one node has, in one place; only the loop touches it.
+struct Driver {
+    node: Node,
+    net: Net,
+    mdns: Mdns,
+    disk: Disk,
+    hands: Hands,
+    around: Interfaces,
+    events: broadcast::Sender<Event>,
+    asked: mpsc::Receiver<Asked>,
+    answered: mpsc::Receiver<Input>,
+    waiting: BTreeMap<CommandId, oneshot::Sender<Reply>>,
+    next_command: u64,
+    wake: Option<Instant>,
+    slept_us: u64,
+}
+
+impl Driver {
+    async fn run(mut self, ending: watch::Sender<bool>) {
+        let mut look_around = tokio::time::interval(LOOK_AROUND);
+        look_around.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        look_around.reset();
+        // The node may already want things before anything has happened.
+        self.carry_out();
+        loop {
+            let input = tokio::select! {
+                () = timer(self.wake) => self.time_is_up(),
+                input = self.net.next() => input,
+                sighting = self.mdns.next() => Some(Input::Found(sighting)),
+                Some(input) = self.answered.recv() => Some(input),
+                _ = look_around.tick() => self.look_around(),
+                asked = self.asked.recv() => match asked {
+                    Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
+                    // Without any handle left nobody could ask for the end.
+                    Some(Asked::Shutdown) | None => break,
+                },
+            };
+            if let Some(input) = input {
+                self.node.handle(clock::now(), input);
+                self.carry_out();
+            }
+        }
+        self.finish().await;
+        ending.send_replace(true);
+    }
+
+    fn time_is_up(&mut self) -> Option<Input> {
+        let reached = self.wake.is_some_and(|wake| wake <= clock::now().boot);
+        reached.then(|| {
+            self.wake = None;
+            Input::TimeoutReached
+        })
+    }
+
+    fn look_around(&mut self) -> Option<Input> {
+        let slept_us = clock::slept_us();
+        // Clocks are read one after the other, so a little difference is no sleep.
+        let slept = slept_us > self.slept_us + 1_000_000;
+        self.slept_us = slept_us;
+        let moved = self.around.changed();
+        if moved {
+            self.mdns.interfaces_changed(&self.around);
+        }
+        (slept || moved).then_some(Input::NetworkChanged)
+    }
+
+    fn numbered(&mut self, command: Command, answer: oneshot::Sender<Reply>) -> Input {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        // Callers that went away make room.
+        self.waiting.retain(|_, answer| !answer.is_closed());
+        self.waiting.insert(id, answer);
+        Input::Command { id, command }
+    }
+
+    /// Does everything the node wants, in its order.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll() {
+            match output {
+                Output::WakeAt(moment) => self.wake = Some(moment),
+                Output::Sample(request) => self.hands.sample(request),
+                Output::Act(step) => self.hands.act(step),
+                Output::Undo(change) => self.hands.undo(change),
+                Output::Hive(effect) => self.hive(effect),
+                Output::Reply { id, reply } => self.reply(id, reply),
+                Output::Tell(happening) => self.tell(happening),
+            }
+        }
+    }
+
+    fn hive(&mut self, effect: HiveEffect) {
+        match effect {
+            HiveEffect::Save { id, records } => self.disk.save(id, records),
+            HiveEffect::Send { peer, lane, frame } => self.net.send(peer, lane, frame),
+            HiveEffect::Dial { peer, addresses } => self.net.dial(peer, addresses),
+            HiveEffect::Close { peer } => self.net.close(peer),
+            HiveEffect::Members(members) => self.net.members(members),
+            HiveEffect::Seek => self.mdns.seek(&self.around),
+            HiveEffect::Beacon(beacon) => self.mdns.announce(beacon, &self.around),
+            HiveEffect::PairOpen(open) => self.net.pair_open(open),
+            HiveEffect::PairDial { address, expect } => self.net.pair_dial(address, expect),
+            HiveEffect::PairSend { link, frame } => self.net.pair_send(link, frame),
+            HiveEffect::PairClose { link } => self.net.pair_close(link),
+            HiveEffect::Tell(happening) => self.tell(happening),
+        }
+    }
+
+    fn reply(&mut self, id: CommandId, mut reply: Reply) {
+        if let Reply::Invite(view) = &mut reply {
+            view.port = self.net.port();
+        }
+        let gone = self
+            .waiting
+            .remove(&id)
+            .is_none_or(|answer| answer.send(reply).is_err());
+        if gone {
+            tracing::debug!("nobody waits for this reply any more");
+        }
+    }
+
+    fn tell(&self, happening: Happening) {
+        tracing::info!(happening = %kind_of(&happening));
+        let event = Event {
+            at_us: clock::now().boot.0,
+            happening,
+        };
+        if self.events.send(event).is_err() {
+            tracing::trace!("nobody listens");
+        }
+    }
+
+    /// Puts everything back first, then says goodbye, then makes sure that all is on the disk.
+    async fn finish(self) {
+        let Self {
+            net,
+            mdns,
+            disk,
+            hands,
+            mut answered,
+            ..
+        } = self;
+        // Threads may wait to hand over answers that nobody needs any more.
+        answered.close();
+        let hands = tokio::task::spawn_blocking(move || hands.finish());
+        mdns.finish();
+        net.finish().await;
+        let disk = tokio::task::spawn_blocking(move || disk.finish());
+        for ended in [hands.await, disk.await] {
+            if let Err(error) = ended {
+                tracing::error!(%error, "could not end well");
+            }
+        }
+    }
+}
+
+/// The stable name of a happening, without its labels: those are for screens, not for logs.
+fn kind_of(happening: &Happening) -> String {
+    serde_json::to_value(happening)
+        .ok()
+        .and_then(|value| value["what"].as_str().map(str::to_string))
+        .unwrap_or_default()
+}
+
+async fn timer(wake: Option<Instant>) {
+    match wake {
+        None => std::future::pending().await,
+        Some(moment) => {
+            let left = Duration::from_micros(moment.since(clock::now().boot).0);
+            tokio::time::sleep(left.min(TIMER_MAX)).await;
+        }
+    }
+}

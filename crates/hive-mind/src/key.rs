@@ -1,0 +1,169 @@
+//! The machine's secret key: 32 random bytes in a file of 0600 in a folder of 0700, or no start at all.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+/// The secret half of this machine's key; wiped when dropped.
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
+
+/// Why there is no key. Nothing was changed, except that a new folder may have been made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Others may enter the state folder.
+    #[error("the state folder {0} is open to other users; try: chmod 700 {0}")]
+    FolderTooWide(PathBuf),
+    /// Others may read the key, so it is no secret any more.
+    #[error(
+        "the key {0} can be read by other users; if nobody has: chmod 600 {0}, else remove it and join again"
+    )]
+    FileTooWide(PathBuf),
+    /// The folder or the key belongs to somebody else.
+    #[error("{0} belongs to another user; try: chown it to the user who runs the daemon")]
+    NotOurs(PathBuf),
+    /// The key has another length than 32 bytes.
+    #[error("the key {0} is damaged; restore it, or remove it and join again")]
+    Damaged(PathBuf),
+    /// The system could not give random bytes.
+    #[error("the system gives no random bytes")]
+    NoChance,
+    /// The folder or file cannot be read or written.
+    #[error("{path}: {why}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+}
+
+/// Makes the state folder if it is new; refuses one that others can enter.
+pub(crate) fn private_folder(folder: &Path) -> Result<(), KeyError> {
+    private_folder_if_new(folder).map_err(|why| io_error(folder, why))?;
+    let about = fs::metadata(folder).map_err(|why| io_error(folder, why))?;
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(KeyError::NotOurs(folder.to_path_buf()));
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(KeyError::FolderTooWide(folder.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// Makes a folder (and its parents) for this user only, unless it is there.
+pub(crate) fn private_folder_if_new(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Reads the key of this state folder, or makes one.
+pub(crate) fn load_or_make(folder: &Path) -> Result<Secret, KeyError> {
+    let path = folder.join("key");
+    match File::open(&path) {
+        Ok(file) => read(&path, file),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => make(folder, &path),
+        Err(why) => Err(io_error(&path, why)),
+    }
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn chance<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| KeyError::NoChance)?;
+    Ok(bytes)
+}
+
+fn read(path: &Path, file: File) -> Result<Secret, KeyError> {
+    let about = file.metadata().map_err(|why| io_error(path, why))?;
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(KeyError::NotOurs(path.to_path_buf()));
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(KeyError::FileTooWide(path.to_path_buf()));
+    }
+    // One byte more than wanted, so that a longer file is seen.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(33));
+    file.take(33)
+        .read_to_end(&mut bytes)
+        .map_err(|why| io_error(path, why))?;
+    let secret =
+        <[u8; 32]>::try_from(&bytes[..]).map_err(|_| KeyError::Damaged(path.to_path_buf()))?;
+    Ok(Zeroizing::new(secret))
+}
+
+fn make(folder: &Path, path: &Path) -> Result<Secret, KeyError> {
+    let secret = Zeroizing::new(chance()?);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(&secret[..])?;
+        file.sync_all()?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|why| io_error(path, why))?;
+    Ok(secret)
+}
+
+fn io_error(path: &Path, why: io::Error) -> KeyError {
+    KeyError::Io {
+        path: path.to_path_buf(),
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_is_nobody_elses_to_read() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("hive");
+        private_folder(&folder).expect("made");
+        let first = load_or_make(&folder).expect("made");
+        let again = load_or_make(&folder).expect("read");
+        assert_eq!(first, again);
+        let mode = fs::metadata(folder.join("key")).expect("there").mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_wide_folder_a_wide_key_and_a_short_key_are_refused_with_a_remedy() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("hive");
+        private_folder(&folder).expect("made");
+        load_or_make(&folder).expect("made");
+        let key = folder.join("key");
+
+        chmod(&folder, 0o750);
+        let error = private_folder(&folder).expect_err("too wide");
+        assert!(matches!(error, KeyError::FolderTooWide(_)), "{error}");
+        assert!(error.to_string().contains("chmod 700"), "{error}");
+        chmod(&folder, 0o700);
+
+        chmod(&key, 0o640);
+        let error = load_or_make(&folder).expect_err("too wide");
+        assert!(matches!(error, KeyError::FileTooWide(_)), "{error}");
+        chmod(&key, 0o600);
+
+        for length in [0, 31, 33] {
+            fs::write(&key, vec![7; length]).expect("written");
+            let error = load_or_make(&folder).expect_err("damaged");
+            assert!(matches!(error, KeyError::Damaged(_)), "{length}: {error}");
+        }
+    }
+}

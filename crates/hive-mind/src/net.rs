@@ -1,0 +1,540 @@
+//! The network: one UDP port for dialling and listening, at most one connection per member.
+//!
+//! Connections run as tasks of their own and report over one bounded channel; which of two connections to the
+//! same member stays is decided here, by the loop that owns [`Net`], and nowhere else.
+
+mod door;
+pub(crate) mod interfaces;
+pub(crate) mod link;
+pub(crate) mod mdns;
+mod pair;
+mod query;
+mod tls;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hive_core::event::Input;
+use hive_core::event_log::Misdeed;
+use hive_core::hive::outside::Lane;
+use hive_core::id::{LinkId, NodeId};
+use hive_core::limits::PENDING_MAX;
+use hive_core::signed::KeyPair;
+use quinn::{Connection, Endpoint};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::key::Secret;
+use crate::net::door::Door;
+use crate::net::link::{Line, Outbox, code, turn_away};
+use crate::net::pair::Conversation;
+use crate::net::tls::{Identity, Who};
+use crate::options::StartError;
+
+/// HIVE on a phone pad. Source: DESIGN 12.
+const PORT: u16 = 4483;
+
+/// Ports tried after a taken one before the system chooses. A guess.
+const PORTS_TRIED: u16 = 16;
+
+/// Reports that wait for the loop; then connections wait, and their peers with them. A guess.
+const REPORTS_MAX: usize = 256;
+
+/// How long one address may take to answer a dial: the first packet and two repetitions (150, 300, 600 ms),
+/// doubled. A guess.
+const DIAL_FOR: Duration = Duration::from_secs(3);
+
+/// A member's addresses are tried this far apart. Source: RFC 8305 (250 ms).
+const DIAL_APART: Duration = Duration::from_millis(250);
+
+/// Addresses tried for one dial. A guess: a machine has few; more is somebody's joke.
+const DIAL_ADDRESSES_MAX: usize = 8;
+
+/// Dials to one member at a time: a newer one may know a better address. A guess.
+const DIALS_MAX: u32 = 3;
+
+/// How long saying goodbye may take.
+const GOODBYE_FOR: Duration = Duration::from_millis(500);
+
+/// Server name given to rustls, which wants one; it is never sent (no SNI) and never looked at.
+const NAME: &str = "hive.invalid";
+
+/// What the network is opened with.
+pub(crate) struct NetConfig<'a> {
+    pub(crate) secret: &'a Secret,
+    /// New at each start, so that peers tell a restarted node from a second connection.
+    pub(crate) boot_nonce: [u8; 8],
+    pub(crate) bind: IpAddr,
+    pub(crate) port: Option<u16>,
+    /// File that holds the last port.
+    pub(crate) remembered: &'a Path,
+}
+
+/// What a connection's task says.
+pub(crate) enum Report {
+    Ready(Box<Ready>),
+    Frame {
+        number: u64,
+        peer: NodeId,
+        frame: Vec<u8>,
+    },
+    Refused {
+        number: u64,
+        peer: NodeId,
+        misdeed: Misdeed,
+    },
+    Renew {
+        number: u64,
+        peer: NodeId,
+    },
+    Ended {
+        number: u64,
+        peer: NodeId,
+    },
+    DialEnded {
+        peer: NodeId,
+    },
+    PairReady(Box<PairReady>),
+    PairFrame {
+        link: LinkId,
+        frame: Vec<u8>,
+    },
+    PairEnded {
+        link: LinkId,
+    },
+    PairDialFailed {
+        address: SocketAddr,
+    },
+}
+
+/// A member's connection after its hellos.
+pub(crate) struct Ready {
+    pub(crate) number: u64,
+    pub(crate) peer: NodeId,
+    pub(crate) dialled: bool,
+    pub(crate) boot_nonce: [u8; 8],
+    pub(crate) connection: Connection,
+    pub(crate) outbox: Outbox,
+}
+
+/// A pairing conversation after its first bytes.
+pub(crate) struct PairReady {
+    pub(crate) link: LinkId,
+    pub(crate) key: NodeId,
+    pub(crate) exporter: [u8; 32],
+    pub(crate) dialled: bool,
+    pub(crate) connection: Connection,
+    pub(crate) outbox: mpsc::Sender<Vec<u8>>,
+}
+
+/// The network as the loop sees it.
+pub(crate) struct Net {
+    me: NodeId,
+    port: u16,
+    boot_nonce: [u8; 8],
+    identity: Identity,
+    endpoint: Endpoint,
+    members: watch::Sender<BTreeSet<NodeId>>,
+    pairing: watch::Sender<bool>,
+    numbers: Arc<AtomicU64>,
+    links: BTreeMap<NodeId, Ready>,
+    pairs: BTreeMap<LinkId, mpsc::Sender<Vec<u8>>>,
+    dials: BTreeMap<NodeId, u32>,
+    inputs: VecDeque<Input>,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+}
+
+impl Net {
+    /// Opens the port and starts listening; until told otherwise nobody may connect.
+    pub(crate) fn open(config: &NetConfig<'_>) -> Result<Self, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::Network(error.to_string());
+        let me = KeyPair::from_secret(config.secret).node();
+        let identity = Identity::new(config.secret, me).map_err(|error| failed(&error))?;
+        let (socket, port) = stable_port(config)?;
+        let (members, allowed) = watch::channel(BTreeSet::new());
+        let (pairing, pair_open) = watch::channel(false);
+        let member_config = identity
+            .server(Who::Members(allowed))
+            .map_err(|error| failed(&error))?;
+        let pair_config = identity
+            .server(Who::Anyone)
+            .map_err(|error| failed(&error))?;
+        let endpoint = Endpoint::new(
+            tls::endpoint(config.secret),
+            Some(member_config.clone()),
+            socket,
+            Arc::new(quinn::TokioRuntime),
+        )
+        .map_err(|error| failed(&error))?;
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        let numbers = Arc::new(AtomicU64::new(1));
+        let door = Door {
+            member_config: Arc::new(member_config),
+            pair_config: Arc::new(pair_config),
+            pair_open,
+            boot_nonce: config.boot_nonce,
+            numbers: numbers.clone(),
+            reports: reporter.clone(),
+        };
+        tokio::spawn(door.keep(endpoint.clone()));
+        Ok(Self {
+            me,
+            port,
+            boot_nonce: config.boot_nonce,
+            identity,
+            endpoint,
+            members,
+            pairing,
+            numbers,
+            links: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            inputs: VecDeque::new(),
+            reports,
+            reporter,
+        })
+    }
+
+    /// The UDP port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The next thing that happened on the network. May be dropped and called again without loss.
+    pub(crate) async fn next(&mut self) -> Option<Input> {
+        loop {
+            if let Some(input) = self.inputs.pop_front() {
+                return Some(input);
+            }
+            let report = self.reports.recv().await?;
+            self.take_in(report);
+        }
+    }
+
+    /// Puts a frame on a lane. Without a connection it is lost, and the core will hear (or has heard) why.
+    pub(crate) fn send(&mut self, peer: NodeId, lane: Lane, frame: Vec<u8>) {
+        if let Some(link) = self.links.get(&peer)
+            && !link.outbox.put(lane, frame)
+        {
+            turn_away(&link.connection, code::TOO_SLOW);
+        }
+    }
+
+    /// Tries to reach a member, which must prove that it is that member.
+    pub(crate) fn dial(&mut self, peer: NodeId, mut addresses: Vec<SocketAddr>) {
+        let running = self.dials.get(&peer).copied().unwrap_or(0);
+        if self.links.contains_key(&peer) || running >= DIALS_MAX {
+            return;
+        }
+        addresses.truncate(DIAL_ADDRESSES_MAX);
+        self.start_dial(peer, addresses);
+    }
+
+    /// Ends a member's connection at once.
+    pub(crate) fn close(&mut self, peer: NodeId) {
+        if let Some(link) = self.links.get(&peer) {
+            turn_away(&link.connection, code::NOT_A_MEMBER);
+        }
+    }
+
+    /// From now on, exactly these may connect; connections of others end at once.
+    pub(crate) fn members(&mut self, members: Vec<NodeId>) {
+        let members: BTreeSet<NodeId> = members.into_iter().collect();
+        for (peer, link) in &self.links {
+            if !members.contains(peer) {
+                turn_away(&link.connection, code::NOT_A_MEMBER);
+            }
+        }
+        self.members.send_replace(members);
+    }
+
+    /// Opens or shuts the door for strangers who want to pair.
+    pub(crate) fn pair_open(&mut self, open: bool) {
+        self.pairing.send_replace(open);
+    }
+
+    /// Starts a pairing conversation.
+    pub(crate) fn pair_dial(&mut self, address: SocketAddr, expect: Option<NodeId>) {
+        let link = LinkId(self.numbers.fetch_add(1, Ordering::Relaxed));
+        let who = expect.map_or(Who::Anyone, Who::PairWith);
+        let connecting = self
+            .identity
+            .client(who)
+            .map_err(|error| error.to_string())
+            .and_then(|config| {
+                self.endpoint
+                    .connect_with(config, address, NAME)
+                    .map_err(|error| error.to_string())
+            });
+        let reports = self.reporter.clone();
+        tokio::spawn(async move {
+            let begun = async {
+                let connection = within(DIAL_FOR, connecting.ok()?).await?;
+                let key = tls::proven(&connection)?;
+                let talk = Conversation {
+                    link,
+                    key,
+                    dialled: true,
+                    connection,
+                    reports: reports.clone(),
+                };
+                talk.begin().await
+            };
+            match begun.await {
+                Some(begun) => begun.serve().await,
+                None => report(&reports, Report::PairDialFailed { address }).await,
+            }
+        });
+    }
+
+    /// Sends a frame in a pairing conversation.
+    pub(crate) fn pair_send(&mut self, link: LinkId, frame: Vec<u8>) {
+        let lost = self
+            .pairs
+            .get(&link)
+            .is_some_and(|outbox| outbox.try_send(frame).is_err());
+        if lost {
+            tracing::debug!("a pairing conversation does not take any more");
+        }
+    }
+
+    /// Ends a pairing conversation once what was said has arrived.
+    pub(crate) fn pair_close(&mut self, link: LinkId) {
+        // Its task says the last words when this end of its outbox is dropped.
+        self.pairs.remove(&link);
+    }
+
+    /// Says goodbye to everybody.
+    pub(crate) async fn finish(self) {
+        self.endpoint.close(code::BYE, b"");
+        if tokio::time::timeout(GOODBYE_FOR, self.endpoint.wait_idle())
+            .await
+            .is_err()
+        {
+            tracing::debug!("not everybody heard the goodbye");
+        }
+    }
+
+    fn take_in(&mut self, report: Report) {
+        match report {
+            Report::Ready(ready) => self.on_ready(*ready),
+            Report::Frame {
+                number,
+                peer,
+                frame,
+            } => {
+                if self.is_current(peer, number) {
+                    self.inputs.push_back(Input::Received { peer, frame });
+                }
+            }
+            Report::Refused {
+                number,
+                peer,
+                misdeed,
+            } => {
+                if self.is_current(peer, number) {
+                    self.inputs
+                        .push_back(Input::TransportRefused { peer, misdeed });
+                }
+            }
+            Report::Renew { number, peer } => {
+                if self.is_current(peer, number) {
+                    let address = self
+                        .links
+                        .get(&peer)
+                        .map(|link| link.connection.remote_address());
+                    self.start_dial(peer, address.into_iter().collect());
+                }
+            }
+            Report::Ended { number, peer } => {
+                if self.is_current(peer, number) {
+                    self.links.remove(&peer);
+                    self.inputs.push_back(Input::PeerDown { peer });
+                }
+            }
+            Report::DialEnded { peer } => self.on_dial_ended(peer),
+            Report::PairReady(ready) => self.on_pair_ready(*ready),
+            Report::PairFrame { link, frame } => {
+                if self.pairs.contains_key(&link) {
+                    self.inputs.push_back(Input::PairReceived { link, frame });
+                }
+            }
+            Report::PairEnded { link } => {
+                if self.pairs.remove(&link).is_some() {
+                    self.inputs.push_back(Input::PairDown { link });
+                }
+            }
+            Report::PairDialFailed { address } => {
+                self.inputs.push_back(Input::PairDialFailed { address });
+            }
+        }
+    }
+
+    /// One connection per pair. A new boot nonce means that the peer has restarted: the new one stays. Else, of
+    /// two dials from both sides the smaller node's stays, and of two from one side the newer; both sides see
+    /// the same two connections, so both decide alike.
+    fn on_ready(&mut self, new: Ready) {
+        // The verifier has checked this; a removal may have fallen in between.
+        if !self.members.borrow().contains(&new.peer) {
+            turn_away(&new.connection, code::NOT_A_MEMBER);
+            return;
+        }
+        let peer = new.peer;
+        let address = new.connection.remote_address();
+        if let Some(old) = self.links.get(&peer) {
+            let same_boot = old.boot_nonce == new.boot_nonce;
+            let crossed = old.dialled != new.dialled;
+            let old_by_smaller = old.dialled == (self.me < peer);
+            if same_boot && crossed && old_by_smaller {
+                turn_away(&new.connection, code::REPLACED);
+                // The peer would hardly dial if the old one worked for it. If it is dead, this finds out.
+                old.outbox.ping();
+                return;
+            }
+            turn_away(&old.connection, code::REPLACED);
+            self.inputs.push_back(Input::PeerDown { peer });
+        }
+        tracing::debug!(peer = %peer.short(), %address, dialled = new.dialled, "connected");
+        self.links.insert(peer, new);
+        self.inputs.push_back(Input::PeerUp { peer, address });
+    }
+
+    fn on_dial_ended(&mut self, peer: NodeId) {
+        let left = self.dials.get(&peer).map_or(0, |count| count - 1);
+        if left > 0 {
+            self.dials.insert(peer, left);
+            return;
+        }
+        self.dials.remove(&peer);
+        if !self.links.contains_key(&peer) {
+            self.inputs.push_back(Input::DialFailed { peer });
+        }
+    }
+
+    fn on_pair_ready(&mut self, ready: PairReady) {
+        if self.pairs.len() >= PENDING_MAX {
+            turn_away(&ready.connection, code::TOO_SLOW);
+            return;
+        }
+        self.pairs.insert(ready.link, ready.outbox);
+        self.inputs.push_back(Input::PairUp {
+            link: ready.link,
+            key: ready.key,
+            exporter: ready.exporter,
+            address: ready.connection.remote_address(),
+            dialled: ready.dialled,
+        });
+    }
+
+    fn is_current(&self, peer: NodeId, number: u64) -> bool {
+        self.links
+            .get(&peer)
+            .is_some_and(|link| link.number == number)
+    }
+
+    /// Dials the addresses one after the other, a little apart; the first that answers with the right key wins.
+    fn start_dial(&mut self, peer: NodeId, addresses: Vec<SocketAddr>) {
+        *self.dials.entry(peer).or_insert(0) += 1;
+        let config = self.identity.client(Who::Member(peer));
+        let endpoint = self.endpoint.clone();
+        let numbers = self.numbers.clone();
+        let reports = self.reporter.clone();
+        let boot_nonce = self.boot_nonce;
+        tokio::spawn(async move {
+            let mut tries = JoinSet::new();
+            for (place, address) in (0_u32..).zip(addresses) {
+                let Ok(config) = &config else { break };
+                let (endpoint, config) = (endpoint.clone(), config.clone());
+                let (numbers, reports) = (numbers.clone(), reports.clone());
+                tries.spawn(async move {
+                    tokio::time::sleep(DIAL_APART * place).await;
+                    let connecting = endpoint.connect_with(config, address, NAME).ok()?;
+                    let connection = within(DIAL_FOR, connecting).await?;
+                    let line = Line {
+                        number: numbers.fetch_add(1, Ordering::Relaxed),
+                        peer,
+                        dialled: true,
+                        boot_nonce,
+                        connection,
+                        reports,
+                    };
+                    line.greet().await
+                });
+            }
+            let mut winner = None;
+            while let Some(ended) = tries.join_next().await {
+                if let Ok(Some(greeted)) = ended {
+                    winner = Some(greeted);
+                    break;
+                }
+            }
+            tries.abort_all();
+            match winner {
+                // The report of the end must follow that of readiness, or the dial would seem to have failed.
+                Some(greeted) => greeted.serve(Some(Report::DialEnded { peer })).await,
+                None => report(&reports, Report::DialEnded { peer }).await,
+            }
+        });
+    }
+}
+
+/// Gives a report to the loop, if there still is one.
+async fn report(reports: &mpsc::Sender<Report>, report: Report) {
+    if reports.send(report).await.is_err() {
+        tracing::trace!("the loop has ended");
+    }
+}
+
+async fn within(span: Duration, connecting: quinn::Connecting) -> Option<Connection> {
+    match tokio::time::timeout(span, connecting).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Opens the wanted port, else the remembered one, else the usual one; a taken port gives way to the next free
+/// one. What was opened is remembered, so that a restarted node is where its peers expect it.
+fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), StartError> {
+    let remembered = std::fs::read_to_string(config.remembered)
+        .ok()
+        .and_then(|text| text.trim().parse::<u16>().ok())
+        .filter(|port| *port != 0);
+    let first = match config.port {
+        Some(0) => remembered.unwrap_or(0),
+        Some(port) => port,
+        None => remembered.unwrap_or(PORT),
+    };
+    let near = (0..PORTS_TRIED).filter_map(|step| first.checked_add(step));
+    let mut failure = None;
+    for port in near.chain([0]) {
+        match UdpSocket::bind(SocketAddr::new(config.bind, port)) {
+            Ok(socket) => {
+                let port = socket
+                    .local_addr()
+                    .map_err(|why| StartError::Network(why.to_string()))?
+                    .port();
+                std::fs::write(config.remembered, format!("{port}\n")).map_err(|why| {
+                    StartError::State {
+                        path: config.remembered.to_path_buf(),
+                        why,
+                    }
+                })?;
+                return Ok((socket, port));
+            }
+            Err(why) => failure = Some(why),
+        }
+    }
+    let why = failure.map_or_else(String::new, |why| why.to_string());
+    Err(StartError::Network(why))
+}

@@ -1,0 +1,356 @@
+//! One connection between two members: a hello, two ordered lanes each way, and a watch for silence.
+
+use std::time::Duration;
+
+use hive_core::event_log::Misdeed;
+use hive_core::hive::outside::Lane;
+use hive_core::id::NodeId;
+use hive_core::limits::FRAME_BYTES_MAX;
+use quinn::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
+use tokio::sync::{mpsc, watch};
+
+use crate::net::{Ready, Report};
+
+/// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
+const WAITING_FRAMES_MAX: usize = 1_024;
+
+/// From the handshake to the other side's hello. Source: `research/security.md` 4.6 (handshake 5 s).
+const HELLO_FOR: Duration = Duration::from_secs(5);
+
+/// A live peer acknowledges within 25 ms and its round trip (`research/transport.md` 3.1); one that has not done
+/// so this long after something was sent is gone. Source: DESIGN 5 (1 s application time-out).
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// By then whatever was under way has arrived. A guess, above the round trips of a far-away home connection.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// A second look before cutting off, for answers that have arrived but were not yet processed. A guess.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
+/// A fresh key exchange this often, so that a stolen session key opens one day. Source: DESIGN 5.
+const RENEW_AFTER: Duration = Duration::from_hours(24);
+
+/// First byte of a lane, then for the urgent one the version of this framing and the boot nonce.
+const URGENT: u8 = 0;
+const BULK: u8 = 1;
+const VERSION: u8 = 1;
+const HELLO_BYTES: usize = 10;
+
+/// Why a side closes a connection; shown to the other side.
+pub(crate) mod code {
+    use quinn::VarInt;
+    pub(crate) const BYE: VarInt = VarInt::from_u32(0);
+    pub(crate) const REPLACED: VarInt = VarInt::from_u32(1);
+    pub(crate) const NOT_A_MEMBER: VarInt = VarInt::from_u32(2);
+    pub(crate) const SILENT: VarInt = VarInt::from_u32(3);
+    pub(crate) const MISDEED: VarInt = VarInt::from_u32(4);
+    pub(crate) const TOO_SLOW: VarInt = VarInt::from_u32(5);
+}
+
+/// What a connection's tasks need.
+pub(crate) struct Line {
+    pub(crate) number: u64,
+    pub(crate) peer: NodeId,
+    pub(crate) dialled: bool,
+    pub(crate) boot_nonce: [u8; 8],
+    pub(crate) connection: Connection,
+    pub(crate) reports: mpsc::Sender<Report>,
+}
+
+/// The loop's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    urgent: mpsc::Sender<Vec<u8>>,
+    bulk: mpsc::Sender<Vec<u8>>,
+}
+
+impl Outbox {
+    /// Queues a frame; `false` when the peer leaves too many unread.
+    pub(crate) fn put(&self, lane: Lane, frame: Vec<u8>) -> bool {
+        let lane = match lane {
+            Lane::Urgent => &self.urgent,
+            Lane::Bulk => &self.bulk,
+        };
+        lane.try_send(frame).is_ok()
+    }
+
+    /// Asks for a sign of life: an empty frame, which the other side drops but its transport acknowledges.
+    pub(crate) fn ping(&self) {
+        self.put(Lane::Urgent, Vec::new());
+    }
+}
+
+/// Why a connection's tasks end.
+enum End {
+    Closed,
+    Misdeed(Misdeed),
+    Silent,
+}
+
+impl Line {
+    /// Exchanges hellos. Only the other side's answer proves that it accepted our key: a TLS 1.3 dialler has
+    /// finished its handshake before the listener has checked anything (`research/transport.md` 7.10).
+    pub(crate) async fn greet(self) -> Option<Greeted> {
+        if let Ok(Some((send, receive, nonce))) =
+            tokio::time::timeout(HELLO_FOR, self.hello()).await
+        {
+            return Some(Greeted {
+                line: self,
+                send,
+                receive,
+                nonce,
+            });
+        }
+        self.connection.close(code::MISDEED, b"");
+        None
+    }
+
+    async fn hello(&self) -> Option<(SendStream, RecvStream, [u8; 8])> {
+        let mut send = self.connection.open_uni().await.ok()?;
+        // News goes before bulk when both wait for the same packet. Fails only on a closed stream.
+        send.set_priority(1).ok()?;
+        let mut mine = [0; HELLO_BYTES];
+        mine[0] = URGENT;
+        mine[1] = VERSION;
+        mine[2..].copy_from_slice(&self.boot_nonce);
+        send.write_all(&mine).await.ok()?;
+        let mut receive = self.connection.accept_uni().await.ok()?;
+        let mut theirs = [0; HELLO_BYTES];
+        receive.read_exact(&mut theirs).await.ok()?;
+        if theirs[0] != URGENT || theirs[1] != VERSION {
+            return None;
+        }
+        let mut nonce = [0; 8];
+        nonce.copy_from_slice(&theirs[2..]);
+        Some((send, receive, nonce))
+    }
+
+    async fn report(&self, report: Report) {
+        if self.reports.send(report).await.is_err() {
+            tracing::trace!("the loop has ended");
+        }
+    }
+}
+
+/// A connection after its hellos.
+pub(crate) struct Greeted {
+    line: Line,
+    send: SendStream,
+    receive: RecvStream,
+    nonce: [u8; 8],
+}
+
+impl Greeted {
+    /// Reports the connection as ready, carries frames until it ends, reports the end.
+    ///
+    /// `after_ready` is reported right behind the readiness.
+    pub(crate) async fn serve(self, after_ready: Option<Report>) {
+        let Self {
+            line,
+            send,
+            receive,
+            nonce,
+        } = self;
+        let (urgent, urgent_frames) = mpsc::channel(WAITING_FRAMES_MAX);
+        let (bulk, bulk_frames) = mpsc::channel(WAITING_FRAMES_MAX);
+        line.report(Report::Ready(Box::new(Ready {
+            number: line.number,
+            peer: line.peer,
+            dialled: line.dialled,
+            boot_nonce: nonce,
+            connection: line.connection.clone(),
+            outbox: Outbox { urgent, bulk },
+        })))
+        .await;
+        if let Some(next) = after_ready {
+            line.report(next).await;
+        }
+        let (sent, watched) = watch::channel(());
+        let end = tokio::select! {
+            end = read_lane(&line, receive) => end,
+            end = read_bulk(&line) => end,
+            end = write_lane(send, urgent_frames, &sent) => end,
+            end = write_bulk(&line, bulk_frames, &sent) => end,
+            end = watch_for_silence(&line.connection, watched) => end,
+            end = renew(&line) => end,
+            _ = line.connection.closed() => End::Closed,
+        };
+        match end {
+            End::Closed => line.connection.close(code::BYE, b""),
+            End::Silent => line.connection.close(code::SILENT, b""),
+            End::Misdeed(misdeed) => {
+                line.connection.close(code::MISDEED, b"");
+                line.report(Report::Refused {
+                    number: line.number,
+                    peer: line.peer,
+                    misdeed,
+                })
+                .await;
+            }
+        }
+        line.report(Report::Ended {
+            number: line.number,
+            peer: line.peer,
+        })
+        .await;
+    }
+}
+
+async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
+    loop {
+        match read_frame(&mut stream, FRAME_BYTES_MAX).await {
+            // A sign of life was asked for; the transport has already given it.
+            Ok(frame) if frame.is_empty() => {}
+            Ok(frame) => {
+                line.report(Report::Frame {
+                    number: line.number,
+                    peer: line.peer,
+                    frame,
+                })
+                .await;
+            }
+            Err(ReadFrameError::Gone) => return End::Closed,
+            Err(ReadFrameError::Bad(misdeed)) => return End::Misdeed(misdeed),
+        }
+    }
+}
+
+/// The second stream is the bulk lane; a third is nobody's.
+async fn read_bulk(line: &Line) -> End {
+    let Ok(mut stream) = line.connection.accept_uni().await else {
+        return End::Closed;
+    };
+    let mut kind = [0];
+    match stream.read_exact(&mut kind).await {
+        Ok(()) if kind[0] == BULK => {}
+        Ok(()) | Err(ReadExactError::FinishedEarly(_)) => return End::Misdeed(Misdeed::BadFrame),
+        Err(ReadExactError::ReadError(_)) => return End::Closed,
+    }
+    tokio::select! {
+        end = read_lane(line, stream) => end,
+        third = line.connection.accept_uni() => match third {
+            Ok(_) => End::Misdeed(Misdeed::OutOfTurn),
+            Err(_) => End::Closed,
+        },
+    }
+}
+
+/// Says that something is being sent.
+type Sent = watch::Sender<()>;
+
+async fn write_lane(
+    mut stream: SendStream,
+    mut frames: mpsc::Receiver<Vec<u8>>,
+    sent: &Sent,
+) -> End {
+    while let Some(frame) = frames.recv().await {
+        sent.send_replace(());
+        if write_frame(&mut stream, &frame).await.is_none() {
+            return End::Closed;
+        }
+    }
+    // The loop has let go of this connection and closes it itself.
+    std::future::pending().await
+}
+
+async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sent) -> End {
+    let Some(first) = frames.recv().await else {
+        return std::future::pending().await;
+    };
+    let Ok(mut stream) = line.connection.open_uni().await else {
+        return End::Closed;
+    };
+    let opened = stream.write_all(&[BULK]).await.is_ok();
+    if !opened || write_frame(&mut stream, &first).await.is_none() {
+        return End::Closed;
+    }
+    write_lane(stream, frames, sent).await
+}
+
+/// A dead peer is noticed by the transport's own repetitions: what is not acknowledged is sent again after about
+/// `p`, 3`p`, 7`p`, 15`p` (RFC 9002 6.2, `p` from the round trip), so of any window that ends 3.3 times later than
+/// it begins, one repetition falls inside. Packets sent but none received within it = nobody is there. This
+/// costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were still
+/// under way when the peer died.
+async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<()>) -> End {
+    loop {
+        if sent.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(SETTLED).await;
+        let before = connection.stats();
+        tokio::time::sleep(SILENCE.saturating_sub(SETTLED)).await;
+        let silent = || {
+            let after = connection.stats();
+            after.udp_tx.datagrams > before.udp_tx.datagrams
+                && after.udp_rx.datagrams == before.udp_rx.datagrams
+        };
+        if silent() {
+            tokio::time::sleep(SECOND_LOOK).await;
+            if silent() {
+                return End::Silent;
+            }
+        }
+    }
+}
+
+/// The dialler asks for a new connection once a day; the old one stays until the new one replaces it.
+async fn renew(line: &Line) -> End {
+    if !line.dialled {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(RENEW_AFTER).await;
+        line.report(Report::Renew {
+            number: line.number,
+            peer: line.peer,
+        })
+        .await;
+    }
+}
+
+pub(crate) enum ReadFrameError {
+    /// The stream or the connection ended between two frames, or the connection broke.
+    Gone,
+    /// The other side did something it must not do.
+    Bad(Misdeed),
+}
+
+/// Reads one frame: its length as u32 (little endian), checked before anything is allocated, then its bytes.
+pub(crate) async fn read_frame(
+    stream: &mut RecvStream,
+    bytes_max: usize,
+) -> Result<Vec<u8>, ReadFrameError> {
+    let mut length = [0; 4];
+    match stream.read_exact(&mut length).await {
+        Ok(()) => {}
+        Err(ReadExactError::FinishedEarly(0) | ReadExactError::ReadError(_)) => {
+            return Err(ReadFrameError::Gone);
+        }
+        Err(ReadExactError::FinishedEarly(_)) => {
+            return Err(ReadFrameError::Bad(Misdeed::BadFrame));
+        }
+    }
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length > bytes_max {
+        return Err(ReadFrameError::Bad(Misdeed::FrameTooLong));
+    }
+    let mut frame = vec![0; length];
+    match stream.read_exact(&mut frame).await {
+        Ok(()) => Ok(frame),
+        Err(ReadExactError::ReadError(_)) => Err(ReadFrameError::Gone),
+        Err(ReadExactError::FinishedEarly(_)) => Err(ReadFrameError::Bad(Misdeed::BadFrame)),
+    }
+}
+
+/// Writes one frame; `None` when the connection is gone.
+pub(crate) async fn write_frame(stream: &mut SendStream, frame: &[u8]) -> Option<()> {
+    let length = u32::try_from(frame.len()).ok()?;
+    stream.write_all(&length.to_le_bytes()).await.ok()?;
+    stream.write_all(frame).await.ok()
+}
+
+/// Closes a connection that is not wanted.
+pub(crate) fn turn_away(connection: &Connection, code: VarInt) {
+    connection.close(code, b"");
+}

@@ -1,0 +1,414 @@
+//! Real QUIC over loopback: who gets in, which connection stays, and what bad bytes do.
+
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use hive_core::hive::outside::{Beacon, Sighting};
+use zeroize::Zeroizing;
+
+use super::interfaces::Interfaces;
+use super::mdns::Mdns;
+use super::*;
+
+/// Far longer than anything here takes, so that a failure ends; nothing is asserted about time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Machine {
+    net: Net,
+    secret: Secret,
+    _folder: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(seed: u8) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = Zeroizing::new([seed; 32]);
+        let net = open(&secret, folder.path(), 0, seed);
+        Self {
+            net,
+            secret,
+            _folder: folder,
+        }
+    }
+
+    fn id(&self) -> NodeId {
+        self.net.me
+    }
+
+    fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.net.port()).into()
+    }
+
+    async fn next(&mut self) -> Input {
+        patiently(self.net.next())
+            .await
+            .expect("the network never ends")
+    }
+
+    /// The next input; a ready report of one connection may be followed by its replacement.
+    async fn expect(&mut self, wanted: &Input) {
+        let found = self.next().await;
+        assert_eq!(&found, wanted);
+    }
+}
+
+fn open(secret: &Secret, folder: &Path, port: u16, boot: u8) -> Net {
+    Net::open(&NetConfig {
+        secret,
+        boot_nonce: [boot; 8],
+        bind: Ipv4Addr::LOCALHOST.into(),
+        port: Some(port),
+        remembered: &folder.join("port"),
+    })
+    .expect("opens")
+}
+
+async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it happens in time")
+}
+
+/// Two machines that know each other; the first has dialled the second.
+async fn acquainted() -> (Machine, Machine) {
+    let (mut one, mut two) = (Machine::new(1), Machine::new(2));
+    one.net.members(vec![one.id(), two.id()]);
+    two.net.members(vec![one.id(), two.id()]);
+    one.net.dial(two.id(), vec![two.address()]);
+    let (up, other) = tokio::join!(one.next(), two.next());
+    assert_eq!(
+        up,
+        Input::PeerUp {
+            peer: two.id(),
+            address: two.address()
+        }
+    );
+    assert!(matches!(other, Input::PeerUp { peer, .. } if peer == one.id()));
+    (one, two)
+}
+
+/// A member that keeps to no rules: a raw connection with this machine's key.
+async fn rogue(machine: &Machine, target: &Machine) -> (Endpoint, Connection, quinn::SendStream) {
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let identity = Identity::new(&machine.secret, machine.id()).expect("an identity");
+    let config = identity
+        .client(Who::Member(target.id()))
+        .expect("a configuration");
+    let connection = endpoint
+        .connect_with(config, target.address(), NAME)
+        .expect("dials")
+        .await
+        .expect("connects");
+    let mut stream = connection.open_uni().await.expect("a stream");
+    stream
+        .write_all(&[0, 1, 9, 9, 9, 9, 9, 9, 9, 9])
+        .await
+        .expect("a hello");
+    (endpoint, connection, stream)
+}
+
+#[tokio::test]
+async fn members_connect_and_both_lanes_carry_frames_both_ways() {
+    let (mut one, mut two) = acquainted().await;
+    for (lane, length) in [
+        (Lane::Urgent, 1),
+        (Lane::Bulk, hive_core::limits::FRAME_BYTES_MAX),
+        (Lane::Urgent, 300),
+    ] {
+        let frame = vec![7; length];
+        one.net.send(two.id(), lane, frame.clone());
+        two.expect(&Input::Received {
+            peer: one.id(),
+            frame: frame.clone(),
+        })
+        .await;
+        two.net.send(one.id(), lane, frame.clone());
+        one.expect(&Input::Received {
+            peer: two.id(),
+            frame,
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_in_the_handshake() {
+    let (mut stranger, mut member) = (Machine::new(3), Machine::new(2));
+    stranger.net.members(vec![stranger.id(), member.id()]);
+    member.net.members(vec![member.id()]);
+    // Pairing being open does not widen the members' door.
+    for open in [false, true] {
+        member.net.pair_open(open);
+        stranger.net.dial(member.id(), vec![member.address()]);
+        stranger
+            .expect(&Input::DialFailed { peer: member.id() })
+            .await;
+    }
+    assert!(member.net.links.is_empty());
+    assert!(member.net.reports.try_recv().is_err(), "it heard of nobody");
+}
+
+#[tokio::test]
+async fn whoever_answers_with_another_key_than_expected_is_not_spoken_to() {
+    let (mut one, mut two) = (Machine::new(1), Machine::new(2));
+    let absent = Machine::new(4).id();
+    for machine in [&mut one, &mut two] {
+        machine
+            .net
+            .members(vec![NodeId(machine.id().0), absent, machine.net.me]);
+    }
+    one.net.dial(absent, vec![two.address()]);
+    one.expect(&Input::DialFailed { peer: absent }).await;
+    assert!(two.net.links.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_member_is_cut_off_and_refused() {
+    let (mut one, mut two) = acquainted().await;
+    two.net.members(vec![two.id()]);
+    one.expect(&Input::PeerDown { peer: two.id() }).await;
+    two.expect(&Input::PeerDown { peer: one.id() }).await;
+    one.net.dial(two.id(), vec![two.address()]);
+    one.expect(&Input::DialFailed { peer: two.id() }).await;
+}
+
+#[tokio::test]
+async fn of_two_crossing_dials_one_connection_stays_and_works() {
+    let (mut one, mut two) = (Machine::new(1), Machine::new(2));
+    for machine in [&mut one.net, &mut two.net] {
+        machine.members(vec![
+            KeyPair::from_secret(&[1; 32]).node(),
+            KeyPair::from_secret(&[2; 32]).node(),
+        ]);
+    }
+    one.net.dial(two.id(), vec![two.address()]);
+    two.net.dial(one.id(), vec![one.address()]);
+    // Both keep the connection that the smaller id dialled: wait until each holds it.
+    let one_smaller = one.id() < two.id();
+    patiently(async {
+        loop {
+            let holds = |net: &Net, peer, dialled: bool| {
+                net.links
+                    .get(&peer)
+                    .is_some_and(|link| link.dialled == dialled)
+            };
+            if holds(&one.net, two.id(), one_smaller)
+                && holds(&two.net, one.id(), !one_smaller)
+                && one.net.dials.is_empty()
+                && two.net.dials.is_empty()
+            {
+                break;
+            }
+            // Report by report: not every one becomes an input.
+            tokio::select! {
+                Some(report) = one.net.reports.recv() => one.net.take_in(report),
+                Some(report) = two.net.reports.recv() => two.net.take_in(report),
+            }
+        }
+    })
+    .await;
+    one.net.send(two.id(), Lane::Urgent, b"news".to_vec());
+    patiently(async {
+        loop {
+            tokio::select! {
+                _ = one.net.next() => {}
+                input = two.net.next() => match input {
+                    Some(Input::Received { frame, .. }) if frame == b"news" => break,
+                    _ => {}
+                },
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_frame_are_refused_before_anything_is_allocated() {
+    for (bytes, misdeed) in [
+        // Four gigabytes are declared.
+        (&[0xff, 0xff, 0xff, 0xff][..], Misdeed::FrameTooLong),
+        // One byte too many is declared.
+        (&[1, 0, 4, 0], Misdeed::FrameTooLong),
+        // Ten bytes are declared, two come.
+        (&[10, 0, 0, 0, 1, 2], Misdeed::BadFrame),
+        // Not even a whole length.
+        (&[10, 0], Misdeed::BadFrame),
+    ] {
+        let (member, mut target) = (Machine::new(1), Machine::new(2));
+        target.net.members(vec![member.id()]);
+        let (_endpoint, connection, mut stream) = rogue(&member, &target).await;
+        assert!(matches!(target.next().await, Input::PeerUp { .. }));
+        stream.write_all(bytes).await.expect("still open");
+        stream.finish().expect("still open");
+        target
+            .expect(&Input::TransportRefused {
+                peer: member.id(),
+                misdeed,
+            })
+            .await;
+        target.expect(&Input::PeerDown { peer: member.id() }).await;
+        let why = patiently(connection.closed()).await;
+        assert!(
+            matches!(&why, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == code::MISDEED),
+            "{why}"
+        );
+    }
+}
+
+/// Kills a machine as `kill -9` does: its runtime is dropped, nothing is said, its port is free again.
+fn kill(runtime: tokio::runtime::Runtime, net: Net) {
+    std::thread::spawn(move || {
+        runtime.shutdown_timeout(PATIENCE);
+        drop(net);
+    })
+    .join()
+    .expect("dead");
+}
+
+/// A machine in a runtime of its own, so that it can be killed.
+fn lives_elsewhere(
+    secret: &Secret,
+    folder: &Path,
+    port: u16,
+    boot: u8,
+    members: Vec<NodeId>,
+) -> (tokio::runtime::Runtime, Net) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut net = {
+        let _inside = runtime.enter();
+        open(secret, folder, port, boot)
+    };
+    net.members(members);
+    (runtime, net)
+}
+
+#[tokio::test]
+async fn a_silent_death_and_a_restart_on_the_same_port_are_both_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret: Secret = Zeroizing::new([2; 32]);
+    let peer = KeyPair::from_secret(&secret).node();
+    let mut one = Machine::new(1);
+    let all = vec![one.id(), peer];
+    one.net.members(all.clone());
+    let (runtime, net) = lives_elsewhere(&secret, folder.path(), 0, 1, all.clone());
+    let port = net.port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    one.net.dial(peer, vec![address]);
+    one.expect(&Input::PeerUp { peer, address }).await;
+
+    // Dead, and nobody on its port: the missing acknowledgements give it away.
+    kill(runtime, net);
+    one.net.send(peer, Lane::Urgent, b"anybody there?".to_vec());
+    one.expect(&Input::PeerDown { peer }).await;
+
+    // Back on the port it remembers; then dead and back again before anybody spoke to it.
+    let (runtime, net) = lives_elsewhere(&secret, folder.path(), 0, 2, all.clone());
+    assert_eq!(net.port(), port, "the port is remembered");
+    one.net.dial(peer, vec![address]);
+    one.expect(&Input::PeerUp { peer, address }).await;
+    kill(runtime, net);
+    let (runtime, net) = lives_elsewhere(&secret, folder.path(), 0, 3, all);
+    assert_eq!(net.port(), port);
+    one.net.send(peer, Lane::Urgent, b"still you?".to_vec());
+    one.expect(&Input::PeerDown { peer }).await;
+    kill(runtime, net);
+}
+
+#[tokio::test]
+async fn pairing_is_shut_until_it_is_opened_and_the_last_word_arrives() {
+    let (mut inviter, mut joiner) = (Machine::new(1), Machine::new(2));
+    let address = inviter.address();
+    joiner.net.pair_dial(address, None);
+    joiner.expect(&Input::PairDialFailed { address }).await;
+
+    inviter.net.pair_open(true);
+    joiner.net.pair_dial(address, Some(joiner.id()));
+    joiner.expect(&Input::PairDialFailed { address }).await;
+
+    joiner.net.pair_dial(address, Some(inviter.id()));
+    let (here, there) = tokio::join!(joiner.next(), inviter.next());
+    let Input::PairUp {
+        link,
+        key,
+        exporter,
+        dialled: true,
+        ..
+    } = here
+    else {
+        panic!("{here:?}");
+    };
+    let Input::PairUp {
+        link: there_link,
+        key: there_key,
+        exporter: there_exporter,
+        dialled: false,
+        ..
+    } = there
+    else {
+        panic!("{there:?}");
+    };
+    assert_eq!((key, there_key), (inviter.id(), joiner.id()));
+    assert_eq!(exporter, there_exporter, "only these two ends know it");
+    assert_ne!(exporter, [0; 32]);
+
+    joiner.net.pair_send(link, b"hello".to_vec());
+    inviter
+        .expect(&Input::PairReceived {
+            link: there_link,
+            frame: b"hello".to_vec(),
+        })
+        .await;
+    inviter.net.pair_send(there_link, b"goodbye".to_vec());
+    inviter.net.pair_close(there_link);
+    joiner
+        .expect(&Input::PairReceived {
+            link,
+            frame: b"goodbye".to_vec(),
+        })
+        .await;
+    joiner.expect(&Input::PairDown { link }).await;
+}
+
+#[tokio::test]
+async fn a_machine_on_loopback_is_found_by_one_question() {
+    let around = Interfaces::new(vec!["lo".into()]);
+    let beacon = Beacon {
+        tag: [1, 2, 3, 4, 5, 6, 7, 8],
+        locator: Some([9, 10, 11, 12]),
+    };
+    let mut shown = Mdns::open(40_483, &around, [1; 16]);
+    shown.announce(beacon, &around);
+    let mut seeker = Mdns::open(40_484, &around, [2; 16]);
+    // Other tests' machines and real ones may answer too; ours must be among them.
+    patiently(async {
+        loop {
+            seeker.seek(&around);
+            let round = async {
+                loop {
+                    let sighting = seeker.next().await;
+                    if sighting.beacon == beacon {
+                        return sighting;
+                    }
+                }
+            };
+            // The responder registers on a thread of its own; ask again until it has.
+            if let Ok(sighting) = tokio::time::timeout(Duration::from_secs(2), round).await {
+                let address = (Ipv4Addr::LOCALHOST, 40_483).into();
+                assert_eq!(sighting, Sighting { beacon, address });
+                return;
+            }
+        }
+    })
+    .await;
+    tokio::task::spawn_blocking(move || {
+        shown.finish();
+        seeker.finish();
+    })
+    .await
+    .expect("ends");
+}

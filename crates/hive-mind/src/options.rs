@@ -1,0 +1,106 @@
+//! What a node is started with, and why it may not start.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use hive_core::reply::Mode;
+
+use crate::config::ConfigError;
+use crate::key::KeyError;
+
+pub use crate::hands::{Acting, Scope};
+
+/// How to start a node. `Options::default()` is what `hive up` does.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// State folder; none = `$XDG_STATE_HOME/hive`, `~/.local/state/hive`, or `/var/lib/hive`.
+    pub state: Option<PathBuf>,
+    /// Socket of the local API; none = `$XDG_RUNTIME_DIR/hive/hive.sock`, or in the state folder.
+    pub socket: Option<PathBuf>,
+    /// Settings file; none = `$XDG_CONFIG_HOME/hive/config.toml` or `/etc/hive/config.toml`, if it is there.
+    pub config: Option<PathBuf>,
+    /// UDP port; none = the settings', the remembered, or 4483. A taken port gives way to the next free one.
+    /// `Some(0)` lets the system choose.
+    pub port: Option<u16>,
+    /// Address to listen on; none = all IPv4 addresses.
+    pub bind: Option<IpAddr>,
+    /// Interfaces to be found on; empty = the settings', or all but containers' and VPNs'. `lo` is possible.
+    pub interfaces: Vec<String>,
+    /// Fixed addresses of members, besides those in the settings.
+    pub peers: Vec<SocketAddr>,
+    /// Whose processes may be looked at and touched.
+    pub scope: Scope,
+    /// Whether this node may act on the machine at all.
+    pub act: Acting,
+    /// How much the optimizer may do, when the store does not say.
+    pub mode: Mode,
+    /// What to call this machine, when the store does not say.
+    pub label: Option<String>,
+    /// Whether to use mDNS (the settings may turn it off too).
+    pub mdns: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            state: None,
+            socket: None,
+            config: None,
+            port: None,
+            bind: None,
+            interfaces: Vec::new(),
+            peers: Vec::new(),
+            scope: Scope::OwnUser,
+            act: Acting::Yes,
+            mode: Mode::Observe,
+            label: None,
+            mdns: true,
+        }
+    }
+}
+
+/// Why a node did not start. Nothing was changed on the machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings file does not read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The secret key or its folder is not safe, or cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// There is no home to keep state in: give a state folder.
+    #[error("no state folder: set HOME or XDG_STATE_HOME, or give --state")]
+    NoState,
+    /// The label given is none.
+    #[error("{0}")]
+    Label(hive_core::statement::LabelError),
+    /// Another daemon runs on this state folder or socket.
+    #[error("a hive daemon already runs here ({0})")]
+    AlreadyRunning(PathBuf),
+    /// The store in the state folder is damaged, newer than this program, or cannot be written.
+    #[error("the store cannot be opened: {0}")]
+    Store(String),
+    /// No UDP port could be opened.
+    #[error("no UDP port could be opened: {0}")]
+    Network(String),
+    /// The machine cannot be looked at.
+    #[error("this machine cannot be observed: {0}")]
+    Host(String),
+    /// The API's socket cannot be made.
+    #[error("the socket {path} cannot be made: {why}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// A state file cannot be read or written.
+    #[error("{path}: {why}")]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+}

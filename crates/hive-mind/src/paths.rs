@@ -1,0 +1,88 @@
+//! Where things lie: the state folder, the socket, the settings file.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::options::{Options, StartError};
+
+/// Where one node's things lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Key, store, journal and remembered port.
+    pub state: PathBuf,
+    /// The local API.
+    pub socket: PathBuf,
+    /// The settings file, if one was named or is there.
+    pub config: Option<PathBuf>,
+}
+
+impl Paths {
+    /// Settles where everything lies, from what was asked for and the environment.
+    pub fn of(options: &Options) -> Result<Self, StartError> {
+        let state = state_folder(options.state.as_deref()).ok_or(StartError::NoState)?;
+        let socket = options
+            .socket
+            .clone()
+            .or_else(|| default_socket(options.state.as_deref()))
+            .ok_or(StartError::NoState)?;
+        let config = options.config.clone().or_else(found_config);
+        Ok(Self {
+            state,
+            socket,
+            config,
+        })
+    }
+
+    /// The store's file.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.state.join("store.redb")
+    }
+
+    /// The file that remembers the UDP port, so that a restarted node is found where it was.
+    pub(crate) fn port(&self) -> PathBuf {
+        self.state.join("port")
+    }
+}
+
+/// The socket of the daemon that a client should talk to.
+///
+/// With a named state folder it lies in that folder, so that several nodes of one user keep apart; else it
+/// is `$XDG_RUNTIME_DIR/hive/hive.sock`, or in the usual state folder. `None` without any home.
+#[must_use]
+pub fn default_socket(state: Option<&Path>) -> Option<PathBuf> {
+    if state.is_none()
+        && let Some(runtime) = folder_of("XDG_RUNTIME_DIR")
+    {
+        return Some(runtime.join("hive").join("hive.sock"));
+    }
+    state_folder(state).map(|folder| folder.join("hive.sock"))
+}
+
+fn state_folder(named: Option<&Path>) -> Option<PathBuf> {
+    named
+        .map(Path::to_path_buf)
+        .or_else(|| folder_of("XDG_STATE_HOME").map(|folder| folder.join("hive")))
+        .or_else(|| folder_of("HOME").map(|home| home.join(".local/state/hive")))
+        .or_else(|| {
+            rustix::process::geteuid()
+                .is_root()
+                .then(|| PathBuf::from("/var/lib/hive"))
+        })
+}
+
+fn found_config() -> Option<PathBuf> {
+    let own = folder_of("XDG_CONFIG_HOME")
+        .or_else(|| folder_of("HOME").map(|home| home.join(".config")))
+        .map(|folder| folder.join("hive/config.toml"));
+    [own, Some(PathBuf::from("/etc/hive/config.toml"))]
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
+}
+
+/// Only absolute paths count (XDG base directory specification); an empty variable is none.
+fn folder_of(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}

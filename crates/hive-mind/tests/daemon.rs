@@ -1,0 +1,217 @@
+//! The real daemon's face: its socket, who may speak to it, and what stops it from starting.
+
+use std::fs::{self, Permissions};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use hive_mind::{Acting, Client, ClientError, HiveNode, Options, Scope, StartError};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn options(home: &Path) -> Options {
+    Options {
+        state: Some(home.join("state")),
+        socket: Some(home.join("hive.sock")),
+        port: Some(0),
+        bind: Some(Ipv4Addr::LOCALHOST.into()),
+        interfaces: vec!["lo".into()],
+        scope: Scope::Tree(std::process::id()),
+        act: Acting::No,
+        mdns: false,
+        ..Options::default()
+    }
+}
+
+async fn served(home: &Path) -> (Client, tokio::task::JoinHandle<Result<(), StartError>>) {
+    let options = options(home);
+    let client = Client::new(home.join("hive.sock"));
+    let daemon = tokio::spawn(hive_mind::daemon::run(options));
+    let up = async {
+        while client.get_json("/healthz").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, up).await.expect("comes up");
+    (client, daemon)
+}
+
+/// A request that the client would not make.
+async fn raw(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> (u16, String, Value) {
+    let stream = tokio::net::UnixStream::connect(socket)
+        .await
+        .expect("connects");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("speaks HTTP");
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "hive")
+        .body(Full::new(Bytes::from(body)))
+        .expect("a request");
+    let response = sender.send_request(request).await.expect("an answer");
+    let kind = response.headers()["content-type"]
+        .to_str()
+        .expect("plain")
+        .to_string();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.expect("whole");
+    let body = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+    (status, kind, body)
+}
+
+#[tokio::test]
+async fn the_socket_is_the_owners_and_bad_requests_get_typed_errors() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (client, daemon) = served(home.path()).await;
+    let socket = home.path().join("hive.sock");
+    let mode = fs::metadata(&socket).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let health = client.get_json("/healthz").await.expect("healthy");
+    assert_eq!(health["schema"], "hive.health/1");
+    assert_ne!(health["port"], 0);
+
+    for (method, path, body, status, code) in [
+        (Method::GET, "/v1/nonsense", "", 404, "api.route"),
+        (Method::GET, "/v1/invite", "", 404, "api.route"),
+        (Method::POST, "/v1/approve", "{", 400, "api.body"),
+        (Method::POST, "/v1/approve", "{\"who\": 7}", 400, "api.body"),
+        (
+            Method::POST,
+            "/v1/approve",
+            "{\"whom\": \"x\"}",
+            400,
+            "api.body",
+        ),
+        (
+            Method::POST,
+            "/v1/tune",
+            "{\"mode\": \"wild\"}",
+            400,
+            "api.body",
+        ),
+    ] {
+        let (found, kind, error) = raw(&socket, method, path, body.into()).await;
+        assert_eq!(
+            (found, &error["code"]),
+            (status, &Value::from(code)),
+            "{path} {body}"
+        );
+        assert_eq!(kind, "application/problem+json");
+    }
+    let long = vec![b' '; 17 * 1024];
+    let (status, _, error) = raw(&socket, Method::POST, "/v1/approve", long).await;
+    assert_eq!((status, &error["code"]), (400, &Value::from("api.body")));
+
+    // A second daemon neither takes the socket nor the store.
+    let second = HiveNode::start(options(home.path())).await;
+    assert!(
+        matches!(second, Err(StartError::AlreadyRunning(_))),
+        "{second:?}"
+    );
+    daemon.abort();
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_client_says_so() {
+    let home = tempfile::tempdir().expect("a folder");
+    let error = Client::new(home.path().join("hive.sock"))
+        .status()
+        .await
+        .expect_err("nobody there");
+    assert!(matches!(error, ClientError::DaemonDown { .. }), "{error}");
+}
+
+/// Runs this very test program as another user against a socket whose file mode lets that user in, so that
+/// only the check of the caller's credentials stands between.
+#[tokio::test]
+async fn another_user_is_denied() {
+    if let Some(socket) = std::env::var_os("HIVE_TEST_SOCKET_OF_ANOTHER_USER") {
+        let (status, _, error) = raw(Path::new(&socket), Method::GET, "/healthz", Vec::new()).await;
+        assert_eq!(
+            (status, &error["code"]),
+            (403, &Value::from("api.not_yours"))
+        );
+        return;
+    }
+    let probe = Command::new("/bin/true").uid(65_534).gid(65_534).status();
+    if probe.is_err() {
+        eprintln!("SKIPPED another_user_is_denied: only root can become another user");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    let (_client, daemon) = served(home.path()).await;
+    let socket = home.path().join("hive.sock");
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("opened");
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).expect("opened");
+    // The test program may lie where that user cannot read; a copy beside the socket does not.
+    let program = home.path().join("program");
+    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copied");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("opened");
+    let ran = tokio::process::Command::new(&program)
+        .args(["--exact", "another_user_is_denied", "--nocapture"])
+        .env("HIVE_TEST_SOCKET_OF_ANOTHER_USER", &socket)
+        .current_dir("/")
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .await
+        .expect("runs");
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{told}");
+    assert!(told.contains("1 passed"), "it really ran: {told}");
+    daemon.abort();
+}
+
+#[tokio::test]
+async fn a_wide_state_folder_and_misspelt_settings_stop_the_start() {
+    let home = tempfile::tempdir().expect("a folder");
+    let state = home.path().join("state");
+    fs::create_dir(&state).expect("made");
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("widened");
+    let error = HiveNode::start(options(home.path()))
+        .await
+        .expect_err("too wide");
+    assert!(matches!(error, StartError::Key(_)), "{error}");
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+
+    fs::set_permissions(&state, Permissions::from_mode(0o700)).expect("narrowed");
+    let config = home.path().join("config.toml");
+    fs::write(&config, "[network]\nprt = 4483\n").expect("written");
+    let misspelt = Options {
+        config: Some(config),
+        ..options(home.path())
+    };
+    let error = HiveNode::start(misspelt).await.expect_err("misspelt");
+    assert!(
+        error.to_string().contains("did you mean `port`?"),
+        "{error}"
+    );
+
+    let node = HiveNode::start(options(home.path()))
+        .await
+        .expect("now it starts");
+    let (id, port) = (node.id(), node.port());
+    node.shutdown().await;
+    let again = HiveNode::start(options(home.path()))
+        .await
+        .expect("and again");
+    assert_eq!(
+        (again.id(), again.port()),
+        (id, port),
+        "key and port are kept"
+    );
+    again.shutdown().await;
+}

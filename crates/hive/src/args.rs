@@ -1,0 +1,409 @@
+//! What can be typed: the verbs, their options and their help.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Your own computers learn together which tuning really helps which program, prove it by
+/// measuring, and tell each other.
+#[derive(Debug, Parser)]
+#[command(name = "hive", version, about, after_help = AFTER_HELP, max_term_width = 80)]
+pub(crate) struct Cli {
+    /// Where things are.
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Start:      hive up          then   hive invite   and, on the other machine,   hive join CODE
+See it:     hive demo        two real daemons on this machine, two minutes, nothing left behind
+Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 4 not allowed, 5 not found,
+            6 peer silent, 7 needs you, 8 already so, 9 partly done, 10 over a limit";
+
+/// Where the daemon's state and its socket are.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Keep the daemon's state in this folder
+    #[arg(long, global = true, value_name = "DIR", env = "HIVE_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Talk to the daemon over this socket
+    #[arg(long, global = true, value_name = "PATH", env = "HIVE_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// How an answer is printed.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Format {
+    /// Print JSON with a schema name instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Whether a change is only described.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Rehearsal {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// The answer to the consent question, given beforehand.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct ConsentFlags {
+    /// Yes: try small reversible settings and keep what measurably helps
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Set how much may be done, without a question
+    #[arg(long, value_name = "MODE")]
+    pub(crate) mode: Option<ModeWord>,
+}
+
+/// How much the optimizer may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeWord {
+    /// Watch, change nothing
+    Observe,
+    /// Watch and say what would be tried
+    Suggest,
+    /// Try small reversible settings and keep what measurably helps
+    Auto,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start watching: starts the daemon if none runs, and asks once what it may do
+    Up(ConsentFlags),
+    /// Stop the daemon; everything it had changed is put back
+    Down(Rehearsal),
+    /// Run the daemon in the foreground (for service managers)
+    Daemon(DaemonArgs),
+    /// Make a code for one more machine, and let it in
+    Invite(InviteArgs),
+    /// Enter another machine's hive with its code
+    Join(JoinArgs),
+    /// Machines that wait to be let in
+    Pending(Format),
+    /// Let a waiting machine in, after comparing the words on both screens
+    Approve(WhoArgs),
+    /// Turn a waiting machine away
+    Deny(WhoArgs),
+    /// The machines of this hive
+    Members(Format),
+    /// Remove a machine from this hive
+    Remove(RemoveArgs),
+    /// Call this machine something else
+    Label(LabelArgs),
+    /// One screen: what is on, what is being tried, what needs you
+    Status(StatusArgs),
+    /// What was learned, here and on the other machines
+    Patterns(Format),
+    /// The reason, the numbers and the cost of one pattern, and how to undo it
+    Why(WhyArgs),
+    /// Put old values back and do not use the pattern for a day
+    Undo(UndoArgs),
+    /// Set how much may be done on this machine
+    Tune(TuneArgs),
+    /// Put everything back and keep still, for a while or until `hive resume`
+    Pause(PauseArgs),
+    /// End a pause
+    Resume(Rehearsal),
+    /// Machines heard on the network
+    Nearby(Format),
+    /// Two real daemons on this machine: join, learn, share, undo; two minutes, nothing left behind
+    Demo(Format),
+    /// Puts values back when the daemon it watches dies
+    #[command(hide = true)]
+    Guard {
+        /// The same as the daemon's
+        #[arg(long)]
+        tree: Option<u32>,
+    },
+    /// The demo's programs
+    #[command(hide = true, subcommand)]
+    Stage(StageVerb),
+}
+
+/// Options of `hive daemon`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DaemonArgs {
+    /// Set how much may be done (otherwise: what was set last, `observe` at first)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) mode: Option<ModeWord>,
+    /// Listen on this address only
+    #[arg(long, value_name = "IP")]
+    pub(crate) bind: Option<IpAddr>,
+    /// Listen on this UDP port (otherwise 4483, or the next free one)
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Be found on this interface only (may be repeated)
+    #[arg(long = "interface", value_name = "NAME")]
+    pub(crate) interfaces: Vec<String>,
+    /// A member's fixed address, for networks without multicast (may be repeated)
+    #[arg(long = "peer", value_name = "ADDR")]
+    pub(crate) peers: Vec<SocketAddr>,
+    /// What to call this machine at its first start
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+    /// Look at and act on only this process and its descendants
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) tree: Option<u32>,
+    /// Neither ask nor answer by mDNS
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+    /// Leave the terminal's session first
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+/// Options of `hive invite`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct InviteArgs {
+    /// How to print it
+    #[command(flatten)]
+    pub(crate) format: Format,
+    /// Print the code and return at once, even on a terminal
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// Options of `hive join`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JoinArgs {
+    /// The code that `hive invite` printed; `-` reads it from standard input
+    pub(crate) code: String,
+    /// Where the inviting machine is, for networks without multicast
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) at: Option<SocketAddr>,
+    /// Consent
+    #[command(flatten)]
+    pub(crate) consent: ConsentFlags,
+    /// How to print the outcome
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// A machine, named.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WhoArgs {
+    /// Its label, or the first digits of its id
+    pub(crate) name: String,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive remove`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RemoveArgs {
+    /// Its label, or the first digits of its id
+    pub(crate) name: String,
+    /// Count nothing of what it ever said
+    #[arg(long)]
+    pub(crate) compromised: bool,
+    /// Do not ask for the name again
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive label`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LabelArgs {
+    /// 1 to 32 letters, digits, spaces and - _ . '
+    pub(crate) label: String,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive status`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct StatusArgs {
+    /// How to print it
+    #[command(flatten)]
+    pub(crate) format: Format,
+    /// Exit with 7 when something needs you
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Options of `hive why`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WhyArgs {
+    /// Which pattern, such as p-1
+    pub(crate) pattern: String,
+    /// How to print it
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Options of `hive undo`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UndoArgs {
+    /// Which pattern, such as p-1
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) pattern: Option<String>,
+    /// Everything that is on
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+    /// How to print the outcome
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// Options of `hive tune`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct TuneArgs {
+    /// How much may be done
+    pub(crate) mode: ModeWord,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive pause`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct PauseArgs {
+    /// For how long, such as 30m, 2h or 90s; without it, until `hive resume`
+    #[arg(value_parser = parse_seconds, value_name = "TIME")]
+    pub(crate) span: Option<u64>,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// The programs that play a machine's user in the demo.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum StageVerb {
+    /// Wakes every 5 ms and works for about half a millisecond, like an editor being typed in
+    Editor,
+    /// Works without end, like one job of a build where there is no compiler
+    Job,
+    /// Compiles one C file over and over
+    Compile {
+        /// The file
+        source: PathBuf,
+    },
+    /// One terminal session: its leader, an editor in front, jobs behind
+    Session(SessionArgs),
+    /// One machine: its daemon and its sessions, told what to do line by line
+    Machine(MachineArgs),
+}
+
+/// Options of `hive stage session`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SessionArgs {
+    /// Run the editor in the foreground
+    #[arg(long)]
+    pub(crate) editor: bool,
+    /// Run this many jobs in the background
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jobs: u32,
+    /// Compile this file in the jobs; without it they only calculate
+    #[arg(long)]
+    pub(crate) source: Option<PathBuf>,
+}
+
+/// Options of `hive stage machine`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineArgs {
+    /// The machine's folder: state, socket and log of its daemon
+    pub(crate) folder: PathBuf,
+}
+
+/// Reads `90s`, `30m`, `2h` or `1d` as seconds; a bare number is minutes.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time: write 90s, 30m, 2h or 1d");
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "m"),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(factor) {
+        Some(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_verbs_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_option_is_documented() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(
+                verb.get_about().is_some(),
+                "{} has no help",
+                verb.get_name()
+            );
+            for arg in verb.get_arguments() {
+                assert!(
+                    arg.get_help().is_some(),
+                    "{} {} has no help",
+                    verb.get_name(),
+                    arg.get_id()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_that_reads_speaks_json() {
+        let command = Cli::command();
+        for name in [
+            "status", "members", "pending", "patterns", "why", "nearby", "demo", "invite", "join",
+        ] {
+            let verb = command.find_subcommand(name).expect("the verb exists");
+            let speaks = verb.get_arguments().any(|arg| arg.get_id() == "json");
+            assert!(speaks, "{name} has no --json");
+        }
+    }
+
+    #[test]
+    fn every_verb_that_changes_something_can_be_rehearsed() {
+        let command = Cli::command();
+        for name in [
+            "down", "approve", "deny", "remove", "label", "undo", "tune", "pause", "resume",
+        ] {
+            let verb = command.find_subcommand(name).expect("the verb exists");
+            let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");
+            assert!(rehearses, "{name} has no --dry-run");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(parse_seconds("30m"), Ok(1_800));
+        assert_eq!(parse_seconds("2h"), Ok(7_200));
+        assert_eq!(parse_seconds("90s"), Ok(90));
+        assert_eq!(parse_seconds("5"), Ok(300));
+        for wrong in ["", "m", "0m", "3 parsecs", "99999999999999999999d", "-5m"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+}

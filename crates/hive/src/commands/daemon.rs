@@ -1,0 +1,74 @@
+//! `hive daemon`: the daemon in the foreground, with its guardian.
+
+use hive_mind::{Options, Scope, StartError};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{DaemonArgs, ModeWord, Place};
+use crate::guard::Guard;
+use crate::place;
+use crate::problem::{Exit, Problem};
+
+/// Runs until SIGTERM or SIGINT; then everything is put back.
+pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
+    if args.detached {
+        // Fails only for the leader of a process group, which is apart from the terminal's job anyway.
+        if let Err(why) = rustix::process::setsid() {
+            eprintln!("still in the terminal's session: {why}");
+        }
+    }
+    if args.tree.is_some() {
+        // A demo's daemon ends, in order, with its machine, however that ended.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .map_err(|why| Problem::system("the daemon cannot follow its parent", &why.into()))?;
+    }
+    log();
+    let paths = place::paths(at)?;
+    place::private_folder(&paths.state)?;
+    let options = Options {
+        state: Some(paths.state),
+        socket: Some(paths.socket),
+        port: args.port,
+        bind: args.bind,
+        interfaces: args.interfaces.clone(),
+        peers: args.peers.clone(),
+        scope: args.tree.map_or(Scope::OwnUser, Scope::Tree),
+        mode: args.mode.map_or_else(Default::default, ModeWord::mode),
+        label: args.label.clone(),
+        mdns: !args.no_mdns,
+        ..Options::default()
+    };
+    let guard = Guard::start(at, args.tree)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|why| Problem::system("the daemon could not start its threads", &why))?;
+    let ended = runtime.block_on(hive_mind::daemon::run(options));
+    if let Err(why) = guard.goodbye() {
+        tracing::warn!(%why, "the guardian had ended before");
+    }
+    match ended {
+        Ok(()) => Ok(Exit::Ok),
+        Err(why) => Err(not_started(&why)),
+    }
+}
+
+fn not_started(why: &StartError) -> Problem {
+    let what = "the hive daemon could not start";
+    match why {
+        StartError::AlreadyRunning(_) => {
+            Problem::new(Exit::Conflict, "daemon.running", why.to_string()).try_next("hive status")
+        }
+        _ => Problem::new(Exit::Failed, "daemon.start", what).known(why.to_string()),
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("HIVE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,mdns_sd=off,quinn=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}

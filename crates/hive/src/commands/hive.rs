@@ -1,0 +1,196 @@
+//! Verbs about who belongs: pending, approve, deny, members, remove, label, nearby.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use hive_mind::reply::{MembersView, PendingView};
+
+use crate::args::{Format, LabelArgs, Place, RemoveArgs, WhoArgs};
+use crate::commands::show;
+use crate::link::Link;
+use crate::problem::{Exit, Problem};
+use crate::render::members as text;
+
+/// How long `nearby` listens for answers. An answer on one LAN takes milliseconds; a guess with room.
+const LISTEN: Duration = Duration::from_millis(700);
+
+/// Who waits.
+pub(super) fn pending(place: &Place, format: Format) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    let view = link.ask(link.client().pending())?;
+    show(format, "hive.pending/1", &view, text::pending)?;
+    Ok(Exit::Ok)
+}
+
+/// Lets a machine in.
+pub(super) fn approve(place: &Place, args: &WhoArgs) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    if args.rehearsal.dry_run {
+        return rehearse_pending(&link, &args.name, "let in");
+    }
+    let done = link.ask(link.client().approve(&args.name))?;
+    println!(
+        "{}",
+        words_or(done.words, || format!("\"{}\" is let in", args.name))
+    );
+    Ok(Exit::Ok)
+}
+
+/// Turns a machine away.
+pub(super) fn deny(place: &Place, args: &WhoArgs) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    if args.rehearsal.dry_run {
+        return rehearse_pending(&link, &args.name, "turn away");
+    }
+    let done = link.ask(link.client().deny(&args.name))?;
+    println!(
+        "{}",
+        words_or(done.words, || format!("\"{}\" is turned away", args.name))
+    );
+    Ok(Exit::Ok)
+}
+
+/// Who belongs.
+pub(super) fn members(place: &Place, format: Format) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    let view = link.ask(link.client().members())?;
+    show(format, "hive.members/1", &view, text::members)?;
+    Ok(Exit::Ok)
+}
+
+/// Removes a member, after its name was typed a second time.
+pub(super) fn remove(place: &Place, args: &RemoveArgs) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    let label = find_member(&link.ask(link.client().members())?, &args.name)?;
+    if args.rehearsal.dry_run {
+        println!("would remove \"{label}\": its connections close, and it learns nothing more");
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && !typed_again(&label)? {
+        println!("not removed");
+        return Ok(Exit::Ok);
+    }
+    let done = link.ask(link.client().remove(&args.name, args.compromised))?;
+    println!(
+        "{}",
+        words_or(done.words, || format!("\"{label}\" is removed"))
+    );
+    Ok(Exit::Ok)
+}
+
+/// Calls this machine something else.
+pub(super) fn label(place: &Place, args: &LabelArgs) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    if args.rehearsal.dry_run {
+        let now = link.ask(link.client().status())?.label;
+        println!(
+            "would call this machine \"{}\" instead of \"{now}\"",
+            args.label
+        );
+        return Ok(Exit::Ok);
+    }
+    link.ask(link.client().label(&args.label))?;
+    println!("this machine is \"{}\" from now on", args.label.trim());
+    Ok(Exit::Ok)
+}
+
+/// Who is heard on the network: asks once, listens, tells.
+pub(super) fn nearby(place: &Place, format: Format) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    link.ask(link.client().seek())?;
+    std::thread::sleep(LISTEN);
+    let view = link.ask(link.client().nearby())?;
+    show(format, "hive.nearby/1", &view, text::nearby)?;
+    Ok(Exit::Ok)
+}
+
+fn rehearse_pending(link: &Link, name: &str, verb: &str) -> Result<Exit, Problem> {
+    let machine = find_pending(&link.ask(link.client().pending())?, name)?;
+    println!("would {verb} {machine}");
+    Ok(Exit::Ok)
+}
+
+fn find_pending(view: &PendingView, name: &str) -> Result<String, Problem> {
+    let found = view
+        .pending
+        .iter()
+        .find(|machine| machine.label == name || machine.node.starts_with(name));
+    if let Some(machine) = found {
+        return Ok(format!("\"{}\" ({})", machine.label, machine.words));
+    }
+    let waiting: Vec<&str> = view
+        .pending
+        .iter()
+        .map(|machine| machine.label.as_str())
+        .collect();
+    let known = if waiting.is_empty() {
+        "no machine is waiting".to_owned()
+    } else {
+        format!("waiting now: {}", waiting.join(", "))
+    };
+    let what = format!("no machine called \"{name}\" is waiting");
+    Err(Problem::new(Exit::NotFound, "join.unknown", what)
+        .known(known)
+        .try_next("hive pending"))
+}
+
+fn find_member(view: &MembersView, name: &str) -> Result<String, Problem> {
+    let found = view
+        .members
+        .iter()
+        .find(|member| member.label == name || member.node.starts_with(name));
+    if let Some(member) = found {
+        return Ok(member.label.clone());
+    }
+    let labels: Vec<&str> = view
+        .members
+        .iter()
+        .map(|member| member.label.as_str())
+        .collect();
+    Err(Problem::new(
+        Exit::NotFound,
+        "member.unknown",
+        format!("no member is called \"{name}\""),
+    )
+    .known(format!("members: {}", labels.join(", ")))
+    .try_next("hive members"))
+}
+
+/// Removing cannot be taken back, so the name is typed twice; a script says `--yes`.
+fn typed_again(label: &str) -> Result<bool, Problem> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Problem::new(
+            Exit::Usage,
+            "remove.confirm",
+            "removing a machine must be confirmed",
+        )
+        .known("a removed machine can only come back with a new key")
+        .try_next(format!("hive remove {} --yes", text::quoted(label))));
+    }
+    print!("A removed machine can only come back with a new key.\nType \"{label}\" to remove it: ");
+    let read = |why| Problem::system("the answer could not be read", &why);
+    std::io::stdout().flush().map_err(read)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
+    Ok(line.trim() == label)
+}
+
+fn words_or(words: String, otherwise: impl FnOnce() -> String) -> String {
+    if words.is_empty() { otherwise() } else { words }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_not_found_and_says_who_is_there() {
+        let none = find_pending(&PendingView::default(), "lab-7").expect_err("nobody waits");
+        assert_eq!(
+            (none.exit, none.known.as_str()),
+            (Exit::NotFound, "no machine is waiting")
+        );
+        let none = find_member(&MembersView::default(), "lab-7").expect_err("no members");
+        assert_eq!(none.exit, Exit::NotFound);
+    }
+}

@@ -1,0 +1,81 @@
+//! `hive invite`: prints a code; on a terminal it stays and asks whether the machine that comes may in.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use hive_mind::reply::{InviteView, PendingMachine};
+
+use crate::args::{InviteArgs, Place};
+use crate::commands::show;
+use crate::link::Link;
+use crate::problem::{Exit, Problem};
+use crate::render::members::{knock, quoted};
+use crate::render::text::{count, span};
+
+/// How often is looked whether somebody knocks. A guess: below what a person notices.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Opens the door for one machine.
+pub(super) fn run(place: &Place, args: InviteArgs) -> Result<Exit, Problem> {
+    let link = Link::new(place)?;
+    let before = waiting(&link)?;
+    let before: BTreeSet<String> = before.into_iter().map(|machine| machine.node).collect();
+    let invite = link.ask(link.client().invite())?;
+    show(args.format, "hive.invite/1", &invite, text)?;
+    let stay = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if args.format.json || args.no_wait || !stay {
+        return Ok(Exit::Ok);
+    }
+    println!("  Waiting for it (Ctrl-C is safe, the code stays good) ...");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(invite.seconds) {
+        std::thread::sleep(LOOK);
+        let new = waiting(&link)?
+            .into_iter()
+            .find(|machine| !before.contains(&machine.node));
+        if let Some(machine) = new {
+            return decide(&link, &machine);
+        }
+    }
+    println!("  Nobody came; the code is no longer good.  A new one:  hive invite");
+    Ok(Exit::Silent)
+}
+
+fn decide(link: &Link, machine: &PendingMachine) -> Result<Exit, Problem> {
+    print!("{}", knock(machine));
+    let read = |why| Problem::system("the answer could not be read", &why);
+    std::io::stdout().flush().map_err(read)?;
+    let mut typed = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut typed)
+        .map_err(read)?;
+    if !matches!(typed.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        let name = quoted(&machine.label);
+        println!("  Not now.  It waits for a day:  hive approve {name}   or   hive deny {name}");
+        return Ok(Exit::Ok);
+    }
+    link.ask(link.client().approve(&machine.node))?;
+    let status = link.ask(link.client().status())?;
+    println!(
+        "  \"{}\" is in.  {}.",
+        machine.label,
+        count(status.members, "machine", "machines")
+    );
+    Ok(Exit::Ok)
+}
+
+fn waiting(link: &Link) -> Result<Vec<PendingMachine>, Problem> {
+    Ok(link.ask(link.client().pending())?.pending)
+}
+
+fn text(invite: &InviteView) -> String {
+    format!(
+        "  On the other machine:  hive join {}\n  Good for one machine, for {}.  No multicast there?  \
+         Add  --at ADDRESS:{}\n",
+        invite.code,
+        span(invite.seconds),
+        invite.port
+    )
+}

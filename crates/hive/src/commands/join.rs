@@ -1,0 +1,99 @@
+//! `hive join CODE`: starts the daemon if needed, settles consent, knocks, shows the words, waits.
+
+use std::io::BufRead as _;
+use std::time::Duration;
+
+use hive_mind::reply::{JoinStage, JoinView};
+
+use crate::args::{JoinArgs, Place};
+use crate::commands::{show, up};
+use crate::link::Link;
+use crate::problem::{Exit, Problem};
+use crate::render::text::count;
+
+/// How often is looked how far it has come. A guess: below what a person notices.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Enters the hive that the code belongs to.
+pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
+    let code = read_code(&args.code)?;
+    let link = up::ensure(place)?;
+    if !args.format.json {
+        up::introduce(place, &link, args.consent)?;
+    }
+    link.ask(link.client().join(&code, args.at))?;
+    let view = follow(&link, !args.format.json)?;
+    if view.stage == JoinStage::Failed {
+        return Err(failed(view));
+    }
+    let members = link.ask(link.client().status())?.members;
+    show(args.format, "hive.join/1", &view, |_| {
+        format!(
+            "  You are a member.  {}.\n",
+            count(members, "machine", "machines")
+        )
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Waits until it is decided, telling each stage once.
+fn follow(link: &Link, tell: bool) -> Result<JoinView, Problem> {
+    let mut told = JoinStage::None;
+    loop {
+        let view = link.ask(link.client().join_state())?;
+        if matches!(view.stage, JoinStage::Member | JoinStage::Failed) {
+            return Ok(view);
+        }
+        if tell && view.stage != told {
+            told = view.stage;
+            match (&view.words, view.stage) {
+                (Some(words), JoinStage::Waiting) => {
+                    println!("  Both screens must show:  {words}");
+                    println!("  Waiting for the other machine to let you in ...");
+                }
+                (_, JoinStage::Seeking) => println!("  Looking for the other machine ..."),
+                _ => {}
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn failed(view: JoinView) -> Problem {
+    view.error.map_or_else(
+        || {
+            Problem::new(
+                Exit::Failed,
+                "join.failed",
+                "the other machine did not let this one in",
+            )
+        },
+        Problem::from,
+    )
+}
+
+/// A code from the command line, or from standard input for `-`.
+fn read_code(word: &str) -> Result<String, Problem> {
+    let code = if word == "-" {
+        let mut line = String::new();
+        std::io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|why| Problem::system("the code could not be read", &why))?;
+        line
+    } else {
+        word.to_owned()
+    };
+    check(code.trim())
+}
+
+fn check(code: &str) -> Result<String, Problem> {
+    match code.parse::<hive_mind::HiveInvite>() {
+        Ok(_) => Ok(code.to_owned()),
+        Err(why) => Err(
+            Problem::new(Exit::Usage, "join.code", "this is no invite code")
+                .known(why.to_string())
+                .try_next("on the other machine: hive invite"),
+        ),
+    }
+}

@@ -1,0 +1,150 @@
+//! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
+
+use hive_mind::reply::StatusView;
+
+use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
+use crate::commands::show;
+use crate::consent;
+use crate::link::Link;
+use crate::place;
+use crate::problem::{Exit, Problem};
+use crate::render::text::{count, span, wrap};
+use crate::render::{patterns as text, status as screen};
+
+/// One screen.
+pub(super) fn status(at: &Place, args: StatusArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let view = link.ask(link.client().status())?;
+    show(args.format, "hive.status/1", &view, screen::screen)?;
+    Ok(if args.check && !view.needs.is_empty() {
+        Exit::NeedsYou
+    } else {
+        Exit::Ok
+    })
+}
+
+/// What was learned.
+pub(super) fn patterns(at: &Place, format: Format) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let view = link.ask(link.client().patterns())?;
+    show(format, "hive.patterns/1", &view, text::list)?;
+    Ok(Exit::Ok)
+}
+
+/// The reason for one pattern.
+pub(super) fn why(at: &Place, args: &WhyArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let view = link.ask(link.client().why(&args.pattern))?;
+    show(args.format, "hive.why/1", &view, text::why)?;
+    Ok(Exit::Ok)
+}
+
+/// Puts old values back.
+pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    if args.rehearsal.dry_run {
+        let status = link.ask(link.client().status())?;
+        print!("{}", would_undo(&status, args.pattern.as_deref()));
+        return Ok(Exit::Ok);
+    }
+    let view = link.ask(link.client().undo(args.pattern.as_deref()))?;
+    show(args.format, "hive.undone/1", &view, text::undone)?;
+    Ok(if view.left_alone > 0 {
+        Exit::Partly
+    } else {
+        Exit::Ok
+    })
+}
+
+/// Sets how much may be done.
+pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let mode = args.mode.mode();
+    let words = screen::mode_words(mode);
+    if args.rehearsal.dry_run {
+        println!("would set: {words}");
+        return Ok(Exit::Ok);
+    }
+    link.ask(link.client().tune(mode))?;
+    consent::note_answered(&place::paths(at)?.state)
+        .map_err(|why| Problem::system("the answer could not be noted", &why))?;
+    println!("from now on: {words}");
+    Ok(Exit::Ok)
+}
+
+/// Puts everything back and keeps still.
+pub(super) fn pause(at: &Place, args: PauseArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let until = args.span.map_or_else(
+        || "until:  hive resume".to_owned(),
+        |seconds| format!("for {} (sooner:  hive resume)", span(seconds)),
+    );
+    if args.rehearsal.dry_run {
+        let status = link.ask(link.client().status())?;
+        print!("{}", would_undo(&status, None));
+        println!("would keep still {until}");
+        return Ok(Exit::Ok);
+    }
+    let view = link.ask(link.client().pause(args.span))?;
+    print!("{}", text::undone(&view));
+    println!("paused {until}");
+    Ok(if view.left_alone > 0 {
+        Exit::Partly
+    } else {
+        Exit::Ok
+    })
+}
+
+/// Ends a pause.
+pub(super) fn resume(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let status = link.ask(link.client().status())?;
+    if rehearsal.dry_run {
+        println!(
+            "{}",
+            if status.paused {
+                "would end the pause"
+            } else {
+                "it is not paused"
+            }
+        );
+        return Ok(Exit::Ok);
+    }
+    link.ask(link.client().resume())?;
+    println!("watching again: {}", screen::mode_words(status.mode));
+    Ok(Exit::Ok)
+}
+
+/// What an undo would put back now.
+fn would_undo(status: &StatusView, pattern: Option<&str>) -> String {
+    let affected: Vec<_> = status
+        .active
+        .iter()
+        .filter(|active| pattern.is_none_or(|name| name == active.pattern))
+        .collect();
+    let mut out = format!(
+        "would put back {}\n",
+        count(affected.len(), "setting", "settings")
+    );
+    for active in affected {
+        out.push_str(&wrap(
+            &format!("{}  {}", active.pattern, active.words),
+            2,
+            7,
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsed_undo_names_only_what_is_on() {
+        assert_eq!(
+            would_undo(&StatusView::default(), None),
+            "would put back 0 settings\n"
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! `hive up` and `hive down`: starts the daemon in a session of its own, settles consent once, stops it.
+
+use std::fs::OpenOptions;
+use std::io::IsTerminal as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hive_mind::reply::{Mode, StatusView};
+use rustix::process::{Pid, Signal};
+
+use crate::args::{ConsentFlags, Place, Rehearsal};
+use crate::consent::{self, Consent};
+use crate::link::Link;
+use crate::place;
+use crate::problem::{Exit, Problem};
+use crate::render::text::count;
+
+/// How long a start may take. A guess: a slow disk needs seconds for the first key and store.
+const START: Duration = Duration::from_secs(20);
+
+/// How long an end may take. A guess: restoring thousands of threads takes well under a second.
+const END: Duration = Duration::from_secs(20);
+
+/// Starts watching.
+pub(super) fn up(at: &Place, flags: ConsentFlags) -> Result<Exit, Problem> {
+    let link = ensure(at)?;
+    introduce(at, &link, flags)?;
+    let status = link.ask(link.client().status())?;
+    println!("  {}", closing(&status));
+    Ok(Exit::Ok)
+}
+
+/// Says who this machine is, and settles what may be done on it.
+pub(super) fn introduce(at: &Place, link: &Link, flags: ConsentFlags) -> Result<(), Problem> {
+    let status = link.ask(link.client().status())?;
+    println!(
+        "  This machine is \"{}\" (change it: hive label desk).",
+        status.label
+    );
+    let state = place::paths(at)?.state;
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mode = match consent::weigh(flags, consent::was_answered(&state), terminal) {
+        Consent::Given(mode) => mode,
+        Consent::Ask => {
+            consent::ask().map_err(|why| Problem::system("the answer could not be read", &why))?
+        }
+        Consent::Answered | Consent::Nobody => return Ok(()),
+    };
+    link.ask(link.client().tune(mode))?;
+    consent::note_answered(&state)
+        .map_err(|why| Problem::system("the answer could not be noted", &why))
+}
+
+/// A link to a daemon that runs: the one that is there, or a new one.
+pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
+    let link = Link::new(at)?;
+    if link.is_up() {
+        return Ok(link);
+    }
+    let paths = place::paths(at)?;
+    place::private_folder(&paths.state)?;
+    let log = paths.state.join("daemon.log");
+    let failed = |why| Problem::system("the daemon could not be started", &why);
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(failed)?;
+    let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+        .arg("--state")
+        .arg(&paths.state)
+        .arg("--socket")
+        .arg(&paths.socket)
+        .args(["daemon", "--detached"])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().map_err(failed)?)
+        .stderr(file)
+        .spawn()
+        .map_err(failed)?;
+    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
+        return Ok(link);
+    }
+    Err(
+        Problem::new(Exit::Failed, "daemon.start", "the daemon did not start")
+            .known(last_words(&log))
+            .try_next("hive daemon   (runs it here, in sight)"),
+    )
+}
+
+/// Stops the daemon and waits until it has put everything back.
+pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let status = link.ask(link.client().status())?;
+    let on = count(status.active.len(), "setting", "settings");
+    if rehearsal.dry_run {
+        println!("would stop the daemon and put {on} back");
+        return Ok(Exit::Ok);
+    }
+    let pid = daemon_pid(&place::socket(at)?)?;
+    rustix::process::kill_process(pid, Signal::TERM)
+        .map_err(|why| Problem::system("the daemon could not be told to stop", &why.into()))?;
+    let start = Instant::now();
+    while rustix::process::test_kill_process(pid).is_ok() {
+        if start.elapsed() > END {
+            return Err(
+                Problem::new(Exit::Partly, "daemon.busy", "the daemon has not ended yet")
+                    .known("it was told to stop 20 s ago")
+                    .try_next("hive status"),
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("stopped; {on} put back");
+    Ok(Exit::Ok)
+}
+
+/// The process at the other end of the socket, as the kernel tells.
+fn daemon_pid(socket: &Path) -> Result<Pid, Problem> {
+    let failed = |why: std::io::Error| Problem::system("the daemon could not be found", &why);
+    let stream = UnixStream::connect(socket).map_err(failed)?;
+    let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|why| failed(why.into()))?;
+    Ok(peer.pid)
+}
+
+fn closing(status: &StatusView) -> String {
+    let doing = match (status.paused, status.mode) {
+        (true, _) => "Paused (go on:  hive resume).",
+        (false, Mode::Auto) => "Watching.",
+        (false, Mode::Suggest) => "Watching; suggests only (let it try:  hive tune auto).",
+        (false, Mode::Observe) => "Observing; changes nothing (let it try:  hive tune auto).",
+    };
+    if status.members <= 1 {
+        format!("{doing}  Alone so far:  hive invite")
+    } else {
+        format!(
+            "{doing}  {}, {} online.",
+            count(status.members, "machine", "machines"),
+            status.peers_online + 1
+        )
+    }
+}
+
+/// The last line of the log that says something.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let said = text.lines().rev().find(|line| !line.trim().is_empty());
+    said.map_or_else(
+        || format!("its log is empty: {}", log.display()),
+        |line| format!("its last words: {}", line.trim()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_says_what_is_done_and_what_to_type() {
+        let alone = StatusView {
+            mode: Mode::Auto,
+            members: 1,
+            ..StatusView::default()
+        };
+        assert_eq!(closing(&alone), "Watching.  Alone so far:  hive invite");
+        let two = StatusView {
+            members: 2,
+            peers_online: 1,
+            ..StatusView::default()
+        };
+        assert_eq!(
+            closing(&two),
+            "Observing; changes nothing (let it try:  hive tune auto).  2 machines, 2 online."
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! The one question: may small, reversible settings be tried on this machine?
+//!
+//! It is asked once, on a terminal only. Without a terminal and without a flag nothing is changed:
+//! the machine observes, and `hive status` says how to change that.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use hive_mind::reply::Mode;
+
+use crate::args::{ConsentFlags, ModeWord};
+
+/// The question, as people see it.
+pub(crate) const QUESTION: &str = "  When this machine is busy, may Hive Mind try small, reversible \
+settings on your\n  programs and keep what measurably helps? [Y/n] ";
+
+/// Where it is noted that the question was answered: in the state folder.
+const ANSWERED_FILE: &str = "consent";
+
+/// What follows from flags, terminal and earlier answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// This mode, from a flag: set and remember it.
+    Given(Mode),
+    /// Ask now.
+    Ask,
+    /// It was answered before: leave the mode as it is.
+    Answered,
+    /// Nobody to ask and nothing said: observe, and ask at the next chance.
+    Nobody,
+}
+
+/// Decides without asking anybody.
+pub(crate) fn weigh(flags: ConsentFlags, answered: bool, terminal: bool) -> Consent {
+    match (flags.mode, flags.yes) {
+        (Some(word), _) => Consent::Given(word.mode()),
+        (None, true) => Consent::Given(Mode::Auto),
+        (None, false) if answered => Consent::Answered,
+        (None, false) if terminal => Consent::Ask,
+        (None, false) => Consent::Nobody,
+    }
+}
+
+/// What an answer to the question means; `None` = it was not understood.
+pub(crate) fn read_answer(line: &str) -> Option<Mode> {
+    match line.trim().to_ascii_lowercase().as_str() {
+        "" | "y" | "yes" => Some(Mode::Auto),
+        "n" | "no" => Some(Mode::Observe),
+        _ => None,
+    }
+}
+
+/// Asks on the terminal until it is answered; the end of input means no.
+pub(crate) fn ask() -> std::io::Result<Mode> {
+    loop {
+        print!("{QUESTION}");
+        std::io::stdout().flush()?;
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line)? == 0 {
+            println!();
+            return Ok(Mode::Observe);
+        }
+        if let Some(mode) = read_answer(&line) {
+            return Ok(mode);
+        }
+    }
+}
+
+/// Whether the question was answered on this machine before.
+pub(crate) fn was_answered(state: &Path) -> bool {
+    state.join(ANSWERED_FILE).exists()
+}
+
+/// Notes that it was answered.
+pub(crate) fn note_answered(state: &Path) -> std::io::Result<()> {
+    std::fs::write(state.join(ANSWERED_FILE), "answered\n")
+}
+
+impl ModeWord {
+    /// The mode that a word means.
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self::Observe => Mode::Observe,
+            Self::Suggest => Mode::Suggest,
+            Self::Auto => Mode::Auto,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_and_without_a_flag_nothing_is_consented_to() {
+        assert_eq!(
+            weigh(ConsentFlags::default(), false, false),
+            Consent::Nobody
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_it_is_asked_once() {
+        assert_eq!(weigh(ConsentFlags::default(), false, true), Consent::Ask);
+        assert_eq!(
+            weigh(ConsentFlags::default(), true, true),
+            Consent::Answered
+        );
+    }
+
+    #[test]
+    fn a_flag_answers_before_the_question_and_the_mode_is_the_stronger_one() {
+        let yes = ConsentFlags {
+            yes: true,
+            mode: None,
+        };
+        assert_eq!(weigh(yes, false, true), Consent::Given(Mode::Auto));
+        let both = ConsentFlags {
+            yes: true,
+            mode: Some(ModeWord::Observe),
+        };
+        assert_eq!(weigh(both, true, false), Consent::Given(Mode::Observe));
+    }
+
+    #[test]
+    fn only_a_clear_answer_counts() {
+        assert_eq!(read_answer("y\n"), Some(Mode::Auto));
+        assert_eq!(read_answer("\n"), Some(Mode::Auto));
+        assert_eq!(read_answer("No\n"), Some(Mode::Observe));
+        assert_eq!(read_answer("perhaps\n"), None);
+    }
+
+    #[test]
+    fn an_answer_is_remembered_in_the_state_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!was_answered(folder.path()));
+        note_answered(folder.path()).expect("writable");
+        assert!(was_answered(folder.path()));
+    }
+}

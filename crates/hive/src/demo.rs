@@ -1,0 +1,81 @@
+//! `hive demo`: the story of two machines, played for real on one: real daemons, real programs, real
+//! measurements. It ends within two minutes and leaves nothing behind.
+
+mod figures;
+mod follow;
+mod ground;
+mod play;
+mod watch;
+
+use std::time::Duration;
+
+use crate::args::Format;
+use crate::problem::{Exit, Problem};
+use crate::render;
+
+use self::figures::Figures;
+use self::ground::Ground;
+use self::watch::Watch;
+
+/// All of it, cleaning up included, is promised to end within 120 s.
+const WHOLE: Duration = Duration::from_secs(115);
+
+/// Plays, prints, cleans up. Exit 0 when every step ran and nothing was left.
+pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
+    let watch = Watch::start(WHOLE, !format.json)?;
+    watch.say("Two machines, \"desk\" and \"laptop\", played on this one. Everything is measured; nothing is");
+    watch.say("scripted. It ends within two minutes and leaves nothing behind.");
+    // Orphans of the stage come to this process, so that none can hide from the cleaning.
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+        .map_err(|why| Problem::system("the demo cannot adopt its programs", &why.into()))?;
+    let mut figures = Figures::here();
+    let played = match Ground::build(&mut figures.missing) {
+        Ok(mut ground) => {
+            figures.machine.network = ground.network;
+            for missing in &figures.missing {
+                watch.say(&format!("  not here: {missing}"));
+            }
+            let played = play::all(&watch, &mut ground, &mut figures);
+            let left = figures.step("clean", || ground.clear());
+            figures.clean = left.is_empty();
+            for thing in &left {
+                watch.say(&format!("  left behind: {thing}"));
+            }
+            played
+        }
+        Err(why) => Err(why),
+    };
+    figures.ok = played.is_ok() && figures.clean;
+    figures.seconds = watch.seconds();
+    if let Err(problem) = &played {
+        figures.explain(&format!("{}: {}", problem.what, problem.known));
+    }
+    figures.explain("the story did not come this far");
+    finish(format, &watch, &figures, played)
+}
+
+fn finish(
+    format: Format,
+    watch: &Watch,
+    figures: &Figures,
+    played: Result<(), Problem>,
+) -> Result<Exit, Problem> {
+    if format.json {
+        let text = render::json("hive.demo/1", figures).map_err(|why| {
+            Problem::new(Exit::Failed, "json", "the figures could not be printed")
+                .known(why.to_string())
+        })?;
+        print!("{text}");
+    }
+    let clean = if figures.clean {
+        "nothing left behind"
+    } else {
+        "NOT everything was cleaned up"
+    };
+    watch.say(&format!(
+        "\n{:.0} s, {clean}.  The figures for machines to read:  hive demo --json",
+        figures.seconds
+    ));
+    played?;
+    Ok(if figures.ok { Exit::Ok } else { Exit::Partly })
+}

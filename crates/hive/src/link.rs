@@ -1,0 +1,95 @@
+//! The way to the daemon: where its socket is, questions to it, and waiting for it to start.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hive_mind::{Client, ClientError};
+
+use crate::args::Place;
+use crate::problem::{Exit, Problem};
+
+/// How often a starting daemon is asked whether it is there. A guess: below what a person notices.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The daemon behind one socket, asked in turn: one question at a time, on this thread.
+pub(crate) struct Link {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+impl Link {
+    /// A link to the daemon of this place. Nothing is connected yet.
+    pub(crate) fn new(place: &Place) -> Result<Self, Problem> {
+        Self::to(&crate::place::socket(place)?)
+    }
+
+    /// A link to the daemon behind this socket. Nothing is connected yet.
+    pub(crate) fn to(socket: &Path) -> Result<Self, Problem> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|why| Problem::system("the program could not start its clock", &why))?;
+        Ok(Self {
+            runtime,
+            client: Client::new(socket),
+        })
+    }
+
+    /// The client, to name a question with.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, Problem> {
+        self.runtime.block_on(question).map_err(problem)
+    }
+
+    /// Whether a daemon answers.
+    pub(crate) fn is_up(&self) -> bool {
+        self.runtime.block_on(self.client.status()).is_ok()
+    }
+
+    /// Waits until the daemon answers; `gone` says whether its process has ended meanwhile.
+    pub(crate) fn wait_up(&self, within: Duration, mut gone: impl FnMut() -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            if self.is_up() {
+                return true;
+            }
+            if gone() || start.elapsed() > within {
+                return false;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// A failed call, in a person's words.
+pub(crate) fn problem(error: ClientError) -> Problem {
+    match error {
+        ClientError::DaemonDown { socket } => down(&socket),
+        ClientError::Refused(refusal) => refusal.into(),
+        other => Problem::new(
+            Exit::Failed,
+            "daemon.answer",
+            "the daemon's answer was not understood",
+        )
+        .known(other.to_string())
+        .try_next("hive --version, and restart the daemon: hive down, hive up"),
+    }
+}
+
+fn down(socket: &Path) -> Problem {
+    Problem::new(
+        Exit::DaemonDown,
+        "daemon.down",
+        "the hive daemon is not running",
+    )
+    .known(format!("nobody answers on {}", socket.display()))
+    .try_next("hive up")
+}

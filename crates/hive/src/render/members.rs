@@ -1,0 +1,213 @@
+//! `hive members`, `pending` and `nearby`: who belongs, who waits, who was heard.
+
+use hive_mind::Role;
+use hive_mind::reply::{
+    MemberView, MembersView, NearbyView, PendingMachine, PendingView, SeenView,
+};
+
+use crate::render::text::{count, fit, span};
+
+/// The members, one a line.
+pub(crate) fn members(view: &MembersView) -> String {
+    let mut out = format!(
+        "{} {} {} {} {}\n",
+        fit("MEMBER", 26),
+        fit("ID", 8),
+        fit("ROLE", 8),
+        fit("STATE", 20),
+        "SAYS"
+    );
+    for (place, member) in view.members.iter().enumerate() {
+        out.push_str(&member_line(member, place == 0));
+    }
+    if view.members.len() <= 1 {
+        out.push_str("\nadd a machine:  hive invite\n");
+    }
+    out
+}
+
+/// The machines that wait, with their words.
+pub(crate) fn pending(view: &PendingView) -> String {
+    let Some(first) = view.pending.first() else {
+        return "no machine is waiting to be let in\nadd one:  hive invite\n".to_owned();
+    };
+    let mut out = String::new();
+    for machine in &view.pending {
+        out.extend([format!(
+            "\"{}\" ({}) wants to join, {}, from {}\n  both screens must show:  {}\n",
+            machine.label,
+            machine.node,
+            span(machine.waited_s),
+            machine.address.ip(),
+            machine.words
+        )]);
+    }
+    out.extend([format!(
+        "\nlet it in:  hive approve {0}      turn it away:  hive deny {0}\n",
+        quoted(&first.label)
+    )]);
+    out
+}
+
+/// Machines that were heard.
+pub(crate) fn nearby(view: &NearbyView) -> String {
+    if view.seen.is_empty() {
+        return "no machine was heard on this network yet\n\
+                on the other machine:  hive up\n\
+                networks without multicast:  hive join CODE --at ADDRESS:4483\n"
+            .to_owned();
+    }
+    let mut out = format!(
+        "{} {} {}\n",
+        fit("ADDRESS", 24),
+        fit("MACHINE", 34),
+        "ANSWERED IN"
+    );
+    for seen in &view.seen {
+        out.extend([format!(
+            "{} {} {:.1} ms\n",
+            fit(&seen.address.to_string(), 24),
+            fit(&seen_words(seen), 34),
+            seen.after_ms
+        )]);
+    }
+    out
+}
+
+/// The question to the person at the inviting machine.
+pub(crate) fn knock(machine: &PendingMachine) -> String {
+    format!(
+        "  \"{}\" wants to join.  Both screens show:  {}\n  Let it in? [y/N] ",
+        machine.label, machine.words
+    )
+}
+
+/// A label as it must be typed: in quotes when it has a space.
+pub(crate) fn quoted(label: &str) -> String {
+    if label.contains([' ', '\'']) {
+        format!("\"{label}\"")
+    } else {
+        label.to_owned()
+    }
+}
+
+fn member_line(member: &MemberView, founder: bool) -> String {
+    let name = if member.here {
+        format!("{} (here)", member.label)
+    } else {
+        member.label.clone()
+    };
+    let role = match (founder, member.role) {
+        (true, _) => "founder",
+        (false, Role::Admin) => "admin",
+        (false, Role::Member) => "member",
+    };
+    let state = match (member.forked, member.online) {
+        (true, _) => "two versions seen",
+        (false, true) => "online",
+        (false, false) => "offline",
+    };
+    let id: String = member.node.chars().take(8).collect();
+    format!(
+        "{} {} {} {} {}\n",
+        fit(&name, 26),
+        fit(&id, 8),
+        fit(role, 8),
+        fit(state, 20),
+        count(member.statements, "thing", "things")
+    )
+}
+
+fn seen_words(seen: &SeenView) -> String {
+    match (&seen.member, seen.inviting) {
+        (Some(label), _) => format!("{label}, a member"),
+        (None, true) => "not a member, has an open invite".to_owned(),
+        (None, false) => "not a member".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::text::WIDTH;
+
+    fn member(label: &str, here: bool, online: bool) -> MemberView {
+        let json = serde_json::json!({
+            "node": "3f9a0c12".repeat(8), "label": label, "role": "admin", "here": here,
+            "online": online, "statements": 12, "forked": false, "address": null, "first_up_us": null,
+        });
+        serde_json::from_value(json).expect("a member")
+    }
+
+    #[test]
+    fn members_are_a_table_of_words() {
+        let view = MembersView {
+            members: vec![member("desk", true, true), member("laptop", false, false)],
+        };
+        assert_eq!(
+            members(&view),
+            "MEMBER                     ID       ROLE     STATE                SAYS\n\
+             desk (here)                3f9a0c12 founder  online               12 things\n\
+             laptop                     3f9a0c12 admin    offline              12 things\n"
+        );
+        assert!(
+            members(&view)
+                .lines()
+                .all(|line| line.chars().count() <= WIDTH)
+        );
+    }
+
+    #[test]
+    fn a_lonely_machine_is_told_how_to_add_one() {
+        let view = MembersView {
+            members: vec![member("desk", true, true)],
+        };
+        assert!(members(&view).ends_with("add a machine:  hive invite\n"));
+        assert!(pending(&PendingView::default()).contains("hive invite"));
+        assert!(nearby(&NearbyView::default()).contains("hive up"));
+    }
+
+    #[test]
+    fn a_waiting_machine_is_shown_with_its_words_and_what_to_type() {
+        let view = PendingView {
+            pending: vec![PendingMachine {
+                node: "aabbccdd".to_owned(),
+                label: "amber otter".to_owned(),
+                words: "velvet hammer otter cliff".to_owned(),
+                address: "192.168.1.23:4483".parse().expect("an address"),
+                waited_s: 130,
+            }],
+        };
+        assert_eq!(
+            pending(&view),
+            "\"amber otter\" (aabbccdd) wants to join, 2 min, from 192.168.1.23\n  \
+             both screens must show:  velvet hammer otter cliff\n\
+             \n\
+             let it in:  hive approve \"amber otter\"      turn it away:  hive deny \"amber otter\"\n"
+        );
+        assert_eq!(
+            knock(&view.pending[0]),
+            "  \"amber otter\" wants to join.  Both screens show:  velvet hammer otter cliff\n  \
+             Let it in? [y/N] "
+        );
+    }
+
+    #[test]
+    fn machines_heard_are_told_from_members() {
+        let view = NearbyView {
+            seen: vec![SeenView {
+                address: "192.168.1.23:4483".parse().expect("an address"),
+                member: Some("laptop".to_owned()),
+                node: None,
+                inviting: false,
+                after_ms: 3.25,
+            }],
+        };
+        let text = nearby(&view);
+        assert!(
+            text.contains("192.168.1.23:4483        laptop, a member"),
+            "{text}"
+        );
+        assert!(text.contains("3.2 ms"));
+    }
+}

@@ -1,0 +1,332 @@
+//! `hive patterns`, `why` and `undo`: what was learned, what it is worth, and how to be rid of it.
+
+use hive_mind::pattern::{Side, Verdict, WorkloadType};
+use hive_mind::reply::{OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView};
+
+use crate::render::text::{count, percent, waits, wrap};
+
+/// All patterns, two lines each.
+pub(crate) fn list(view: &PatternsView) -> String {
+    if view.patterns.is_empty() {
+        return "nothing learned yet: patterns appear once this machine was busy while you used it\n\
+                what it is doing now:  hive status\n"
+            .to_owned();
+    }
+    let mut out = String::new();
+    for pattern in &view.patterns {
+        out.push_str(&wrap(
+            &format!("{}  {}", pattern.name, sentence(pattern)),
+            0,
+            5,
+        ));
+        out.push_str(&facts(pattern));
+        for other in &pattern.others {
+            out.push_str(&wrap(&other_words(other), 5, 7));
+        }
+    }
+    out.push_str("\nthe numbers and how to undo:  hive why ");
+    out.push_str(&view.patterns[0].name);
+    out.push('\n');
+    out
+}
+
+/// Everything about one pattern.
+pub(crate) fn why(view: &WhyView) -> String {
+    let pattern = &view.pattern;
+    let mut out = wrap(&format!("{}  {}", pattern.name, sentence(pattern)), 0, 5);
+    out.push_str(&facts(pattern));
+    for line in &view.because {
+        out.push_str(&wrap(line, 5, 7));
+    }
+    if let Some(loss) = pattern.background_loss {
+        out.push_str(&wrap(&cost(loss, pattern.context.background), 5, 7));
+    }
+    if let Some(placebo) = &pattern.placebo {
+        out.push_str(&wrap(
+            &format!(
+                "Placebo: changing nothing in the same way, {}: {} ({})",
+                count(placebo.pairs as usize, "pair", "pairs"),
+                waits(placebo.ratio, placebo.ci),
+                placebo.verdict.words()
+            ),
+            5,
+            7,
+        ));
+    }
+    if let Some(holdout) = &pattern.holdout {
+        out.push_str(&wrap(
+            &format!(
+                "Still checked: {} since the verdict, {}",
+                count(holdout.pairs as usize, "control pair", "control pairs"),
+                waits(holdout.ratio, holdout.ci)
+            ),
+            5,
+            7,
+        ));
+    }
+    out.push_str(&wrap(
+        &format!(
+            "Measured where scheduling is {}.",
+            pattern.context.binding.words()
+        ),
+        5,
+        7,
+    ));
+    for other in &pattern.others {
+        out.push_str(&wrap(&other_words(other), 5, 7));
+    }
+    out.push_str(&wrap(&format!("Undo: {}", view.undo), 5, 11));
+    out
+}
+
+/// What an undo did.
+pub(crate) fn undone(view: &UndoneView) -> String {
+    if view.changes == 0 {
+        return "nothing was on; nothing had to be put back\n".to_owned();
+    }
+    let changes = count(view.changes, "change", "changes");
+    if view.restored == 0 && view.left_alone == 0 {
+        return format!("{changes} undone; the old values are being put back\n");
+    }
+    let mut out = format!(
+        "{changes} undone, {} back to the old value",
+        count(
+            view.restored as usize,
+            "thread or session",
+            "threads and sessions"
+        ),
+    );
+    if view.left_alone > 0 {
+        out.extend([format!(
+            "; {} left alone, because somebody else had changed them meanwhile",
+            view.left_alone
+        )]);
+    }
+    wrap(&out, 0, 2)
+}
+
+/// What is done, for whom.
+pub(crate) fn sentence(pattern: &PatternView) -> String {
+    let words = &pattern.words;
+    if words.contains(" while ") || words.contains(" for ") {
+        return words.clone();
+    }
+    match pattern.action.side() {
+        Side::Background => format!("{words} while {} runs", pattern.role.words()),
+        Side::Protected => words.clone(),
+    }
+}
+
+/// Where a pattern stands, in words.
+pub(crate) fn state_words(pattern: &PatternView) -> String {
+    let word = match pattern.state {
+        PatternState::Heard => "known, not tried here",
+        PatternState::Trial => "being tried",
+        PatternState::Probation => "on probation",
+        PatternState::Proven => "proven here",
+        PatternState::Dropped => "dropped",
+        PatternState::Undone => "undone by you",
+    };
+    let on = matches!(
+        pattern.state,
+        PatternState::Probation | PatternState::Proven
+    );
+    match (on, pattern.on) {
+        (true, true) => format!("{word}, on"),
+        (true, false) => format!("{word}, off now"),
+        (false, _) => word.to_owned(),
+    }
+}
+
+/// The effect, in words.
+pub(crate) fn effect_words(pattern: &PatternView) -> String {
+    let measured = pattern.wait_ratio.map(|ratio| waits(ratio, pattern.ci));
+    match (pattern.verdict, measured) {
+        (_, None) => "not measured here".to_owned(),
+        (Verdict::NoEffect, Some(words)) => format!("no effect seen: {words}"),
+        (Verdict::Undecided, Some(words)) => format!("undecided: {words}"),
+        (Verdict::Helps | Verdict::Harms, Some(words)) => words,
+    }
+}
+
+fn facts(pattern: &PatternView) -> String {
+    let pairs = count(pattern.pairs as usize, "pair", "pairs");
+    wrap(
+        &format!(
+            "{}; {}; {pairs}",
+            state_words(pattern),
+            effect_words(pattern)
+        ),
+        5,
+        7,
+    )
+}
+
+fn cost(loss: f64, background: WorkloadType) -> String {
+    let what = match background {
+        WorkloadType::Build => "the build",
+        WorkloadType::Batch => "the batch job",
+        _ => "the background",
+    };
+    match percent(1.0 + loss) {
+        share if share > 0 => format!("Cost: {what} gets {share} % less done while it is on."),
+        _ => format!("Cost: none seen, {what} gets as much done."),
+    }
+}
+
+fn other_words(other: &OtherView) -> String {
+    format!(
+        "on {}: {}, {}, {}",
+        other.member,
+        other.verdict.words(),
+        waits(other.wait_ratio, None),
+        count(other.trial.pairs as usize, "pair", "pairs")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use hive_mind::pattern::{Action, Binding, Context, Cores, PairStats};
+    use hive_mind::reply::PlaceboView;
+
+    use super::*;
+    use crate::render::text::WIDTH;
+
+    fn helping() -> PatternView {
+        PatternView {
+            name: "p-1".to_owned(),
+            id: "00".repeat(16),
+            action: Action::BackgroundNice,
+            words: "background at nice 10".to_owned(),
+            role: WorkloadType::Interactive,
+            context: Context {
+                binding: Binding::Task,
+                cores: Cores::Few,
+                eevdf_slices: true,
+                background: WorkloadType::Build,
+            },
+            state: PatternState::Proven,
+            on: true,
+            verdict: Verdict::Helps,
+            pairs: 8,
+            wait_ratio: Some(0.4),
+            ci: Some([0.35, 0.6]),
+            background_loss: Some(0.07),
+            placebo: None,
+            holdout: None,
+            contention_s: Some(21.0),
+            others: Vec::new(),
+            known_at_us: 1,
+            own: true,
+        }
+    }
+
+    fn without_effect() -> PatternView {
+        PatternView {
+            name: "p-2".to_owned(),
+            action: Action::FinerSlice,
+            words: "finer time slice for the interactive program".to_owned(),
+            state: PatternState::Dropped,
+            on: false,
+            verdict: Verdict::NoEffect,
+            pairs: 12,
+            wait_ratio: Some(0.99),
+            ci: Some([0.96, 1.03]),
+            ..helping()
+        }
+    }
+
+    #[test]
+    fn patterns_are_told_with_effect_range_pairs_and_state() {
+        let view = PatternsView {
+            patterns: vec![helping(), without_effect()],
+        };
+        assert_eq!(
+            list(&view),
+            "p-1  background at nice 10 while an interactive program runs\n     \
+             proven here, on; waits 60 % less [40-65 %]; 8 pairs\n\
+             p-2  finer time slice for the interactive program\n     \
+             dropped; no effect seen: waits 1 % less [4 % less to 3 % more]; 12 pairs\n\
+             \n\
+             the numbers and how to undo:  hive why p-1\n"
+        );
+    }
+
+    #[test]
+    fn no_patterns_is_said_in_words_with_the_next_command() {
+        let text = list(&PatternsView::default());
+        assert!(text.contains("nothing learned yet") && text.contains("hive status"));
+    }
+
+    #[test]
+    fn why_tells_reason_numbers_cost_placebo_origin_and_undo() {
+        let view = WhyView {
+            pattern: PatternView {
+                placebo: Some(PlaceboView {
+                    pairs: 4,
+                    ratio: 1.02,
+                    ci: None,
+                    verdict: Verdict::Undecided,
+                }),
+                others: vec![OtherView {
+                    member: "laptop".to_owned(),
+                    verdict: Verdict::Helps,
+                    trial: PairStats {
+                        pairs: 6,
+                        sum: 0,
+                        squares: 0,
+                    },
+                    wait_ratio: 0.5,
+                }],
+                ..helping()
+            },
+            because: vec!["The program waited 4 ms a wake-up.".to_owned()],
+            undo: "hive undo p-1".to_owned(),
+        };
+        let text = why(&view);
+        for part in [
+            "waits 60 % less [40-65 %]",
+            "The program waited 4 ms",
+            "the build gets 7 % less done",
+            "Placebo: changing nothing",
+            "decided by task",
+            "on laptop: helps, waits 50 % less, 6 pairs",
+            "Undo: hive undo p-1",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test]
+    fn an_undecided_trial_is_called_undecided() {
+        let view = PatternView {
+            verdict: Verdict::Undecided,
+            state: PatternState::Trial,
+            on: false,
+            wait_ratio: Some(0.8),
+            ci: None,
+            pairs: 3,
+            ..helping()
+        };
+        assert_eq!(
+            facts(&view),
+            "     being tried; undecided: waits 20 % less; 3 pairs\n"
+        );
+    }
+
+    #[test]
+    fn an_undo_tells_what_it_left_alone() {
+        let view = UndoneView {
+            changes: 1,
+            restored: 9,
+            left_alone: 2,
+        };
+        assert_eq!(
+            undone(&view),
+            "1 change undone, 9 threads and sessions back to the old value; 2 left alone,\n  \
+             because somebody else had changed them meanwhile\n"
+        );
+        assert!(undone(&UndoneView::default()).contains("nothing was on"));
+    }
+}

@@ -1,0 +1,252 @@
+//! `hive status`: what is on, what is being tried, what needs a person, and what an idle machine did.
+
+use hive_mind::reply::{Mode, NeedView, PatternState, StatusView};
+
+use crate::render::text::{WIDTH, bytes, count, span, wrap};
+
+/// The whole screen.
+pub(crate) fn screen(view: &StatusView) -> String {
+    let mut out = head(view);
+    out.push_str(&wrap(&watched(view), 0, 2));
+    if !view.active.is_empty() {
+        out.push_str("\nOn now\n");
+        for active in &view.active {
+            let state = match active.state {
+                PatternState::Probation => "on probation",
+                _ => "proven here",
+            };
+            out.push_str(&wrap(
+                &format!("{}  {} ({state})", active.pattern, active.words),
+                2,
+                7,
+            ));
+        }
+    }
+    if let Some(trial) = &view.trial {
+        out.push_str("\nBeing tried\n");
+        let pairs = count(trial.pairs as usize, "pair", "pairs");
+        out.push_str(&wrap(
+            &format!(
+                "{}  {}, {pairs} so far",
+                trial.pattern,
+                trial.action.words()
+            ),
+            2,
+            7,
+        ));
+    }
+    if !view.needs.is_empty() {
+        out.extend([format!("\nNeeds you ({})\n", view.needs.len())]);
+        for need in &view.needs {
+            out.push_str(&need_lines(need));
+        }
+    }
+    let hints = hints(view);
+    if !hints.is_empty() {
+        out.push('\n');
+        for hint in hints {
+            out.push_str(&wrap(&hint, 0, 2));
+        }
+    }
+    out
+}
+
+/// One line that tells what watching brought: the answer to "is it doing anything?".
+pub(crate) fn watched(view: &StatusView) -> String {
+    let time = format!(
+        "watched {}, busy {}",
+        span(view.watched_s),
+        span(view.busy_s)
+    );
+    if view.paused {
+        return format!("paused: everything is as it was; {time}");
+    }
+    if !view.active.is_empty() {
+        return format!(
+            "{time}; {} on",
+            count(view.active.len(), "setting", "settings")
+        );
+    }
+    if view.trial.is_some() {
+        return format!("{time}; measuring now");
+    }
+    format!("{time}; nothing worth changing")
+}
+
+/// The mode in a person's words.
+pub(crate) fn mode_words(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe (changes nothing)",
+        Mode::Suggest => "suggest (says what it would try)",
+        Mode::Auto => "auto (tries, measures, keeps what helps)",
+    }
+}
+
+fn head(view: &StatusView) -> String {
+    let who = format!("{} ({})", view.label, view.node);
+    let members = count(view.members, "member", "members");
+    let online = match view.members {
+        0 | 1 => "alone so far".to_owned(),
+        _ => format!(
+            "{} of {} others online",
+            view.peers_online,
+            view.members - 1
+        ),
+    };
+    let patterns = count(view.patterns_shared, "pattern", "patterns");
+    let mode = mode_words(view.mode);
+    let first = format!("{who}   hive {}   {members}, {online}", view.hive);
+    let second = format!(
+        "mode {mode}   {patterns}   {} of traffic",
+        bytes(view.bytes)
+    );
+    if first.chars().count() <= WIDTH {
+        format!("{first}\n{}", wrap(&second, 0, 2))
+    } else {
+        format!(
+            "{who}\nhive {}   {members}, {online}\n{}",
+            view.hive,
+            wrap(&second, 0, 2)
+        )
+    }
+}
+
+fn need_lines(need: &NeedView) -> String {
+    let fix = need.fix.join(" ");
+    let line = format!("  ! {}", need.words);
+    let both = line.chars().count() + 3 + fix.chars().count();
+    if fix.is_empty() {
+        wrap(&format!("! {}", need.words), 2, 4)
+    } else if both <= WIDTH {
+        let room = WIDTH - fix.chars().count();
+        format!("{line:room$}{fix}\n")
+    } else {
+        format!(
+            "{}{fix:>WIDTH$}\n",
+            wrap(&format!("! {}", need.words), 2, 4)
+        )
+    }
+}
+
+fn hints(view: &StatusView) -> Vec<String> {
+    let mut hints = Vec::new();
+    if view.waiting > 0 {
+        let waiting = count(view.waiting, "statement waits", "statements wait");
+        hints.push(format!("{waiting} for today's byte budget"));
+    }
+    for limit in &view.limits {
+        hints.push(format!("limit: {limit}"));
+    }
+    if view.paused {
+        hints.push("go on:  hive resume".to_owned());
+    } else if view.mode != Mode::Auto {
+        hints.push("let it try what helps:  hive tune auto".to_owned());
+    }
+    if view.members <= 1 {
+        hints.push("add a machine:  hive invite".to_owned());
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use hive_mind::pattern::Action;
+    use hive_mind::reply::{ActiveView, TrialView};
+
+    use super::*;
+
+    fn quiet() -> StatusView {
+        StatusView {
+            node: "3f9a0c12".to_owned(),
+            label: "amber otter".to_owned(),
+            hive: "91ab22ff".to_owned(),
+            mode: Mode::Auto,
+            members: 1,
+            network_health: 1.0,
+            watched_s: 25_200,
+            busy_s: 240,
+            ..StatusView::default()
+        }
+    }
+
+    #[test]
+    fn a_quiet_machine_is_not_an_empty_screen() {
+        assert_eq!(
+            screen(&quiet()),
+            "amber otter (3f9a0c12)   hive 91ab22ff   1 member, alone so far\n\
+             mode auto (tries, measures, keeps what helps)   0 patterns   0 B of traffic\n\
+             watched 7 h, busy 4 min; nothing worth changing\n\
+             \n\
+             add a machine:  hive invite\n"
+        );
+    }
+
+    #[test]
+    fn an_observing_machine_says_how_to_change_that() {
+        let view = StatusView {
+            mode: Mode::Observe,
+            ..quiet()
+        };
+        assert!(screen(&view).contains("let it try what helps:  hive tune auto"));
+    }
+
+    #[test]
+    fn what_is_on_what_is_tried_and_what_needs_you_are_told_in_this_order() {
+        let view = StatusView {
+            members: 2,
+            peers_online: 1,
+            active: vec![ActiveView {
+                pattern: "p-1".to_owned(),
+                action: Action::BackgroundNice,
+                words: "background at nice 10 while an interactive program runs".to_owned(),
+                state: PatternState::Probation,
+            }],
+            trial: Some(TrialView {
+                pattern: "p-2".to_owned(),
+                action: Action::FinerSlice,
+                pairs: 5,
+            }),
+            needs: vec![NeedView {
+                code: "join.pending".to_owned(),
+                words: "\"lab-07\" wants to join, 2 min".to_owned(),
+                fix: vec!["hive".to_owned(), "approve".to_owned(), "lab-07".to_owned()],
+            }],
+            ..quiet()
+        };
+        assert_eq!(
+            screen(&view),
+            "amber otter (3f9a0c12)   hive 91ab22ff   2 members, 1 of 1 others online\n\
+             mode auto (tries, measures, keeps what helps)   0 patterns   0 B of traffic\n\
+             watched 7 h, busy 4 min; 1 setting on\n\
+             \n\
+             On now\n  \
+             p-1  background at nice 10 while an interactive program runs (on probation)\n\
+             \n\
+             Being tried\n  \
+             p-2  finer time slice for the interactive program, 5 pairs so far\n\
+             \n\
+             Needs you (1)\n  \
+             ! \"lab-07\" wants to join, 2 min                            hive approve lab-07\n"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        let view = StatusView {
+            label: "a label of thirty-two characters".to_owned(),
+            mode: Mode::Observe,
+            bytes: 123_456_789,
+            patterns_shared: 1_234,
+            limits: vec!["this user cannot lower a nice value again; ".repeat(4)],
+            needs: vec![NeedView {
+                code: "x".to_owned(),
+                words: "something long ".repeat(8),
+                fix: vec!["hive".to_owned(), "why".to_owned(), "p-1".to_owned()],
+            }],
+            ..quiet()
+        };
+        for line in screen(&view).lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+}
