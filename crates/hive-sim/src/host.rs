@@ -162,7 +162,7 @@ impl Host {
         };
         let seed = self.dice.secret();
         let restored = self.disk.records();
-        self.node = Some(Node::new(config, restored, seed, self.clock.now(now)));
+        self.node = Some(Node::new(config, &restored, seed, self.clock.now(now)));
     }
 
     /// The daemon is gone, with everything that lived in its memory.

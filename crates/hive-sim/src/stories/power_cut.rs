@@ -23,7 +23,7 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
 }
 
 /// The story in which both machines die at their `nth` write, and at no other by chance.
-#[must_use]
+pub fn dying_at(nth: u64) -> impl FnOnce(&mut World) -> Result<Told, Failure> {
     move |world| tell_dying_at(world, nth, 0)
 }
 
@@ -93,7 +93,9 @@ fn live_through(
 }
 
 fn wait_until_on(world: &mut World, host: HostId) -> Result<(), Failure> {
-    let on = world.run_until(60_000, |world| world.host(host).is_on())?;
+    // It may die again at every start, each time away for up to 20 s.
+    let patience_ms = 25_000 * u64::from(DEATHS);
+    let on = world.run_until(patience_ms, |world| world.host(host).is_on())?;
     if on {
         return Ok(());
     }
