@@ -2,6 +2,7 @@
 
 use hive_core::event::Command;
 use hive_core::reply::{JoinStage, JoinView, PendingMachine, Reply};
+use hive_core::statement::Role;
 
 use crate::net::HostId;
 use crate::stories::Failure;
@@ -73,7 +74,13 @@ pub fn compare_and_approve(
         return Err(Failure::Correctness(what));
     }
     let who = mine.node.clone();
-    match world.ask(inviter, Command::Approve { who })? {
+    match world.ask(
+        inviter,
+        Command::Approve {
+            who,
+            role: Role::Member,
+        },
+    )? {
         Reply::Done(_) => Ok(()),
         _ => Err(Failure::unexpected("approve", inviter)),
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hive_mind::Client;
+use hive_mind::Role;
 use hive_mind::pattern::{Action, Verdict};
 use hive_mind::reply::{JoinStage, JoinView, PatternState, PatternView};
 
@@ -266,7 +267,8 @@ fn compare_and_approve(
         ));
     }
     watch.say("  desk:    Let it in? [y/N] y");
-    desk.link.ask(desk.client.approve(&machine.node))?;
+    desk.link
+        .ask(desk.client.approve(&machine.node, Role::Member))?;
     let both = watch.until(watch.in_(JOIN), || {
         let here = desk.link.ask(desk.client.status())?;
         let there = laptop.link.ask(laptop.client.status())?;
