@@ -13,6 +13,7 @@ use crate::demo::watch::Watch;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns as text;
+use crate::render::text::{count, waits};
 use crate::stage::machine::{Order, Values};
 
 /// How long a daemon may take to answer. A guess: it takes a fraction of a second.
@@ -24,9 +25,9 @@ const FIND: Duration = Duration::from_secs(5);
 /// How long a join may take. The promise is well under a second.
 const JOIN: Duration = Duration::from_secs(10);
 
-/// Until when the first machine must have its verdict, so that the second has time for its own:
-/// at least 6 pairs of probation at 5.5 s each, and 3 of placebo at 2.5 s.
-const TRIAL_UNTIL: Duration = Duration::from_secs(58);
+/// Kept of the whole time for what follows the first machine's verdict. Its own verdict takes the second
+/// machine about 45 s; where the first one needed longer, the second is shown as far as it comes.
+const AFTER_TRIAL: Duration = Duration::from_secs(20);
 
 /// How long a change or an undo may take to show in `/proc`. A guess: it takes tens of milliseconds.
 const ACT: Duration = Duration::from_secs(6);
@@ -85,8 +86,8 @@ pub(super) fn all(
             figures.why.insert(name, why.to_owned());
         }
     }
-    desk.machine.tell(&Order::Unload)?;
     if let Some(pattern) = &proven {
+        desk.machine.tell(&Order::Unload)?;
         second(watch, figures, pattern, &mut laptop, &load)?;
     }
     end(watch, figures, &mut desk, &mut laptop)
@@ -305,9 +306,9 @@ fn trial(
     let began = std::time::Instant::now();
     desk.machine.tell(&load.order())?;
     let mut told = Told::default();
-    let proven = watch.until(TRIAL_UNTIL, || {
+    let proven = watch.until(watch.before_end(AFTER_TRIAL), || {
         let patterns = desk.patterns()?;
-        told.tell(watch, "  ", &patterns);
+        told.tell(watch, &patterns);
         Ok(patterns
             .into_iter()
             .find(|pattern| pattern.own && pattern.verdict == Verdict::Helps))
@@ -440,7 +441,7 @@ fn second(
             let Some(known) = laptop.pattern(&pattern.id)? else {
                 return Ok(None);
             };
-            told.tell(watch, "  ", std::slice::from_ref(&known));
+            told.tell(watch, std::slice::from_ref(&known));
             let settled = matches!(known.state, PatternState::Proven | PatternState::Dropped);
             Ok(settled.then_some(known))
         })
@@ -467,21 +468,25 @@ fn end(
     let left = figures.step("down", || {
         desk.machine.tell(&Order::EndDaemon)?;
         laptop.machine.tell(&Order::EndDaemon)?;
-        laptop.values()
+        Ok::<_, Problem>([desk.values()?, laptop.values()?])
     })?;
+    desk.machine.tell(&Order::Unload)?;
     laptop.machine.tell(&Order::Unload)?;
-    let changed = left.niced + left.sliced + left.autogroups_niced;
+    let threads: usize = left.iter().map(|values| values.threads).sum();
+    let changed: usize = left
+        .iter()
+        .map(|values| values.niced + values.sliced + values.autogroups_niced)
+        .sum();
     if changed > 0 {
         return Err(Problem::new(
             Exit::Failed,
             "demo.left_on",
             "a daemon ended and left values changed",
         )
-        .known(format!("{changed} of {} threads", left.threads)));
+        .known(format!("{changed} of {threads} threads")));
     }
     watch.say(&format!(
-        "\nBoth daemons ended; all {} threads of the load have their own values again.",
-        left.threads
+        "\nhive down, on both: all {threads} threads of the load have their own values again."
     ));
     Ok(())
 }
@@ -493,21 +498,24 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&mut self, watch: &Watch, indent: &str, patterns: &[PatternView]) {
+    fn tell(&mut self, watch: &Watch, patterns: &[PatternView]) {
         for pattern in patterns {
             let now = (pattern.state, pattern.pairs);
             let before = self.last.insert(pattern.id.clone(), now);
-            if before == Some(now) || pattern.pairs == 0 && pattern.state == PatternState::Heard {
+            let silent =
+                pattern.state == PatternState::Heard || pattern.pairs == 0 && before.is_some();
+            if before == Some(now) || silent {
                 continue;
             }
-            watch.say(&format!(
-                "{indent}{:4.0} s  {}  {}: {}, {} pairs",
-                watch.seconds(),
-                pattern.name,
-                text::state_words(pattern),
-                text::effect_words(pattern),
-                pattern.pairs
-            ));
+            let time = format!("{:4.0} s  {}", watch.seconds(), pattern.name);
+            if before.is_none_or(|(state, _)| state != pattern.state) {
+                let words = [text::state_words(pattern), text::sentence(pattern)].join(": ");
+                watch.say(&format!("{time}  {words}"));
+            }
+            if let Some(ratio) = pattern.wait_ratio {
+                let pairs = count(pattern.pairs as usize, "pair", "pairs");
+                watch.say(&format!("{time}  {pairs}: {}", waits(ratio, pattern.ci)));
+            }
         }
     }
 }
