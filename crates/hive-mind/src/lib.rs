@@ -27,9 +27,9 @@ pub use mind::{
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
 
+pub use hive_core::hive::invite::InviteCode;
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
-pub use hive_core::hive::invite::InviteCode;
 pub use hive_core::statement::Role;
 
 /// Puts back what a killed daemon had left on: for a guardian that outlives it.
