@@ -28,7 +28,7 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     if view.stage == JoinStage::Failed {
         return Err(failed(view));
     }
-    let members = link.ask(link.client().status())?.members;
+    let members = link.members_above(1)?;
     show(args.format, "hive.join/1", &view, |_| {
         format!(
             "  You are a member.  {}.\n",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::problem::{Exit, Problem};
-use crate::stage::machine::{Answer, Order};
+use crate::stage::machine::{Answer, DEMO_FOLDER, Order};
 use crate::stage::programs::c_source;
 
 /// How long a machine may take for what it is told. A guess: ending a daemon is given 5 s there.
@@ -52,7 +52,7 @@ impl Ground {
     pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Problem> {
         let interfaces_before = interfaces();
         let folder = tempfile::Builder::new()
-            .prefix("hive-demo-")
+            .prefix(DEMO_FOLDER)
             .tempdir()
             .map_err(broken)?;
         for name in ["desk", "laptop"] {

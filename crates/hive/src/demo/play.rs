@@ -325,6 +325,12 @@ fn trial(
     watch.say("\ndesk $ hive patterns");
     if let Some(pattern) = &best {
         watch.say(&lines(pattern));
+        watch.say(&format!("\ndesk $ hive why {}", pattern.name));
+        let why = desk.link.ask(desk.client.why(&pattern.name))?;
+        for line in &why.because {
+            watch.say(&format!("  {line}"));
+        }
+        watch.say(&format!("  Undo: {}", why.undo));
     } else {
         let because = desk.link.ask(desk.client.decision())?.because;
         watch.say(&format!("  nothing was tried: {because}"));
