@@ -442,12 +442,17 @@ fn second(
     watch.say("\nThe same kind of work moves to laptop, which has not tried anything yet ...");
     laptop.machine.tell(&load.order())?;
     let mut told = Told::default();
+    let began = std::time::Instant::now();
+    let mut on_after = None;
     let verdict = figures.step("second", || {
         watch.until(watch.before_end(CLEAN), || {
             let Some(known) = laptop.pattern(&pattern.id)? else {
                 return Ok(None);
             };
             told.tell(watch, std::slice::from_ref(&known));
+            if known.on {
+                on_after.get_or_insert_with(|| began.elapsed());
+            }
             let settled = matches!(known.state, PatternState::Proven | PatternState::Dropped);
             Ok(settled.then_some(known))
         })
@@ -456,6 +461,13 @@ fn second(
         Some(known) => Some(known),
         None => laptop.pattern(&pattern.id)?,
     };
+    if let Some(span) = on_after {
+        watch.say(&format!(
+            "\nIt was on {:.1} s after the work began there, before laptop's own proof.",
+            span.as_secs_f64()
+        ));
+    }
+    figures.probation_on_s = on_after.map(|span| span.as_secs_f64());
     watch.say(&format!("\n{} $ hive patterns", laptop.name));
     if let Some(known) = &known {
         watch.say(&lines(known));
@@ -508,17 +520,15 @@ impl Told {
         for pattern in patterns {
             let now = (pattern.state, pattern.pairs);
             let before = self.last.insert(pattern.id.clone(), now);
-            let silent =
-                pattern.state == PatternState::Heard || pattern.pairs == 0 && before.is_some();
-            if before == Some(now) || silent {
+            if before == Some(now) || pattern.state == PatternState::Heard {
                 continue;
             }
             let time = format!("{:4.0} s  {}", watch.seconds(), pattern.name);
             if before.is_none_or(|(state, _)| state != pattern.state) {
-                let words = [text::state_words(pattern), text::sentence(pattern)].join(": ");
+                let words =
+                    [text::state_words(pattern).as_str(), pattern.action.words()].join(": ");
                 watch.say(&format!("{time}  {words}"));
-            }
-            if let Some(ratio) = pattern.wait_ratio {
+            } else if let Some(ratio) = pattern.wait_ratio {
                 let pairs = count(pattern.pairs as usize, "pair", "pairs");
                 watch.say(&format!("{time}  {pairs}: {}", waits(ratio, pattern.ci)));
             }
