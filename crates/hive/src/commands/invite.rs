@@ -57,12 +57,13 @@ fn decide(link: &Link, machine: &PendingMachine) -> Result<Exit, Problem> {
         println!("  Not now.  It waits for a day:  hive approve {name}   or   hive deny {name}");
         return Ok(Exit::Ok);
     }
+    let before = link.ask(link.client().status())?.members;
     link.ask(link.client().approve(&machine.node, Role::Member))?;
-    let status = link.ask(link.client().status())?;
+    let members = link.members_above(before)?;
     println!(
         "  \"{}\" is in.  {}.",
         machine.label,
-        count(status.members, "machine", "machines")
+        count(members, "machine", "machines")
     );
     Ok(Exit::Ok)
 }
