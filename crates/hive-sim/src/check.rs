@@ -39,6 +39,11 @@ impl Witness {
         }
     }
 
+    /// Plants one word.
+    pub fn plant_word(&mut self, word: &str) {
+        self.canaries.plant(word);
+    }
+
     /// Notes something that must never happen.
     pub fn blame(&mut self, what: String) {
         self.blames.push(what);
