@@ -7,7 +7,7 @@
 //!
 //! | broken in `hive-core` | fails | with |
 //! |---|---|---|
-//! | `stands_the_placebo_check` in `machine/trial.rs` always says yes | `placebo`, 10 of 10 seeds | "background_nice is said to help on machine 2, where nothing does" |
+//! | `stands_the_placebo_check` in `machine/trial.rs` always says yes | `placebo`, 10 of 10 seeds | "`background_nice` is said to help on machine 2, where nothing does" |
 //! | the call of `is_signed_by` in `AuthorMap`'s check in `hive/store.rs` is left out | `stranger_knocks`, 9 of 10 | "machine 1 takes the honest node .. for forked" |
 //! | `flush` in `hive/writer.rs` calls `on_batch_durable` right after `save` | `power_cut`, 10 of 10, and every story with a hive | "machine 0 said 1.3 of its map while its disk held Some((1, 2))" |
 //!
