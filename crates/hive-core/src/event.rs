@@ -15,6 +15,7 @@ use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
 use crate::pattern::{Evidence, PatternDef};
 use crate::reply::{Mode, Reply};
+use crate::statement::Role;
 use crate::time::{Instant, Span};
 
 /// Something that happened outside.
@@ -159,6 +160,8 @@ pub enum Command {
     Approve {
         /// Its label or the first digits of its id.
         who: String,
+        /// As what.
+        role: Role,
     },
     /// Turn a waiting machine away.
     Deny {

@@ -150,7 +150,9 @@ impl Node {
             Command::Invite => answer(self.hive.invite(now), Reply::Invite),
             Command::Join { code, at } => answer(self.hive.join(now, &code, at), Reply::Join),
             Command::JoinState => Reply::Join(self.hive.join_state(now)),
-            Command::Approve { who } => answer(self.hive.approve(now, &who), Reply::Done),
+            Command::Approve { who, role } => {
+                answer(self.hive.approve(now, &who, role), Reply::Done)
+            }
             Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
             Command::Remove { who, compromised } => {
                 answer(self.hive.remove(now, &who, compromised), Reply::Done)

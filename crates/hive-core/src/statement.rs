@@ -57,10 +57,11 @@ pub struct StrategyCell {
 }
 
 /// What a member may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Shares and learns.
+    #[default]
     Member,
     /// Also lets machines in and removes them.
     Admin,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hive_mind::Role;
 use hive_mind::pattern::{Action, Binding, Context, Cores, Evidence, PatternDef, Verdict};
 use hive_mind::{
     Acting, HiveMind, HiveNode, OptimizationResult, Options, Scope, WorkloadKey, WorkloadType,
@@ -27,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "proved     {:?}   words on both screens: {words}",
         begun.elapsed()
     );
-    desk.approve("lap").await?;
+    desk.approve("lap", Role::Member).await?;
     lap.membership().await?;
     println!(
         "member     {:?}   after the code was given",

@@ -44,6 +44,7 @@ use hive_core::event::Command;
 use hive_core::event_log::Happening;
 use hive_core::pattern::{Evidence, PatternDef};
 use hive_core::reply::{CommandError, ErrorKind, Mode, Reply};
+use hive_core::statement::Role;
 use hive_core::time::Span;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -328,7 +329,10 @@ macro_rules! body {
 
 body!(JoinBody { code: String, #[serde(default)] at: Option<SocketAddr> }
     => |body| Command::Join { code: body.code, at: body.at });
-body!(ApproveBody { who: String } => |body| Command::Approve { who: body.who });
+body!(ApproveBody { who: String, #[serde(default)] role: Role } => |body| Command::Approve {
+    who: body.who,
+    role: body.role,
+});
 body!(DenyBody { who: String } => |body| Command::Deny { who: body.who });
 body!(RemoveBody { who: String, #[serde(default)] compromised: bool }
     => |body| Command::Remove { who: body.who, compromised: body.compromised });

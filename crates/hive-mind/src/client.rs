@@ -9,6 +9,7 @@ use hive_core::reply::{
     CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
     PatternsView, PendingView, SharedView, StatusView, UndoneView, WhyView,
 };
+use hive_core::statement::Role;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, header};
@@ -117,9 +118,10 @@ impl Client {
             .await
     }
 
-    /// Lets a waiting machine in.
-    pub async fn approve(&self, who: &str) -> Result<DoneView, ClientError> {
-        self.post("/v1/approve", &json!({ "who": who })).await
+    /// Lets a waiting machine in, as a member or as an admin.
+    pub async fn approve(&self, who: &str, role: Role) -> Result<DoneView, ClientError> {
+        self.post("/v1/approve", &json!({ "who": who, "role": role }))
+            .await
     }
 
     /// Turns a waiting machine away.

@@ -14,6 +14,7 @@ use hive_core::reply::{
     CommandError, ErrorKind, JoinStage, JoinView, PatternState, PatternView, Reply, SharedView,
     StatusView,
 };
+use hive_core::statement::Role;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::Event;
@@ -263,9 +264,10 @@ impl HiveMind {
             .await
     }
 
-    /// Lets a waiting machine in, named by its label or the first digits of its id.
-    pub async fn approve(&self, who: &str) -> Result<(), HiveError> {
-        self.done(Command::Approve { who: who.into() }).await
+    /// Lets a waiting machine in, named by its label or the first digits of its id. Only admins may.
+    pub async fn approve(&self, who: &str, role: Role) -> Result<(), HiveError> {
+        let who = who.into();
+        self.done(Command::Approve { who, role }).await
     }
 
     /// Removes a member; what it said until now still counts.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use hive_mind::Role;
 use hive_mind::pattern::{
     Action, Binding, Context, Cores, Evidence, PairStats, PatternDef, Verdict,
 };
@@ -49,7 +50,7 @@ async fn pair(home: &Path, mdns: bool) -> (HiveMind, HiveMind) {
     let join = patiently(lap.join_hive(&invite)).await.expect("proved");
     assert_eq!(join.stage, JoinStage::Waiting, "a person must approve");
     assert!(join.words.is_some_and(|words| !words.is_empty()));
-    desk.approve("lap").await.expect("it waits");
+    desk.approve("lap", Role::Member).await.expect("it waits");
     patiently(lap.membership()).await.expect("a member");
     online(&desk).await;
     online(&lap).await;

@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     /// Machines that wait to be let in
     Pending(Format),
     /// Let a waiting machine in, after comparing the words on both screens
-    Approve(WhoArgs),
+    Approve(ApproveArgs),
     /// Turn a waiting machine away
     Deny(WhoArgs),
     /// The machines of this hive
@@ -185,6 +185,19 @@ pub(crate) struct JoinArgs {
     /// How to print the outcome
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+/// Options of `hive approve`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ApproveArgs {
+    /// Its label, or the first digits of its id
+    pub(crate) name: String,
+    /// It may let machines in and remove later ones itself
+    #[arg(long)]
+    pub(crate) admin: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
 }
 
 /// A machine, named.

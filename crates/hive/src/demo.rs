@@ -23,8 +23,10 @@ const WHOLE: Duration = Duration::from_secs(115);
 /// Plays, prints, cleans up. Exit 0 when every step ran and nothing was left.
 pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
     let watch = Watch::start(WHOLE, !format.json)?;
-    watch.say("Two machines, \"desk\" and \"laptop\", played on this one. Everything is measured; nothing is");
-    watch.say("scripted. It ends within two minutes and leaves nothing behind.");
+    watch.say(
+        "Two machines, \"desk\" and \"laptop\", played on this one by real daemons and programs.\n\
+         Everything is measured. It ends within two minutes and leaves nothing behind.",
+    );
     // Orphans of the stage come to this process, so that none can hide from the cleaning.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|why| Problem::system("the demo cannot adopt its programs", &why.into()))?;

@@ -12,6 +12,9 @@ use crate::problem::{Exit, Problem};
 /// How often a starting daemon is asked whether it is there. A guess: below what a person notices.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long a membership may take to be stored. A guess: it is one write to the disk.
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// The daemon behind one socket, asked in turn: one question at a time, on this thread.
 pub(crate) struct Link {
     runtime: tokio::runtime::Runtime,
@@ -52,6 +55,19 @@ impl Link {
     /// Whether a daemon answers.
     pub(crate) fn is_up(&self) -> bool {
         self.runtime.block_on(self.client.status()).is_ok()
+    }
+
+    /// How many members there are, once there are more than `before`: a membership counts when it is
+    /// stored, moments after the daemon's answer.
+    pub(crate) fn members_above(&self, before: usize) -> Result<usize, Problem> {
+        let start = Instant::now();
+        loop {
+            let members = self.ask(self.client.status())?.members;
+            if members > before || start.elapsed() > SETTLE {
+                return Ok(members);
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Waits until the daemon answers; `gone` says whether its process has ended meanwhile.

@@ -7,7 +7,7 @@ pub(crate) mod status;
 
 use serde::Serialize;
 
-/// Prints a view as JSON with its schema's name first. Fields are only ever added within a version.
+/// Prints a view as JSON with its schema's name. Fields are only ever added within a version.
 pub(crate) fn json<T: Serialize>(schema: &str, view: &T) -> Result<String, serde_json::Error> {
     let mut object = serde_json::Map::new();
     object.insert("schema".to_owned(), schema.into());

@@ -17,7 +17,7 @@ use crate::time::{Now, WallTime};
 
 impl Hive {
     /// Lets a waiting machine in.
-    pub fn approve(&mut self, now: Now, who: &str) -> Result<DoneView, CommandError> {
+    pub fn approve(&mut self, now: Now, who: &str, role: Role) -> Result<DoneView, CommandError> {
         self.check_admin()?;
         let (node, label) = self.find_pending(now, who)?;
         if self.roster.order().len() >= crate::limits::MEMBERS_MAX {
@@ -30,11 +30,9 @@ impl Hive {
             });
         }
         self.mark_approved(node);
-        // Everybody may open the door: nobody is special after the first day. Seniority still holds,
-        // so a newcomer cannot remove those who were there before.
         let admit = Admit {
             node,
-            role: Role::Admin,
+            role,
             owner: self.genesis.founder,
         };
         self.publish(now, alloc::vec![Statement::Admit(admit)]);

@@ -36,6 +36,8 @@ pub(super) struct Joining {
     dialling: Option<SocketAddr>,
     talk: Option<Talk>,
     proved: Option<Proved>,
+    /// Kept after the welcome too: a person may look only then.
+    words: Option<String>,
     found_ms: Option<f64>,
     proved_ms: Option<f64>,
     member_ms: Option<f64>,
@@ -75,6 +77,7 @@ impl Joining {
             dialling: None,
             talk: None,
             proved: None,
+            words: None,
             found_ms: None,
             proved_ms: None,
             member_ms: None,
@@ -94,6 +97,7 @@ impl Joining {
             dialling: None,
             talk: None,
             proved: Some(proved),
+            words: Some(words::line(&proved.words)),
             found_ms: None,
             proved_ms: None,
             member_ms: None,
@@ -108,7 +112,7 @@ impl Joining {
     fn view(&self) -> JoinView {
         JoinView {
             stage: self.stage,
-            words: self.proved.map(|proved| words::line(&proved.words)),
+            words: self.words.clone(),
             found_ms: self.found_ms,
             proved_ms: self.proved_ms,
             member_ms: self.member_ms,
@@ -124,6 +128,7 @@ impl Joining {
         self.talk = None;
         self.dialling = None;
         self.proved = None;
+        self.words = None;
     }
 
     fn retry(&mut self, now: Instant) {
@@ -384,6 +389,7 @@ impl Hive {
         if let Some(joining) = &mut self.joining {
             joining.stage = JoinStage::Waiting;
             joining.proved = Some(proved);
+            joining.words = Some(words::line(&proved.words));
             joining.proved_ms = Some(ms(now.boot.since(joining.started)));
             joining.until = None;
             joining.retry_at = None;

@@ -11,7 +11,7 @@ use hive_core::hive::{Hive, HiveConfig};
 use hive_core::id::{LinkId, NodeId, SaveId};
 use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
 use hive_core::signed::KeyPair;
-use hive_core::statement::{Label, Statement};
+use hive_core::statement::{Label, Role, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
 use hive_core::wire::{Delta, Frame, Genesis};
 
@@ -343,7 +343,7 @@ impl World {
 
     pub(crate) fn approve(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
         let now = self.now();
-        let result = self.hives[at].approve(now, who).map(|_| ());
+        let result = self.hives[at].approve(now, who, Role::Admin).map(|_| ());
         self.settle();
         result
     }

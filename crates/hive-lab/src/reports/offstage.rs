@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hive_mind::Client;
+use hive_mind::Role;
 use hive_mind::pattern::Verdict;
 use hive_mind::reply::PatternState;
 use serde_json::{Value, json};
@@ -193,7 +194,7 @@ async fn consent(machine: &Machine, words: &[&str], approver: Option<&Client>) -
         }
         if let Some(approver) = approver {
             for machine in approver.pending().await?.pending {
-                approver.approve(&machine.node).await?;
+                approver.approve(&machine.node, Role::Member).await?;
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

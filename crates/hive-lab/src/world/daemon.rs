@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hive_mind::Client;
+use hive_mind::Role;
 use hive_mind::reply::{JoinStage, JoinView, Mode};
 use rustix::process::Signal;
 
@@ -193,7 +194,7 @@ pub async fn join(founder: &Client, joiner: &Client) -> Result<JoinView> {
     })
     .await?;
     founder
-        .approve(&machine.node)
+        .approve(&machine.node, Role::Member)
         .await
         .context("not approved")?;
     wait_for_stage(joiner, JoinStage::Member).await

@@ -3,9 +3,10 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use hive_mind::Role;
 use hive_mind::reply::{MembersView, PendingView};
 
-use crate::args::{Format, LabelArgs, Place, RemoveArgs, WhoArgs};
+use crate::args::{ApproveArgs, Format, LabelArgs, Place, RemoveArgs, WhoArgs};
 use crate::commands::show;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
@@ -23,12 +24,17 @@ pub(super) fn pending(place: &Place, format: Format) -> Result<Exit, Problem> {
 }
 
 /// Lets a machine in.
-pub(super) fn approve(place: &Place, args: &WhoArgs) -> Result<Exit, Problem> {
+pub(super) fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Problem> {
     let link = Link::new(place)?;
     if args.rehearsal.dry_run {
         return rehearse_pending(&link, &args.name, "let in");
     }
-    let done = link.ask(link.client().approve(&args.name))?;
+    let role = if args.admin {
+        Role::Admin
+    } else {
+        Role::Member
+    };
+    let done = link.ask(link.client().approve(&args.name, role))?;
     println!(
         "{}",
         words_or(done.words, || format!("\"{}\" is let in", args.name))

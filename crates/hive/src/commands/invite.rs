@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use hive_mind::Role;
 use hive_mind::reply::{InviteView, PendingMachine};
 
 use crate::args::{InviteArgs, Place};
@@ -56,12 +57,13 @@ fn decide(link: &Link, machine: &PendingMachine) -> Result<Exit, Problem> {
         println!("  Not now.  It waits for a day:  hive approve {name}   or   hive deny {name}");
         return Ok(Exit::Ok);
     }
-    link.ask(link.client().approve(&machine.node))?;
-    let status = link.ask(link.client().status())?;
+    let before = link.ask(link.client().status())?.members;
+    link.ask(link.client().approve(&machine.node, Role::Member))?;
+    let members = link.members_above(before)?;
     println!(
         "  \"{}\" is in.  {}.",
         machine.label,
-        count(status.members, "machine", "machines")
+        count(members, "machine", "machines")
     );
     Ok(Exit::Ok)
 }

@@ -28,7 +28,7 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     if view.stage == JoinStage::Failed {
         return Err(failed(view));
     }
-    let members = link.ask(link.client().status())?.members;
+    let members = link.members_above(1)?;
     show(args.format, "hive.join/1", &view, |_| {
         format!(
             "  You are a member.  {}.\n",
@@ -38,25 +38,27 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     Ok(Exit::Ok)
 }
 
-/// Waits until it is decided, telling each stage once.
+/// Waits until it is decided, telling each stage once. The words are told even when the other side was
+/// faster than this one looked.
 fn follow(link: &Link, tell: bool) -> Result<JoinView, Problem> {
     let mut told = JoinStage::None;
+    let mut told_words = !tell;
     loop {
         let view = link.ask(link.client().join_state())?;
+        if tell && view.stage != told && view.stage == JoinStage::Seeking {
+            println!("  Looking for the other machine ...");
+        }
+        if let Some(words) = view.words.as_ref().filter(|_| !told_words) {
+            println!("  Both screens must show:  {words}");
+            told_words = true;
+        }
         if matches!(view.stage, JoinStage::Member | JoinStage::Failed) {
             return Ok(view);
         }
-        if tell && view.stage != told {
-            told = view.stage;
-            match (&view.words, view.stage) {
-                (Some(words), JoinStage::Waiting) => {
-                    println!("  Both screens must show:  {words}");
-                    println!("  Waiting for the other machine to let you in ...");
-                }
-                (_, JoinStage::Seeking) => println!("  Looking for the other machine ..."),
-                _ => {}
-            }
+        if tell && view.stage != told && view.stage == JoinStage::Waiting {
+            println!("  Waiting for the other machine to let you in ...");
         }
+        told = view.stage;
         std::thread::sleep(LOOK);
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Figures {
     pub(crate) pattern: Option<Proof>,
     pub(crate) synced_ms: Option<f64>,
     pub(crate) second: Option<Proof>,
+    /// From the beginning of the work on the second machine until the pattern was on there.
+    pub(crate) probation_on_s: Option<f64>,
     pub(crate) undo_restored: Option<bool>,
     pub(crate) clean: bool,
     /// What could not be shown with the rights and tools at hand.
@@ -102,6 +104,7 @@ impl Figures {
             ("pattern", self.pattern.is_none()),
             ("synced_ms", self.synced_ms.is_none()),
             ("second", self.second.is_none()),
+            ("probation_on_s", self.probation_on_s.is_none()),
             ("undo_restored", self.undo_restored.is_none()),
         ];
         for (name, _) in nulls.into_iter().filter(|(_, null)| *null) {

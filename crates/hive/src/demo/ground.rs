@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::problem::{Exit, Problem};
-use crate::stage::machine::{Answer, Order};
+use crate::stage::machine::{Answer, DEMO_FOLDER, Order};
 use crate::stage::programs::c_source;
 
 /// How long a machine may take for what it is told. A guess: ending a daemon is given 5 s there.
@@ -52,7 +52,7 @@ impl Ground {
     pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Problem> {
         let interfaces_before = interfaces();
         let folder = tempfile::Builder::new()
-            .prefix("hive-demo-")
+            .prefix(DEMO_FOLDER)
             .tempdir()
             .map_err(broken)?;
         for name in ["desk", "laptop"] {
@@ -102,7 +102,7 @@ impl Ground {
     pub(crate) fn clear(mut self) -> Vec<String> {
         let mut left = Vec::new();
         for machine in [&mut self.desk, &mut self.laptop] {
-            left.extend(machine.end().err());
+            left.extend(machine.end());
         }
         let path = self.folder.path().to_path_buf();
         let interfaces_before = std::mem::take(&mut self.interfaces_before);
@@ -201,19 +201,19 @@ impl Machine {
         }
     }
 
-    /// Ends it: its input ends, and it takes down what it holds. The error names what was left.
-    fn end(&mut self) -> Result<(), String> {
+    /// Ends it: its input ends, and it takes down what it holds. Names what was left, if anything.
+    fn end(&mut self) -> Option<String> {
         drop(self.orders.take());
         let start = Instant::now();
         loop {
             match self.process.try_wait() {
-                Ok(Some(_)) => return Ok(()),
+                Ok(Some(_)) => return None,
                 Ok(None) if start.elapsed() < END => std::thread::sleep(Duration::from_millis(10)),
                 Ok(None) => {
                     let killed = self.process.kill().and_then(|()| self.process.wait());
-                    return Err(format!("a machine that had to be killed ({killed:?})"));
+                    return Some(format!("a machine that had to be killed ({killed:?})"));
                 }
-                Err(why) => return Err(format!("a machine that cannot be waited for ({why})")),
+                Err(why) => return Some(format!("a machine that cannot be waited for ({why})")),
             }
         }
     }
@@ -221,7 +221,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Err(left) = self.end() {
+        if let Some(left) = self.end() {
             eprintln!("the demo left {left}");
         }
     }

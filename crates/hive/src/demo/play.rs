@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hive_mind::Client;
+use hive_mind::Role;
 use hive_mind::pattern::{Action, Verdict};
 use hive_mind::reply::{JoinStage, JoinView, PatternState, PatternView};
 
@@ -13,6 +14,7 @@ use crate::demo::watch::Watch;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns as text;
+use crate::render::text::{count, waits};
 use crate::stage::machine::{Order, Values};
 
 /// How long a daemon may take to answer. A guess: it takes a fraction of a second.
@@ -24,9 +26,9 @@ const FIND: Duration = Duration::from_secs(5);
 /// How long a join may take. The promise is well under a second.
 const JOIN: Duration = Duration::from_secs(10);
 
-/// Until when the first machine must have its verdict, so that the second has time for its own:
-/// at least 6 pairs of probation at 5.5 s each, and 3 of placebo at 2.5 s.
-const TRIAL_UNTIL: Duration = Duration::from_secs(58);
+/// Kept of the whole time for what follows the first machine's verdict. Its own verdict takes the second
+/// machine about 45 s; where the first one needed longer, the second is shown as far as it comes.
+const AFTER_TRIAL: Duration = Duration::from_secs(20);
 
 /// How long a change or an undo may take to show in `/proc`. A guess: it takes tens of milliseconds.
 const ACT: Duration = Duration::from_secs(6);
@@ -85,8 +87,8 @@ pub(super) fn all(
             figures.why.insert(name, why.to_owned());
         }
     }
-    desk.machine.tell(&Order::Unload)?;
     if let Some(pattern) = &proven {
+        desk.machine.tell(&Order::Unload)?;
         second(watch, figures, pattern, &mut laptop, &load)?;
     }
     end(watch, figures, &mut desk, &mut laptop)
@@ -266,7 +268,8 @@ fn compare_and_approve(
         ));
     }
     watch.say("  desk:    Let it in? [y/N] y");
-    desk.link.ask(desk.client.approve(&machine.node))?;
+    desk.link
+        .ask(desk.client.approve(&machine.node, Role::Member))?;
     let both = watch.until(watch.in_(JOIN), || {
         let here = desk.link.ask(desk.client.status())?;
         let there = laptop.link.ask(laptop.client.status())?;
@@ -305,9 +308,9 @@ fn trial(
     let began = std::time::Instant::now();
     desk.machine.tell(&load.order())?;
     let mut told = Told::default();
-    let proven = watch.until(TRIAL_UNTIL, || {
+    let proven = watch.until(watch.before_end(AFTER_TRIAL), || {
         let patterns = desk.patterns()?;
-        told.tell(watch, "  ", &patterns);
+        told.tell(watch, &patterns);
         Ok(patterns
             .into_iter()
             .find(|pattern| pattern.own && pattern.verdict == Verdict::Helps))
@@ -324,6 +327,12 @@ fn trial(
     watch.say("\ndesk $ hive patterns");
     if let Some(pattern) = &best {
         watch.say(&lines(pattern));
+        watch.say(&format!("\ndesk $ hive why {}", pattern.name));
+        let why = desk.link.ask(desk.client.why(&pattern.name))?;
+        for line in &why.because {
+            watch.say(&format!("  {line}"));
+        }
+        watch.say(&format!("  Undo: {}", why.undo));
     } else {
         let because = desk.link.ask(desk.client.decision())?.because;
         watch.say(&format!("  nothing was tried: {because}"));
@@ -435,12 +444,17 @@ fn second(
     watch.say("\nThe same kind of work moves to laptop, which has not tried anything yet ...");
     laptop.machine.tell(&load.order())?;
     let mut told = Told::default();
+    let began = std::time::Instant::now();
+    let mut on_after = None;
     let verdict = figures.step("second", || {
         watch.until(watch.before_end(CLEAN), || {
             let Some(known) = laptop.pattern(&pattern.id)? else {
                 return Ok(None);
             };
-            told.tell(watch, "  ", std::slice::from_ref(&known));
+            told.tell(watch, std::slice::from_ref(&known));
+            if known.on {
+                on_after.get_or_insert_with(|| began.elapsed());
+            }
             let settled = matches!(known.state, PatternState::Proven | PatternState::Dropped);
             Ok(settled.then_some(known))
         })
@@ -449,6 +463,13 @@ fn second(
         Some(known) => Some(known),
         None => laptop.pattern(&pattern.id)?,
     };
+    if let Some(span) = on_after {
+        watch.say(&format!(
+            "\nIt was on {:.1} s after the work began there, before laptop's own proof.",
+            span.as_secs_f64()
+        ));
+    }
+    figures.probation_on_s = on_after.map(|span| span.as_secs_f64());
     watch.say(&format!("\n{} $ hive patterns", laptop.name));
     if let Some(known) = &known {
         watch.say(&lines(known));
@@ -467,21 +488,25 @@ fn end(
     let left = figures.step("down", || {
         desk.machine.tell(&Order::EndDaemon)?;
         laptop.machine.tell(&Order::EndDaemon)?;
-        laptop.values()
+        Ok::<_, Problem>([desk.values()?, laptop.values()?])
     })?;
+    desk.machine.tell(&Order::Unload)?;
     laptop.machine.tell(&Order::Unload)?;
-    let changed = left.niced + left.sliced + left.autogroups_niced;
+    let threads: usize = left.iter().map(|values| values.threads).sum();
+    let changed: usize = left
+        .iter()
+        .map(|values| values.niced + values.sliced + values.autogroups_niced)
+        .sum();
     if changed > 0 {
         return Err(Problem::new(
             Exit::Failed,
             "demo.left_on",
             "a daemon ended and left values changed",
         )
-        .known(format!("{changed} of {} threads", left.threads)));
+        .known(format!("{changed} of {threads} threads")));
     }
     watch.say(&format!(
-        "\nBoth daemons ended; all {} threads of the load have their own values again.",
-        left.threads
+        "\nhive down, on both: all {threads} threads of the load have their own values again."
     ));
     Ok(())
 }
@@ -493,21 +518,22 @@ struct Told {
 }
 
 impl Told {
-    fn tell(&mut self, watch: &Watch, indent: &str, patterns: &[PatternView]) {
+    fn tell(&mut self, watch: &Watch, patterns: &[PatternView]) {
         for pattern in patterns {
             let now = (pattern.state, pattern.pairs);
             let before = self.last.insert(pattern.id.clone(), now);
-            if before == Some(now) || pattern.pairs == 0 && pattern.state == PatternState::Heard {
+            if before == Some(now) || pattern.state == PatternState::Heard {
                 continue;
             }
-            watch.say(&format!(
-                "{indent}{:4.0} s  {}  {}: {}, {} pairs",
-                watch.seconds(),
-                pattern.name,
-                text::state_words(pattern),
-                text::effect_words(pattern),
-                pattern.pairs
-            ));
+            let time = format!("{:4.0} s  {}", watch.seconds(), pattern.name);
+            if before.is_none_or(|(state, _)| state != pattern.state) {
+                let words =
+                    [text::state_words(pattern).as_str(), pattern.action.words()].join(": ");
+                watch.say(&format!("{time}  {words}"));
+            } else if let Some(ratio) = pattern.wait_ratio {
+                let pairs = count(pattern.pairs as usize, "pair", "pairs");
+                watch.say(&format!("{time}  {pairs}: {}", waits(ratio, pattern.ci)));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::problem::{Exit, Problem};
+use crate::render::text::wrap;
 
 /// Set by SIGINT or SIGTERM.
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -39,10 +40,13 @@ impl Watch {
         })
     }
 
-    /// Prints a line of the story.
-    pub(crate) fn say(&self, line: &str) {
+    /// Prints lines of the story; long ones are broken under their indent.
+    pub(crate) fn say(&self, lines: &str) {
         if self.aloud {
-            println!("{line}");
+            for line in lines.split('\n') {
+                let indent = line.len() - line.trim_start().len();
+                print!("{}", wrap(line.trim_start(), indent, indent + 2));
+            }
             // A reader that has gone is no reason to leave the stage uncleaned.
             if std::io::stdout().flush().is_err() {
                 STOPPED.store(true, Ordering::Relaxed);

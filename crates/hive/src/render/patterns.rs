@@ -1,9 +1,9 @@
 //! `hive patterns`, `why` and `undo`: what was learned, what it is worth, and how to be rid of it.
 
-use hive_mind::pattern::{Side, Verdict, WorkloadType};
+use hive_mind::pattern::{Side, Verdict};
 use hive_mind::reply::{OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView};
 
-use crate::render::text::{count, percent, waits, wrap};
+use crate::render::text::{count, waits, wrap};
 
 /// All patterns, two lines each.
 pub(crate) fn list(view: &PatternsView) -> String {
@@ -38,21 +38,6 @@ pub(crate) fn why(view: &WhyView) -> String {
     for line in &view.because {
         out.push_str(&wrap(line, 5, 7));
     }
-    if let Some(loss) = pattern.background_loss {
-        out.push_str(&wrap(&cost(loss, pattern.context.background), 5, 7));
-    }
-    if let Some(placebo) = &pattern.placebo {
-        out.push_str(&wrap(
-            &format!(
-                "Placebo: changing nothing in the same way, {}: {} ({})",
-                count(placebo.pairs as usize, "pair", "pairs"),
-                waits(placebo.ratio, placebo.ci),
-                placebo.verdict.words()
-            ),
-            5,
-            7,
-        ));
-    }
     if let Some(holdout) = &pattern.holdout {
         out.push_str(&wrap(
             &format!(
@@ -64,14 +49,6 @@ pub(crate) fn why(view: &WhyView) -> String {
             7,
         ));
     }
-    out.push_str(&wrap(
-        &format!(
-            "Measured where scheduling is {}.",
-            pattern.context.binding.words()
-        ),
-        5,
-        7,
-    ));
     for other in &pattern.others {
         out.push_str(&wrap(&other_words(other), 5, 7));
     }
@@ -162,18 +139,6 @@ fn facts(pattern: &PatternView) -> String {
     )
 }
 
-fn cost(loss: f64, background: WorkloadType) -> String {
-    let what = match background {
-        WorkloadType::Build => "the build",
-        WorkloadType::Batch => "the batch job",
-        _ => "the background",
-    };
-    match percent(1.0 + loss) {
-        share if share > 0 => format!("Cost: {what} gets {share} % less done while it is on."),
-        _ => format!("Cost: none seen, {what} gets as much done."),
-    }
-}
-
 fn other_words(other: &OtherView) -> String {
     format!(
         "on {}: {}, {}, {}",
@@ -186,11 +151,10 @@ fn other_words(other: &OtherView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hive_mind::pattern::{Action, Binding, Context, Cores, PairStats};
+    use hive_mind::pattern::{Action, Binding, Context, Cores, PairStats, WorkloadType};
     use hive_mind::reply::PlaceboView;
 
     use super::*;
-    use crate::render::text::WIDTH;
 
     fn helping() -> PatternView {
         PatternView {
@@ -259,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn why_tells_reason_numbers_cost_placebo_origin_and_undo() {
+    fn why_tells_reason_numbers_controls_the_others_and_the_undo() {
         let view = WhyView {
             pattern: PatternView {
-                placebo: Some(PlaceboView {
+                holdout: Some(PlaceboView {
                     pairs: 4,
-                    ratio: 1.02,
+                    ratio: 0.42,
                     ci: None,
                     verdict: Verdict::Undecided,
                 }),
@@ -280,22 +244,18 @@ mod tests {
                 }],
                 ..helping()
             },
-            because: vec!["The program waited 4 ms a wake-up.".to_owned()],
+            because: vec!["Cost: the background keeps 93 % of its processor time.".to_owned()],
             undo: "hive undo p-1".to_owned(),
         };
-        let text = why(&view);
-        for part in [
-            "waits 60 % less [40-65 %]",
-            "The program waited 4 ms",
-            "the build gets 7 % less done",
-            "Placebo: changing nothing",
-            "decided by task",
-            "on laptop: helps, waits 50 % less, 6 pairs",
-            "Undo: hive undo p-1",
-        ] {
-            assert!(text.contains(part), "{part} is missing in\n{text}");
-        }
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+        assert_eq!(
+            why(&view),
+            "p-1  background at nice 10 while an interactive program runs\n     \
+             proven here, on; waits 60 % less [40-65 %]; 8 pairs\n     \
+             Cost: the background keeps 93 % of its processor time.\n     \
+             Still checked: 4 control pairs since the verdict, waits 58 % less\n     \
+             on laptop: helps, waits 50 % less, 6 pairs\n     \
+             Undo: hive undo p-1\n"
+        );
     }
 
     #[test]

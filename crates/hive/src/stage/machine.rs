@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::stage::{self, failed};
 
 /// How long a daemon may take to put everything back and end. A guess: it takes milliseconds.
 const DAEMON_END: Duration = Duration::from_secs(5);
+
+/// How the demo's folder begins.
+pub(crate) const DEMO_FOLDER: &str = "hive-demo-";
 
 /// What a machine can be told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,9 +116,34 @@ pub(super) fn run(args: &MachineArgs) -> Result<Exit, Problem> {
             }),
         )?;
     }
-    machine.unload()?;
+    // The daemon first: it puts back what it has on.
     machine.end_daemon()?;
+    machine.unload()?;
+    leave(&args.folder).map_err(failed)?;
     Ok(Exit::Ok)
+}
+
+/// Removes the machine's folder, and the demo's when this was the last machine in it: the demo itself may
+/// have been killed.
+fn leave(folder: &Path) -> std::io::Result<()> {
+    std::fs::remove_dir_all(folder)?;
+    let Some(whole) = folder.parent() else {
+        return Ok(());
+    };
+    let ours = whole
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(DEMO_FOLDER));
+    let empty = std::fs::read_dir(whole)?
+        .flatten()
+        .all(|entry| !entry.path().is_dir());
+    if !ours || !empty {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(whole) {
+        // The demo or the other machine was faster.
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 fn say(out: &mut impl std::io::Write, answer: &Answer) -> Result<(), Problem> {
@@ -348,7 +376,7 @@ struct Stat {
 }
 
 impl Stat {
-    fn of(folder: &std::path::Path) -> Option<Self> {
+    fn of(folder: &Path) -> Option<Self> {
         Self::parse(&std::fs::read_to_string(folder.join("stat")).ok()?)
     }
 
@@ -364,16 +392,13 @@ impl Stat {
 }
 
 /// Whether a thread's slice differs from the usual: `se.slice` of its `sched` file, against this thread's own.
-fn has_own_slice(thread: &std::path::Path) -> bool {
-    let slice = |folder: &std::path::Path| -> Option<u64> {
+fn has_own_slice(thread: &Path) -> bool {
+    let slice = |folder: &Path| -> Option<u64> {
         let text = std::fs::read_to_string(folder.join("sched")).ok()?;
         let line = text.lines().find(|line| line.starts_with("se.slice"))?;
         line.rsplit(':').next()?.trim().parse().ok()
     };
-    match (
-        slice(thread),
-        slice(std::path::Path::new("/proc/thread-self")),
-    ) {
+    match (slice(thread), slice(Path::new("/proc/thread-self"))) {
         (Some(its), Some(usual)) => its != usual,
         _ => false,
     }

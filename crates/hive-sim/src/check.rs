@@ -1,0 +1,122 @@
+//! What must be true of every life. Some of it is watched at every step, some is asked when all is quiet.
+//!
+//! # Seen to fail
+//!
+//! A check that never failed proves nothing. To see these fail, break the core by hand, run
+//! `cargo run --release -p hive-sim -- --seeds 10`, and put it back:
+//!
+//! | broken in `hive-core` | fails | with |
+//! |---|---|---|
+//! | `stands_the_placebo_check` in `machine/trial.rs` always says yes | `placebo`, 10 of 10 seeds | "`background_nice` is said to help on machine 2, where nothing does" |
+//! | the call of `is_signed_by` in `AuthorMap`'s check in `hive/store.rs` is left out | `stranger_knocks`, 9 of 10 | "machine 1 takes the honest node .. for forked" |
+//! | `flush` in `hive/writer.rs` calls `on_batch_durable` right after `save` | `power_cut`, 10 of 10, and every story with a hive | "machine 0 said 1.3 of its map while its disk held Some((1, 2))" |
+//!
+//! That the witnesses see what passes by is held by `tests/witnesses.rs`.
+
+use std::collections::BTreeSet;
+
+use hive_core::event_log::Happening;
+use hive_core::hive::outside::Record;
+use hive_core::reply::Reply;
+
+use crate::host::Host;
+use crate::machine::Names;
+use crate::net::HostId;
+use crate::stories::Failure;
+
+pub mod converged;
+pub mod durable;
+pub mod harmless;
+pub mod nothing_lost;
+pub mod private;
+pub mod truthful;
+
+use durable::Signed;
+use private::Canaries;
+
+/// Watches every step of a world.
+#[derive(Debug, Default)]
+pub struct Witness {
+    canaries: Canaries,
+    signed: Signed,
+    blames: Vec<String>,
+    /// Machines that are allowed to be taken for forked: those of liars.
+    pub liars: BTreeSet<String>,
+}
+
+impl Witness {
+    /// Plants names that must never leave their machine.
+    pub fn plant(&mut self, names: &Names) {
+        for name in names.all() {
+            self.canaries.plant(name);
+        }
+    }
+
+    /// Plants one word.
+    pub fn plant_word(&mut self, word: &str) {
+        self.canaries.plant(word);
+    }
+
+    /// Notes something that must never happen.
+    pub fn blame(&mut self, what: String) {
+        self.blames.push(what);
+    }
+
+    /// The first thing that must never happen and did.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        match self.blames.first() {
+            Some(what) => Err(Failure::Correctness(what.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A frame left an honest node.
+    pub fn saw_frame(&mut self, frame: &[u8]) {
+        self.search(frame, "a frame");
+    }
+
+    /// An honest node sent a frame to a member.
+    pub fn saw_sent(&mut self, host: &Host, frame: &[u8]) {
+        if let Some(what) = self.signed.saw_sent(host, frame) {
+            self.blame(what);
+        }
+    }
+
+    /// A node wrote something to its disk.
+    pub fn saw_record(&mut self, record: &Record) {
+        self.search(&record.key, "a record's key");
+        if let Some(value) = &record.value {
+            self.search(value, "a record");
+        }
+    }
+
+    /// A node answered a person.
+    pub fn saw_reply(&mut self, reply: &Reply) {
+        match serde_json::to_vec(reply) {
+            Ok(json) => self.search(&json, "a reply"),
+            Err(error) => self.blame(format!("a reply cannot be printed: {error}")),
+        }
+    }
+
+    /// A node told its owner something.
+    pub fn saw_happening(&mut self, host: HostId, happening: &Happening) {
+        match serde_json::to_vec(happening) {
+            Ok(json) => self.search(&json, "a happening"),
+            Err(error) => self.blame(format!("a happening cannot be printed: {error}")),
+        }
+        if let Happening::Forked { node } = happening
+            && !self.liars.contains(node)
+        {
+            self.blame(format!(
+                "machine {} takes the honest node {node} for forked",
+                host.0
+            ));
+        }
+    }
+
+    fn search(&mut self, bytes: &[u8], place: &str) {
+        if let Some(name) = self.canaries.find(bytes) {
+            self.blame(format!("the program name {name} stands in {place}"));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Durable before said: no honest node tells anybody of a state of its own map that its disk could still forget, and
+//! no honest node ever signs two different states under one number.
+
+use std::collections::BTreeMap;
+
+use hive_core::hive::outside::Table;
+use hive_core::id::NodeId;
+use hive_core::wire::{Frame, Head};
+
+use crate::host::Host;
+
+/// What honest nodes have signed so far.
+#[derive(Debug, Default)]
+pub struct Signed(BTreeMap<(NodeId, u32, u64), [u8; 64]>);
+
+impl Signed {
+    /// What is wrong with sending this frame, if anything.
+    pub fn saw_sent(&mut self, host: &Host, frame: &[u8]) -> Option<String> {
+        let frame = Frame::decode(frame).ok()?;
+        let said = says_of_itself(host.key, &frame);
+        let durable = durable_head(host);
+        let kept = durable.map(|head| (head.incarnation, head.seq));
+        if let Some((incarnation, seq)) = said.filter(|said| Some(*said) > kept) {
+            return Some(format!(
+                "machine {} said {incarnation}.{seq} of its map while its disk held {kept:?}",
+                host.id.0
+            ));
+        }
+        let Frame::Delta(delta) = &frame else {
+            return None;
+        };
+        let number = (delta.author, delta.incarnation, delta.seq);
+        let known = *self.0.entry(number).or_insert(delta.sig);
+        (known != delta.sig).then(|| {
+            format!(
+                "machine {} sent a second state {}.{} of one author",
+                host.id.0, delta.incarnation, delta.seq
+            )
+        })
+    }
+}
+
+fn says_of_itself(me: NodeId, frame: &Frame) -> Option<(u32, u64)> {
+    match frame {
+        Frame::Delta(delta) if delta.author == me => Some((delta.incarnation, delta.seq)),
+        Frame::Digest(lines) => {
+            let mine = lines.iter().find(|line| line.author == me)?;
+            Some((mine.incarnation, mine.seq))
+        }
+        _ => None,
+    }
+}
+
+/// The head of a machine's own map that a power cut would leave.
+#[must_use]
+pub fn durable_head(host: &Host) -> Option<Head> {
+    let value = host.disk.value(Table::Heads, &host.key.0)?;
+    postcard::from_bytes(value).ok()
+}

@@ -1,0 +1,198 @@
+//! One machine of the world with everything that surrounds its node: address, clocks, disk, programs, and a person.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use hive_core::event_log::Happening;
+use hive_core::hive::outside::Beacon;
+use hive_core::id::{CommandId, LinkId, NodeId};
+use hive_core::node::{Node, NodeConfig};
+use hive_core::reply::{Mode, Reply};
+use hive_core::signed::KeyPair;
+use hive_core::statement::Label;
+
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::liar::Liar;
+use crate::machine::Machine;
+use crate::net::{ConnId, HostId};
+use crate::queue::Moment;
+
+/// One machine.
+pub struct Host {
+    /// Which.
+    pub id: HostId,
+    /// Its key's public half.
+    pub key: NodeId,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Its store.
+    pub disk: Disk,
+    /// Its programs.
+    pub machine: Machine,
+    /// What its owner has allowed.
+    pub consent: Consent,
+    /// What its owner was told, and when.
+    pub told: Vec<(Moment, Happening)>,
+    /// When it loses its life.
+    pub doom: Doom,
+    /// Who changes its frames on their way out, when it is a liar's.
+    pub liar: Option<Liar>,
+    /// How often its daemon was started.
+    pub life: u32,
+    /// Microseconds that its daemon has run.
+    pub ran_us: u64,
+    pub(crate) node: Option<Node>,
+    pub(crate) started: Moment,
+    pub(crate) wake: u64,
+    /// When the host has carried out what it was asked so far: it does one thing after the other.
+    pub(crate) hands_busy_until: Moment,
+    pub(crate) allowed: BTreeSet<NodeId>,
+    pub(crate) beacon: Option<Beacon>,
+    pub(crate) pair_open: bool,
+    pub(crate) conns: BTreeMap<NodeId, ConnId>,
+    pub(crate) pairs: BTreeMap<LinkId, ConnId>,
+    pub(crate) links: u64,
+    pub(crate) commands: u64,
+    pub(crate) replies: BTreeMap<CommandId, Reply>,
+    secret: [u8; 32],
+    label: Label,
+    dice: Dice,
+}
+
+/// What the owner of a machine has allowed. The world holds the node to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consent {
+    /// How much the optimizer may do.
+    pub mode: Mode,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// When a pause ends by itself.
+    pub paused_until: Option<Moment>,
+}
+
+/// When a daemon dies, counted in its writes: the moments at which durability matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doom {
+    /// At this write of the machine's whole life, counted from one.
+    pub at_save: Option<u64>,
+    /// Or at one of so many in 1,000.
+    pub permille: u64,
+    /// Deaths that are left.
+    pub deaths: u32,
+    /// Writes so far.
+    pub saves: u64,
+}
+
+impl Consent {
+    /// Whether something may be turned on now.
+    #[must_use]
+    pub fn allows(&self, now: Moment) -> bool {
+        let over = self.paused_until.is_some_and(|until| now >= until);
+        self.mode == Mode::Auto && (!self.paused || over)
+    }
+}
+
+impl Host {
+    /// A machine that is switched off.
+    #[must_use]
+    pub fn new(id: HostId, label: &str, machine: Machine, clock: Clock, mut dice: Dice) -> Self {
+        let secret = dice.secret();
+        let last = u8::try_from(id.0 + 1).expect("few machines");
+        Self {
+            id,
+            key: KeyPair::from_secret(&secret).node(),
+            address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 4_483)),
+            clock,
+            disk: Disk::default(),
+            machine,
+            consent: Consent {
+                mode: Mode::Auto,
+                paused: false,
+                paused_until: None,
+            },
+            told: Vec::new(),
+            doom: Doom::default(),
+            liar: None,
+            life: 0,
+            ran_us: 0,
+            node: None,
+            started: Moment::default(),
+            wake: 0,
+            hands_busy_until: Moment::default(),
+            allowed: BTreeSet::new(),
+            beacon: None,
+            pair_open: false,
+            conns: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            links: 0,
+            commands: 0,
+            replies: BTreeMap::new(),
+            secret,
+            label: Label::new(label).expect("a label"),
+            dice,
+        }
+    }
+
+    /// Whether its daemon runs.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Members that it is connected to, as far as it knows.
+    pub fn connected(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.conns.keys().copied()
+    }
+
+    /// Whether something like this was told.
+    pub fn was_told(&self, like: impl Fn(&Happening) -> bool) -> bool {
+        self.told.iter().any(|(_, happening)| like(happening))
+    }
+
+    /// When something like this was told first.
+    pub fn told_at(&self, like: impl Fn(&Happening) -> bool) -> Option<Moment> {
+        let first = self.told.iter().find(|(_, happening)| like(happening));
+        first.map(|(at, _)| *at)
+    }
+
+    /// Starts a daemon from what the disk holds.
+    pub(crate) fn start(&mut self, now: Moment) {
+        self.life += 1;
+        self.started = now;
+        let config = NodeConfig {
+            key: KeyPair::from_secret(&self.secret),
+            facts: self.machine.facts.clone(),
+            mode: self.consent.mode,
+            label: Some(self.label.clone()),
+            protect: Vec::new(),
+            never: Vec::new(),
+            peers: Vec::new(),
+        };
+        let seed = self.dice.secret();
+        let restored = self.disk.records();
+        self.node = Some(Node::new(config, &restored, seed, self.clock.now(now)));
+    }
+
+    /// The daemon is gone, with everything that lived in its memory.
+    pub(crate) fn stop(&mut self, now: Moment) {
+        if self.node.take().is_some() {
+            self.ran_us += now.since(self.started);
+        }
+        self.wake += 1;
+        self.allowed.clear();
+        self.beacon = None;
+        self.pair_open = false;
+        self.conns.clear();
+        self.pairs.clear();
+        self.replies.clear();
+    }
+
+    pub(crate) fn next_link(&mut self) -> LinkId {
+        self.links += 1;
+        LinkId(self.links)
+    }
+}

@@ -1,0 +1,590 @@
+//! What a shell does for its node: carries out outputs, and turns what happens into inputs.
+
+use std::net::SocketAddr;
+
+use hive_core::event::{Input, Output};
+use hive_core::event_log::{Happening, Misdeed};
+use hive_core::hive::outside::{HiveEffect, Lane, Record, Sighting};
+use hive_core::id::{LinkId, NodeId, SaveId};
+use hive_core::limits::{FRAME_BYTES_MAX, PAIR_FRAME_BYTES_MAX};
+use hive_core::machine::act::Outcome;
+
+use super::{Death, Event, World};
+use crate::disk::Unanswered;
+use crate::faults::Fault;
+use crate::net::{Arrival, ConnId, HostId, Parcel};
+use crate::queue::Moment;
+
+/// Round trips of a TLS 1.3 handshake over QUIC until both sides know the other, in one-way delays.
+const HANDSHAKE_DELAYS: u64 = 3;
+
+/// How long a dial waits for an answer: the application time-out of DESIGN section 5 is 1 s.
+const DIAL_TIMEOUT_US: u64 = 1_000_000;
+
+impl World {
+    pub(crate) fn carry_out(&mut self, id: HostId, life: u32, output: Output) {
+        match output {
+            Output::WakeAt(instant) => {
+                let host = &mut self.hosts[id.0];
+                host.wake += 1;
+                let token = host.wake;
+                let at = host.clock.moment(instant).max(self.now.after(1));
+                self.queue.plan(at, Event::Wake { host: id, token });
+            }
+            Output::Sample(request) => {
+                let at = self.next_turn(id);
+                self.queue.plan(
+                    at,
+                    Event::Sample {
+                        host: id,
+                        life,
+                        request,
+                    },
+                );
+            }
+            Output::Act(step) => {
+                let at = self.next_turn(id);
+                self.queue.plan(
+                    at,
+                    Event::Act {
+                        host: id,
+                        life,
+                        step,
+                    },
+                );
+            }
+            Output::Undo(change) => {
+                let at = self.next_turn(id);
+                self.queue.plan(
+                    at,
+                    Event::Undo {
+                        host: id,
+                        life,
+                        change,
+                    },
+                );
+            }
+            Output::Reply { id: command, reply } => {
+                self.witness.saw_reply(&reply);
+                self.hosts[id.0].replies.insert(command, reply);
+            }
+            Output::Tell(happening) => self.tell(id, happening),
+            Output::Hive(effect) => self.carry_out_hive(id, life, effect),
+        }
+    }
+
+    /// When the host will have done one thing more: one after the other, 0.5 to 3 ms each.
+    fn next_turn(&mut self, id: HostId) -> Moment {
+        let work = self.dice.between(500, 3_000);
+        let host = &mut self.hosts[id.0];
+        host.hands_busy_until = host.hands_busy_until.max(self.now).after(work);
+        host.hands_busy_until
+    }
+
+    fn carry_out_hive(&mut self, id: HostId, life: u32, effect: HiveEffect) {
+        match effect {
+            HiveEffect::Save { id: save, records } => self.save(id, life, save, records),
+            HiveEffect::Send { peer, lane, frame } => self.send(id, peer, lane, frame),
+            HiveEffect::Dial { peer, addresses } => {
+                let at = self.after_handshake();
+                let dialled = Event::Dialled {
+                    host: id,
+                    life,
+                    peer,
+                    addresses,
+                };
+                self.queue.plan(at, dialled);
+            }
+            HiveEffect::Close { peer } => {
+                if let Some(conn) = self.hosts[id.0].conns.remove(&peer) {
+                    self.break_off(conn, Some(id));
+                }
+            }
+            HiveEffect::Members(members) => {
+                self.hosts[id.0].allowed = members.into_iter().collect();
+            }
+            HiveEffect::Seek => self.seek(id),
+            HiveEffect::Beacon(beacon) => self.hosts[id.0].beacon = Some(beacon),
+            HiveEffect::PairOpen(open) => self.hosts[id.0].pair_open = open,
+            HiveEffect::PairDial { address, expect } => {
+                let at = self.after_handshake();
+                let dialled = Event::PairDialled {
+                    host: id,
+                    life,
+                    address,
+                    expect,
+                };
+                self.queue.plan(at, dialled);
+            }
+            HiveEffect::PairSend { link, frame } => self.pair_send(id, link, frame),
+            HiveEffect::PairClose { link } => {
+                if let Some(conn) = self.hosts[id.0].pairs.remove(&link) {
+                    self.break_off(conn, Some(id));
+                }
+            }
+            HiveEffect::Tell(happening) => self.tell(id, happening),
+        }
+    }
+
+    pub(crate) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Start(host) => self.start(host),
+            Event::Wake { host, token } if self.hosts[host.0].wake == token => {
+                self.note(b"wake", host, &[]);
+                self.feed(host, Input::TimeoutReached);
+            }
+            Event::Answer { host, life } if self.lives(host, life) => {
+                if let Some(save) = self.hosts[host.0].disk.answer() {
+                    self.note(b"saved", host, &save.0.to_le_bytes());
+                    self.feed(host, Input::Saved(save));
+                }
+            }
+            Event::Sample {
+                host,
+                life,
+                request,
+            } if self.lives(host, life) => {
+                let boot = self.hosts[host.0].clock.boot(self.now);
+                let sample = self.hosts[host.0].machine.sample(boot, &request);
+                self.feed(host, Input::Sampled(sample));
+            }
+            Event::Act { host, life, step } if self.lives(host, life) => self.act(host, step),
+            Event::Undo { host, life, change } if self.lives(host, life) => {
+                let boot = self.hosts[host.0].clock.boot(self.now);
+                let receipt = self.hosts[host.0].machine.undo(boot, change);
+                self.note(b"undo", host, &change.0.to_le_bytes());
+                self.feed(host, Input::Acted(receipt));
+            }
+            Event::Arrive { conn, from, lane } => self.arrive(conn, from, lane),
+            Event::Ghost { conn, from, bytes } => self.deliver(conn, from, Parcel::honest(bytes)),
+            Event::Lost { host, life, conn } if self.lives(host, life) => self.lost(host, conn),
+            Event::Found {
+                host,
+                life,
+                sighting,
+            } if self.lives(host, life) => {
+                self.feed(host, Input::Found(sighting));
+            }
+            Event::Dialled {
+                host,
+                life,
+                peer,
+                addresses,
+            } if self.lives(host, life) => {
+                self.dialled(host, peer, &addresses);
+            }
+            Event::DialFailed { host, life, peer } if self.lives(host, life) => {
+                self.feed(host, Input::DialFailed { peer });
+            }
+            Event::PairDialled {
+                host,
+                life,
+                address,
+                expect,
+            } if self.lives(host, life) => {
+                self.pair_dialled(host, address, expect);
+            }
+            // What was under way for a daemon that has died since.
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, id: HostId) {
+        if self.hosts[id.0].is_on() {
+            return;
+        }
+        let now = self.now;
+        let host = &mut self.hosts[id.0];
+        let boot = host.clock.boot(now);
+        host.machine.restore_all(boot);
+        host.start(now);
+        self.note(b"start", id, &[]);
+        self.drain(id);
+    }
+
+    fn lives(&self, id: HostId, life: u32) -> bool {
+        let host = &self.hosts[id.0];
+        host.is_on() && host.life == life
+    }
+
+    fn tell(&mut self, id: HostId, happening: Happening) {
+        self.witness.saw_happening(id, &happening);
+        self.note(b"tell", id, format!("{happening:?}").as_bytes());
+        self.hosts[id.0].told.push((self.now, happening));
+    }
+
+    fn act(&mut self, id: HostId, step: hive_core::machine::act::Step) {
+        let consent = self.hosts[id.0].consent;
+        let boot = self.hosts[id.0].clock.boot(self.now);
+        let action = step.action;
+        let receipt = self.hosts[id.0].machine.act(boot, step);
+        self.note(b"act", id, action.name().as_bytes());
+        let applied = matches!(receipt.outcome, Outcome::Applied { .. });
+        if applied && !consent.allows(self.now) {
+            self.witness.blame(format!(
+                "machine {} turned {} on although its owner had not allowed it",
+                id.0,
+                action.name()
+            ));
+        }
+        self.feed(id, Input::Acted(receipt));
+    }
+
+    fn save(&mut self, id: HostId, life: u32, save: SaveId, records: Vec<Record>) {
+        for record in &records {
+            self.witness.saw_record(record);
+            self.note(b"save", id, &record.key);
+        }
+        let host = &mut self.hosts[id.0];
+        host.disk.ask(save, records);
+        host.doom.saves += 1;
+        let doom = host.doom;
+        let slow = self.dice.permille(20);
+        // A flush takes 0.3 to 20 ms; at times a second.
+        let wait = if slow {
+            self.faults.add(Fault::SlowDisk);
+            self.dice.between(200_000, 1_000_000)
+        } else {
+            self.dice.between(300, 20_000)
+        };
+        // One at a time: a later write is never answered before an earlier one.
+        let at = self.now.after(wait).max(self.hosts[id.0].disk.busy_until);
+        self.hosts[id.0].disk.busy_until = at;
+        self.queue.plan(at, Event::Answer { host: id, life });
+        let due = doom.at_save == Some(doom.saves) || self.dice.permille(doom.permille);
+        if due && doom.deaths > 0 {
+            self.hosts[id.0].doom.deaths -= 1;
+            self.die_at_a_save(id);
+        }
+    }
+
+    fn die_at_a_save(&mut self, id: HostId) {
+        let unanswered = match self.dice.below(3) {
+            0 => Unanswered::Forgotten,
+            1 => Unanswered::Kept,
+            _ => Unanswered::Some,
+        };
+        let death = if self.dice.permille(500) {
+            Death::Kill
+        } else {
+            Death::PowerCut
+        };
+        let away_ms = self.dice.between(50, 20_000);
+        self.crash(id, death, unanswered, away_ms);
+    }
+
+    fn send(&mut self, id: HostId, peer: NodeId, lane: Lane, frame: Vec<u8>) {
+        self.note(b"send", id, &frame);
+        let parcels = if let Some(liar) = self.hosts[id.0].liar.as_mut() {
+            liar.tamper(frame, &mut self.faults)
+        } else {
+            self.witness.saw_frame(&frame);
+            self.witness.saw_sent(&self.hosts[id.0], &frame);
+            vec![Parcel::honest(frame)]
+        };
+        let Some(conn) = self.hosts[id.0].conns.get(&peer).copied() else {
+            return;
+        };
+        for parcel in parcels {
+            self.post(conn, id, lane, parcel);
+        }
+    }
+
+    fn pair_send(&mut self, id: HostId, link: LinkId, frame: Vec<u8>) {
+        self.note(b"pair", id, &frame);
+        self.witness.saw_frame(&frame);
+        let Some(conn) = self.hosts[id.0].pairs.get(&link).copied() else {
+            return;
+        };
+        self.tapped.push((id, frame.clone()));
+        self.post(conn, id, Lane::Urgent, Parcel::honest(frame));
+    }
+
+    /// Puts a frame on a stream.
+    pub(crate) fn post(&mut self, conn: ConnId, from: HostId, lane: Lane, parcel: Parcel) {
+        if let Some(at) = self.net.send(self.now, conn, from, lane, parcel) {
+            self.queue.plan(at, Event::Arrive { conn, from, lane });
+        }
+    }
+
+    fn arrive(&mut self, conn: ConnId, from: HostId, lane: Lane) {
+        let ends = self.net.ends(conn);
+        match self.net.arrive(self.now, conn, from, lane) {
+            Arrival::Frame(parcel) => self.deliver(conn, from, parcel),
+            Arrival::Later(at) => self.queue.plan(at, Event::Arrive { conn, from, lane }),
+            Arrival::Broken => self.tell_of_loss(conn, ends, None),
+            Arrival::Gone => {}
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, from: HostId, parcel: Parcel) {
+        let Some([one, two]) = self.net.ends(conn) else {
+            return;
+        };
+        let to = if one == from { two } else { one };
+        let peer = self.hosts[from.0].key;
+        if self.hosts[to.0].conns.get(&peer) == Some(&conn) {
+            if parcel.declared > FRAME_BYTES_MAX as u64 {
+                let misdeed = Misdeed::FrameTooLong;
+                self.feed(to, Input::TransportRefused { peer, misdeed });
+                return;
+            }
+            self.net.remember(from, to, &parcel.bytes);
+            if let Some(liar) = self.hosts[to.0].liar.as_mut() {
+                liar.hear(&parcel.bytes);
+            }
+            self.note(b"got", to, &parcel.bytes);
+            self.feed(
+                to,
+                Input::Received {
+                    peer,
+                    frame: parcel.bytes,
+                },
+            );
+            return;
+        }
+        let link = self.hosts[to.0].pairs.iter().find(|(_, c)| **c == conn);
+        let Some((link, _)) = link else {
+            return;
+        };
+        let link = *link;
+        if parcel.declared > PAIR_FRAME_BYTES_MAX as u64 {
+            self.break_off(conn, None);
+            return;
+        }
+        self.note(b"pair got", to, &parcel.bytes);
+        self.feed(
+            to,
+            Input::PairReceived {
+                link,
+                frame: parcel.bytes,
+            },
+        );
+    }
+
+    /// Ends a connection. The side that ended it knows; the other learns of it a little later.
+    pub(crate) fn break_off(&mut self, conn: ConnId, by: Option<HostId>) {
+        let ends = self.net.ends(conn);
+        self.net.cut(conn);
+        self.tell_of_loss(conn, ends, by);
+    }
+
+    fn tell_of_loss(&mut self, conn: ConnId, ends: Option<[HostId; 2]>, by: Option<HostId>) {
+        for end in ends.into_iter().flatten() {
+            if Some(end) == by {
+                continue;
+            }
+            let life = self.hosts[end.0].life;
+            let at = self
+                .now
+                .after(self.net.delay() + self.dice.below(2_000_000));
+            self.queue.plan(
+                at,
+                Event::Lost {
+                    host: end,
+                    life,
+                    conn,
+                },
+            );
+        }
+    }
+
+    fn lost(&mut self, id: HostId, conn: ConnId) {
+        let host = &mut self.hosts[id.0];
+        let peer = host
+            .conns
+            .iter()
+            .find(|(_, c)| **c == conn)
+            .map(|(p, _)| *p);
+        if let Some(peer) = peer {
+            host.conns.remove(&peer);
+            self.feed(id, Input::PeerDown { peer });
+            return;
+        }
+        let link = host
+            .pairs
+            .iter()
+            .find(|(_, c)| **c == conn)
+            .map(|(l, _)| *l);
+        if let Some(link) = link {
+            host.pairs.remove(&link);
+            self.feed(id, Input::PairDown { link });
+        }
+    }
+
+    fn seek(&mut self, id: HostId) {
+        for other in self.ids() {
+            let reachable = self.net.both_ways(id, other) && self.hosts[other.0].is_on();
+            let beacon = self.hosts[other.0]
+                .beacon
+                .filter(|_| reachable && other != id);
+            let Some(beacon) = beacon else {
+                continue;
+            };
+            let address = self.hosts[other.0].address;
+            let life = self.hosts[id.0].life;
+            for wait in self.net.sightings() {
+                let sighting = Sighting { beacon, address };
+                let at = self.now.after(wait);
+                self.queue.plan(
+                    at,
+                    Event::Found {
+                        host: id,
+                        life,
+                        sighting,
+                    },
+                );
+            }
+        }
+    }
+
+    fn after_handshake(&mut self) -> Moment {
+        let wait: u64 = (0..HANDSHAKE_DELAYS).map(|_| self.net.delay()).sum();
+        self.now.after(wait)
+    }
+
+    fn at_address(&self, from: HostId, address: SocketAddr) -> Option<HostId> {
+        let there = |other: &HostId| {
+            let host = self.host(*other);
+            *other != from
+                && host.address == address
+                && host.is_on()
+                && self.net.both_ways(from, *other)
+        };
+        self.ids().find(there)
+    }
+
+    fn dialled(&mut self, id: HostId, peer: NodeId, addresses: &[SocketAddr]) {
+        let me = self.hosts[id.0].key;
+        if let Some(conn) = self.hosts[id.0].conns.get(&peer)
+            && self.net.ends(*conn).is_some()
+        {
+            return;
+        }
+        let candidates = addresses.iter().filter_map(|a| self.at_address(id, *a));
+        // The handshake ends well only with the key that was wanted, and only if each side lists the other.
+        let found = candidates.into_iter().find(|other| {
+            let host = self.host(*other);
+            host.key == peer
+                && host.allowed.contains(&me)
+                && self.hosts[id.0].allowed.contains(&peer)
+        });
+        let Some(other) = found else {
+            let at = self.now.after(DIAL_TIMEOUT_US);
+            let life = self.hosts[id.0].life;
+            self.queue.plan(
+                at,
+                Event::DialFailed {
+                    host: id,
+                    life,
+                    peer,
+                },
+            );
+            return;
+        };
+        let conn = self.net.connect(id, other);
+        for (end, far) in [(id, other), (other, id)] {
+            let peer = self.hosts[far.0].key;
+            let address = self.hosts[far.0].address;
+            if self.hosts[end.0].conns.remove(&peer).is_some() {
+                self.feed(end, Input::PeerDown { peer });
+            }
+            if !self.hosts[end.0].is_on() {
+                continue;
+            }
+            self.hosts[end.0].conns.insert(peer, conn);
+            self.note(b"up", end, &peer.0);
+            self.feed(end, Input::PeerUp { peer, address });
+            for (late, bytes) in self.net.ghosts(far, end) {
+                let at = self.now.after(late);
+                self.queue.plan(
+                    at,
+                    Event::Ghost {
+                        conn,
+                        from: far,
+                        bytes,
+                    },
+                );
+            }
+        }
+    }
+
+    fn pair_dialled(&mut self, id: HostId, address: SocketAddr, expect: Option<NodeId>) {
+        let found = self.at_address(id, address).filter(|other| {
+            let host = self.host(*other);
+            host.pair_open && expect.is_none_or(|key| key == host.key)
+        });
+        let Some(other) = found else {
+            self.feed(id, Input::PairDialFailed { address });
+            return;
+        };
+        self.pair(id, other);
+    }
+
+    /// A stranger opens a pairing conversation and sends what is no frame.
+    pub fn knock(&mut self, stranger: HostId, at: HostId) {
+        if !self.hosts[at.0].pair_open {
+            return;
+        }
+        self.faults.add(Fault::Lie);
+        let conn = self.pair(stranger, at);
+        let mut bytes = self.dice.secret().to_vec();
+        bytes.truncate(self.dice.index(33));
+        let declared = if self.dice.permille(250) {
+            u64::from(u32::MAX)
+        } else {
+            bytes.len() as u64
+        };
+        self.post(conn, stranger, Lane::Urgent, Parcel { bytes, declared });
+    }
+
+    /// A stranger that has recorded a pairing conversation says the joiner's part of it once more.
+    pub fn replay_pairing(&mut self, stranger: HostId, at: HostId, victim: HostId) {
+        if !self.hosts[at.0].pair_open {
+            return;
+        }
+        let conn = self.pair(stranger, at);
+        for (from, bytes) in self.tapped.clone() {
+            if from == victim {
+                self.faults.add(Fault::Lie);
+                self.post(conn, stranger, Lane::Urgent, Parcel::honest(bytes));
+            }
+        }
+    }
+
+    /// Whether a machine that nobody let in gets through the handshake for members.
+    #[must_use]
+    pub fn lets_in(&self, stranger: HostId, at: HostId) -> bool {
+        let key = self.hosts[stranger.0].key;
+        self.hosts[at.0].allowed.contains(&key)
+    }
+
+    /// Begins a pairing conversation.
+    pub(crate) fn pair(&mut self, dialler: HostId, other: HostId) -> ConnId {
+        let conn = self.net.connect(dialler, other);
+        let exporter = self.dice.secret();
+        for (end, far) in [(dialler, other), (other, dialler)] {
+            let link = self.hosts[end.0].next_link();
+            self.hosts[end.0].pairs.insert(link, conn);
+            let input = Input::PairUp {
+                link,
+                key: self.hosts[far.0].key,
+                exporter,
+                address: self.hosts[far.0].address,
+                dialled: end == dialler,
+            };
+            self.note(b"pair up", end, &exporter);
+            self.feed(end, input);
+        }
+        conn
+    }
+}
+
+impl Parcel {
+    /// A frame whose header tells the truth.
+    #[must_use]
+    pub fn honest(bytes: Vec<u8>) -> Self {
+        let declared = bytes.len() as u64;
+        Self { bytes, declared }
+    }
+}
