@@ -24,6 +24,13 @@ const LEARN: Patience = Patience {
     quiet: Duration::from_secs(4),
 };
 
+/// The longest that the second machine may take: on probation only one window in five is a control, so that its
+/// own verdict takes several times as long as a trial's.
+const LEARN_ON_PROBATION: Patience = Patience {
+    at_most: Duration::from_secs(110),
+    quiet: Duration::from_secs(4),
+};
+
 /// How long the machine under another mechanism is watched.
 const WATCH_MISMATCH: Duration = Duration::from_secs(25);
 
@@ -231,7 +238,7 @@ async fn second_machine(
     figures: &mut Figures,
 ) -> Result<()> {
     let scene = Scene::open(machine, Layout::SameSession, &Names::default())?;
-    let learning = settle::watch(b.client(), LEARN).await?;
+    let learning = settle::watch(b.client(), LEARN_ON_PROBATION).await?;
     let patterns = b.client().patterns().await?.patterns;
     let of = settle::subject(&patterns, scene.layout().binding());
     let mut own = Figures::new();
