@@ -131,6 +131,14 @@ impl Hive {
             after_save: BTreeMap::new(),
             outbox: VecDeque::new(),
         };
+        for (one, two) in &meta.forks {
+            hive.store.join_proof(one, two);
+        }
+        let roster = &hive.roster;
+        for (node, pending) in &mut hive.door.pending {
+            // Approved just before a crash, but the admission was not written: a person decides again.
+            pending.approved &= roster.has(*node);
+        }
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
         hive

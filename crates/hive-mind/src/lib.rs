@@ -27,6 +27,7 @@ pub use mind::{
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
 
+pub use hive_core::hive::invite::InviteCode;
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
 pub use hive_core::statement::Role;

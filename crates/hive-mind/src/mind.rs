@@ -268,6 +268,15 @@ impl HiveMind {
         self.done(Command::Approve { who: who.into() }).await
     }
 
+    /// Removes a member; what it said until now still counts.
+    pub async fn remove(&self, who: &str) -> Result<(), HiveError> {
+        self.done(Command::Remove {
+            who: who.into(),
+            compromised: false,
+        })
+        .await
+    }
+
     async fn join_until(
         &self,
         deadline: Option<tokio::time::Instant>,

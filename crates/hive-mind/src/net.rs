@@ -10,8 +10,6 @@ pub(crate) mod mdns;
 mod pair;
 mod query;
 mod tls;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -538,3 +536,6 @@ fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), StartError> {
     let why = failure.map_or_else(String::new, |why| why.to_string());
     Err(StartError::Network(why))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 fn hive(state: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hive"))
         .arg("--state")
-        .arg(state)
+        .arg(state.join("state"))
         .args(args)
         .env_remove("HIVE_STATE")
         .env_remove("HIVE_SOCKET")

@@ -68,7 +68,7 @@ fn the_house_is_tidy() {
             .display()
             .to_string();
         check_file(&name, &text, &mut |what| {
-            complaints.push(format!("{name}: {what}"))
+            complaints.push(format!("{name}: {what}"));
         });
     }
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));

@@ -196,11 +196,7 @@ impl Hive {
             (online as f32 / others as f32).min(1.0)
         };
         status.network_health = health;
-        status.view = self
-            .view_hash()
-            .iter()
-            .map(|byte| alloc::format!("{byte:02x}"))
-            .collect();
+        status.view = alloc::format!("{:032x}", u128::from_be_bytes(self.view_hash()));
         status.waiting = self.writer.waiting();
         status.bytes = self.traffic.bytes;
         self.add_needs(now, &mut status.needs);

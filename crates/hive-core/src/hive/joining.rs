@@ -332,7 +332,7 @@ impl Hive {
     }
 
     /// The other hive is durable: this machine is one of its members from now on.
-    pub(super) fn on_adopted(&mut self, now: Now, adopted: Adopted) {
+    pub(super) fn on_adopted(&mut self, now: Now, adopted: &Adopted) {
         self.genesis = adopted.genesis;
         self.secret = adopted.secret;
         self.store = Store::new(self.genesis.hive());
@@ -358,7 +358,7 @@ impl Hive {
     }
 
     fn send_proof(&mut self, link: LinkId) {
-        if let Some(mac) = self.handshake(|it| it.joiner_mac()) {
+        if let Some((mac,)) = self.handshake(|it| (it.joiner_mac(),)) {
             self.pair_send(link, &PairFrame::Proof { mac });
         }
     }
@@ -427,6 +427,8 @@ impl Hive {
                 .filter(|(author, _)| **author != self.me)
                 .flat_map(|(_, map)| disk::records(Some(map), None)),
         );
+        let forked = self.store.maps().map(|(author, _)| *author);
+        records.extend(forked.map(|author| meta::fork(author, None)));
         records.extend(meta::hive(&genesis, &secret));
         records.push(meta::sponsor(Some(talk.key)));
         records.push(meta::joining(None));

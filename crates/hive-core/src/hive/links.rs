@@ -28,6 +28,14 @@ const ADDRESSES_MAX: usize = 4;
 /// Machines remembered that were heard on the network.
 const NEARBY_MAX: usize = 64;
 
+/// How long a member that misbehaved is not spoken with. Source: `research/security.md` 4.6.
+const SHUNNED: Span = Span::from_secs(600);
+
+/// Frames a peer may send at once, and one more per this span. Source: `research/security.md` 4.6 has
+/// 200 at 50/s; this is more because catching up may take four frames for each of 256 authors.
+const BURST: u64 = 1_024;
+const FRAME_GAP: Span = Span::from_ms(10);
+
 const DAY_MS: u64 = 86_400_000;
 
 #[derive(Debug)]
@@ -40,6 +48,8 @@ pub(super) struct Links {
     seek_at: Option<Instant>,
     seek_pause: Span,
     said: Option<Beacon>,
+    /// When the beacon's day ends.
+    tomorrow: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -47,6 +57,8 @@ struct Peer {
     address: SocketAddr,
     misdeeds: u32,
     parts: Vec<u8>,
+    /// The moment up to which its frames are paid for.
+    paid_until: Instant,
 }
 
 #[derive(Debug)]
@@ -54,6 +66,8 @@ struct Known {
     addresses: Vec<SocketAddr>,
     pause: Span,
     dial_at: Option<Instant>,
+    /// It misbehaved: no word with it before this moment.
+    shunned_until: Option<Instant>,
 }
 
 /// A machine heard on the network.
@@ -80,6 +94,7 @@ impl Links {
             seek_at: None,
             seek_pause: BACKOFF_MIN,
             said: None,
+            tomorrow: None,
         }
     }
 
@@ -117,6 +132,32 @@ impl Links {
         let peer = self.peers.get_mut(&peer)?;
         peer.misdeeds += 1;
         Some(peer.misdeeds)
+    }
+
+    /// Whether a frame came faster than any honest member sends.
+    pub(super) fn floods(&mut self, peer: NodeId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        peer.paid_until = peer.paid_until.max(now).after(FRAME_GAP);
+        peer.paid_until.since(now).0 > FRAME_GAP.0 * BURST
+    }
+
+    /// Speaks no more with a member for a while.
+    pub(super) fn shun(&mut self, peer: NodeId, now: Instant) {
+        self.peers.remove(&peer);
+        let until = now.after(SHUNNED);
+        let known = self
+            .known
+            .entry(peer)
+            .or_insert_with(|| Known::at(Vec::new()));
+        known.shunned_until = Some(until);
+        known.dial_at = (!known.addresses.is_empty()).then_some(until);
+    }
+
+    pub(super) fn is_shunned(&self, peer: NodeId, now: Instant) -> bool {
+        let known = self.known.get(&peer);
+        known.is_some_and(|known| known.shunned_until.is_some_and(|until| now < until))
     }
 
     /// Adds an address in front; whether anything changed.
@@ -158,6 +199,7 @@ impl Known {
             addresses,
             pause: BACKOFF_MIN,
             dial_at: None,
+            shunned_until: None,
         }
     }
 }
@@ -223,6 +265,7 @@ impl Hive {
             address,
             misdeeds: 0,
             parts: Vec::new(),
+            paid_until: now.boot,
         };
         self.links.peers.insert(peer, fresh);
         self.links.first_up.entry(peer).or_insert(now.boot);
@@ -279,7 +322,10 @@ impl Hive {
 
     pub(super) fn links_wake(&self) -> Option<Instant> {
         let dials = self.links.known.values().filter_map(|known| known.dial_at);
-        dials.chain(self.links.seek_at).min()
+        dials
+            .chain(self.links.seek_at)
+            .chain(self.links.tomorrow)
+            .min()
     }
 
     /// Plans dials and questions for members that are not connected; nothing when all are.
@@ -314,6 +360,8 @@ impl Hive {
             tag: tag(&self.secret, self.me, now.wall.0 / DAY_MS),
             locator: self.door.locator(now.boot),
         };
+        let left = DAY_MS - now.wall.0 % DAY_MS;
+        self.links.tomorrow = Some(now.boot.after(Span::from_ms(left)));
         if self.links.said != Some(beacon) {
             self.links.said = Some(beacon);
             self.outbox.push_back(HiveEffect::Beacon(beacon));
@@ -329,7 +377,8 @@ impl Hive {
             .entry(node)
             .or_insert_with(|| Known::at(Vec::new()));
         if known.dial_at.is_none() && (fixed || !known.addresses.is_empty()) {
-            known.dial_at = Some(at);
+            let shunned = known.shunned_until.unwrap_or(Instant::START);
+            known.dial_at = Some(at.max(shunned));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::hive::outside::{Record, Table};
 use crate::id::{HiveId, NodeId};
 use crate::statement::Label;
 use crate::time::WallTime;
-use crate::wire::Genesis;
+use crate::wire::{Genesis, Head};
 
 /// A machine that proved the code and waits for a person, or for its welcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ pub(super) struct Meta {
     pub(super) joining: Option<Proved>,
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
+    pub(super) forks: Vec<(Head, Head)>,
 }
 
 impl Meta {
@@ -62,6 +63,8 @@ impl Meta {
                         meta.pending.extend(decode(value).map(|it| (node, it)));
                     } else if let Some(node) = node_after(ADDRESS, key) {
                         meta.addresses.extend(decode(value).map(|it| (node, it)));
+                    } else if node_after(FORK, key).is_some() {
+                        meta.forks.extend(decode::<(Head, Head)>(value));
                     }
                 }
             }
@@ -94,6 +97,10 @@ pub(super) fn pending(node: NodeId, pending: Option<&Pending>) -> Record {
     maybe([PENDING, &node.0].concat(), pending)
 }
 
+pub(super) fn fork(author: NodeId, proof: Option<&(Head, Head)>) -> Record {
+    maybe([FORK, &author.0].concat(), proof)
+}
+
 pub(super) fn addresses(node: NodeId, addresses: Option<&Vec<SocketAddr>>) -> Record {
     maybe([ADDRESS, &node.0].concat(), addresses)
 }
@@ -106,6 +113,7 @@ const SPONSOR: &[u8] = b"sponsor";
 const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";
+const FORK: &[u8] = b"fork/";
 
 fn put<T: Serialize>(key: &[u8], value: &T) -> Record {
     maybe(key.to_vec(), Some(value))

@@ -357,7 +357,7 @@ impl Hive {
             return;
         };
         let (key, address) = (guest.key, guest.address);
-        let Some((label, joiner_nonce, inviter_nonce)) = guest.hello.clone() else {
+        let Some((label, _, _)) = guest.hello.clone() else {
             self.end_pairing(link);
             return;
         };
@@ -365,25 +365,8 @@ impl Hive {
             self.refuse(link, Refusal::Wait);
             return;
         }
-        let exporter = guest.exporter;
-        let mut matching = None;
-        // Every open code is tried, so that the time taken tells nothing.
-        for (index, invite) in self.door.invites.iter().enumerate() {
-            let handshake = Handshake {
-                code: &invite.code,
-                exporter: &exporter,
-                inviter: self.me,
-                joiner: key,
-                inviter_nonce,
-                joiner_nonce,
-                label: &label,
-            };
-            if same(&handshake.joiner_mac(), mac) && invite.until > now.boot {
-                let hive = self.genesis.hive();
-                matching = Some((index, handshake.words(), handshake.inviter_mac(hive)));
-            }
-        }
-        let Some((index, words, mac)) = matching else {
+        let found = self.match_code(now.boot, link, mac);
+        let Some((index, words, mac)) = found else {
             self.door.count_wrong(address, now.boot);
             self.tell(Happening::WrongCode);
             self.refuse(link, Refusal::WrongCode);
@@ -401,25 +384,59 @@ impl Hive {
             return;
         }
         self.door.invites[index].spent = true;
-        if let Some(guest) = self.door.links.get_mut(&link) {
-            guest.until = None;
-        }
         let pending = Pending {
-            label: label.clone(),
+            label,
             words,
             address,
             since: now.wall,
             approved: false,
         };
+        self.let_wait(now, link, key, pending, mac);
+    }
+
+    /// The code is proved: prove it back, and let a person decide.
+    fn let_wait(&mut self, now: Now, link: LinkId, key: NodeId, pending: Pending, mac: [u8; 32]) {
+        if let Some(guest) = self.door.links.get_mut(&link) {
+            guest.until = None;
+        }
         let record = meta::pending(key, Some(&pending));
         self.save(alloc::vec![record], AfterSave::Nothing);
-        self.door.pending.insert(key, pending);
         let hive = self.genesis.hive();
         self.pair_send(link, &PairFrame::Proved { hive, mac });
         self.tell(Happening::AsksToJoin {
-            label: label.as_str().into(),
+            label: pending.label.as_str().into(),
         });
+        self.door.pending.insert(key, pending);
         self.watch_door(now);
+    }
+
+    /// The code that a proof was made with: its place, the words, and the proof to answer with.
+    fn match_code(
+        &self,
+        now: Instant,
+        link: LinkId,
+        mac: &[u8; 32],
+    ) -> Option<(usize, [u16; 4], [u8; 32])> {
+        let guest = self.door.links.get(&link)?;
+        let (label, joiner_nonce, inviter_nonce) = guest.hello.as_ref()?;
+        let mut matching = None;
+        // Every code is tried, so that the time taken tells nothing.
+        for (index, invite) in self.door.invites.iter().enumerate() {
+            let handshake = Handshake {
+                code: &invite.code,
+                exporter: &guest.exporter,
+                inviter: self.me,
+                joiner: guest.key,
+                inviter_nonce: *inviter_nonce,
+                joiner_nonce: *joiner_nonce,
+                label,
+            };
+            if same(&handshake.joiner_mac(), mac) && invite.until > now {
+                let answer = handshake.inviter_mac(self.genesis.hive());
+                matching = Some((index, handshake.words(), answer));
+            }
+        }
+        matching
     }
 
     fn on_thanks(&mut self, link: LinkId) {

@@ -160,12 +160,13 @@ impl AuthorMap {
         }
     }
 
-    /// The state that a delta leads to, checked in full; `held` is left alone.
-    fn build(hive: HiveId, held: Option<&Self>, delta: &Delta) -> Result<Self, DeltaError> {
+    /// The state that a delta leads to, checked in full; the state `before` is left alone.
+    fn build(hive: HiveId, before: Option<&Self>, delta: &Delta) -> Result<Self, DeltaError> {
         let base = match delta.base {
             None => None,
             Some(base) => Some(
-                held.filter(|map| (map.head.incarnation, map.head.seq) == base)
+                before
+                    .filter(|map| (map.head.incarnation, map.head.seq) == base)
                     .ok_or(DeltaError::OtherBase)?,
             ),
         };
@@ -311,9 +312,9 @@ impl Store {
         changes: Vec<(Key, Option<Vec<u8>>)>,
     ) -> Result<AuthorMap, DeltaError> {
         let author = key.node();
-        let held = self.maps.get(&author);
-        let seq = held.map_or(0, |map| map.head.seq).saturating_add(1);
-        let mut entries = held.map(|map| map.entries.clone()).unwrap_or_default();
+        let before = self.maps.get(&author);
+        let seq = before.map_or(0, |map| map.head.seq).saturating_add(1);
+        let mut entries = before.map(|map| map.entries.clone()).unwrap_or_default();
         for (key, value) in changes {
             entries.insert(
                 key,
@@ -330,8 +331,8 @@ impl Store {
             incarnation,
             seq,
             hlc,
-            floor: held.map_or(0, |map| map.head.floor),
-            prev: held.map_or([0; 32], |map| map.id.0),
+            floor: before.map_or(0, |map| map.head.floor),
+            prev: before.map_or([0; 32], |map| map.id.0),
             root: root::of(entries.values()),
             sig: [0; 64],
         };

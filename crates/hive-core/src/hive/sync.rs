@@ -5,10 +5,10 @@ use core::net::SocketAddr;
 
 use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
-use crate::hive::Hive;
 use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::store::{DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
+use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
@@ -41,7 +41,7 @@ impl Repair {
 impl Hive {
     /// A member whose key is proven is connected.
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
-        if !self.is_allowed(peer) {
+        if !self.is_allowed(peer) || self.links.is_shunned(peer, now.boot) {
             self.outbox.push_back(HiveEffect::Close { peer });
             return;
         }
@@ -60,8 +60,8 @@ impl Hive {
     }
 
     /// The transport refused something of this peer's.
-    pub fn on_transport_refused(&mut self, _now: Now, peer: NodeId, misdeed: Misdeed) {
-        self.misbehaved(peer, misdeed);
+    pub fn on_transport_refused(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
+        self.misbehaved(now, peer, misdeed);
     }
 
     /// A whole frame arrived from a connected member. Anybody else's is not even read.
@@ -70,10 +70,14 @@ impl Hive {
             return;
         }
         self.traffic.count(bytes);
+        if self.links.floods(peer, now.boot) {
+            self.misbehaved(now, peer, Misdeed::Flood);
+            return;
+        }
         match Frame::decode(bytes) {
             Ok(Frame::Part { last, bytes }) => self.on_part(now, peer, last, &bytes),
             Ok(frame) => self.on_frame(now, peer, frame),
-            Err(_) => self.misbehaved(peer, Misdeed::BadFrame),
+            Err(_) => self.misbehaved(now, peer, Misdeed::BadFrame),
         }
     }
 
@@ -140,7 +144,7 @@ impl Hive {
         };
         if buffer.len() + bytes.len() > ASSEMBLED_BYTES_MAX {
             *buffer = Vec::new();
-            self.misbehaved(peer, Misdeed::FrameTooLong);
+            self.misbehaved(now, peer, Misdeed::FrameTooLong);
             return;
         }
         buffer.extend_from_slice(bytes);
@@ -149,7 +153,7 @@ impl Hive {
         }
         let whole = core::mem::take(buffer);
         match Frame::decode_assembled(&whole) {
-            Ok(Frame::Part { .. }) | Err(_) => self.misbehaved(peer, Misdeed::BadFrame),
+            Ok(Frame::Part { .. }) | Err(_) => self.misbehaved(now, peer, Misdeed::BadFrame),
             Ok(frame) => self.on_frame(now, peer, frame),
         }
     }
@@ -296,9 +300,7 @@ impl Hive {
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
-                    self.tell(Happening::Forked {
-                        node: author.short(),
-                    });
+                    self.on_fork(author);
                 }
                 self.refresh(now);
                 self.reset_repair(now);
@@ -311,9 +313,9 @@ impl Hive {
             Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
                 self.ask_whole(peer, author);
             }
-            Err(DeltaError::Signature) => self.misbehaved(peer, Misdeed::BadSignature),
-            Err(DeltaError::TooLarge) => self.misbehaved(peer, Misdeed::MapTooLarge),
-            Err(DeltaError::BadEntry) => self.misbehaved(peer, Misdeed::BadEntry),
+            Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
+            Err(DeltaError::TooLarge) => self.misbehaved(now, peer, Misdeed::MapTooLarge),
+            Err(DeltaError::BadEntry) => self.misbehaved(now, peer, Misdeed::BadEntry),
         }
     }
 
@@ -324,12 +326,18 @@ impl Hive {
 
     fn on_proof(&mut self, now: Now, one: &Head, two: &Head) {
         if self.roster.stores(one.author) && self.store.join_proof(one, two) {
-            self.tell(Happening::Forked {
-                node: one.author.short(),
-            });
+            self.on_fork(one.author);
             self.refresh(now);
             self.reset_repair(now);
         }
+    }
+
+    fn on_fork(&mut self, author: NodeId) {
+        let record = meta::fork(author, self.store.fork(author));
+        self.save(alloc::vec![record], AfterSave::Nothing);
+        self.tell(Happening::Forked {
+            node: author.short(),
+        });
     }
 
     /// Whether a state lies above the last one that counts of a removed author.
@@ -341,7 +349,7 @@ impl Hive {
         }
     }
 
-    fn misbehaved(&mut self, peer: NodeId, misdeed: Misdeed) {
+    fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
         let Some(count) = self.links.count_misdeed(peer) else {
             return;
         };
@@ -350,7 +358,7 @@ impl Hive {
             misdeed,
         });
         if count >= limits::MISDEEDS_MAX {
-            self.links.drop_peer(peer);
+            self.links.shun(peer, now.boot);
             self.outbox.push_back(HiveEffect::Close { peer });
         }
     }

@@ -38,15 +38,22 @@ pub(super) struct Writer {
     silent_until: Option<Instant>,
     /// Whether anything was signed in this run.
     wrote: bool,
-    /// This key runs somewhere else too.
-    halted: bool,
-    /// Another hive is on its way to the disk.
-    moving: bool,
+    mood: Mood,
     waiting: Waiting,
     allowance: Allowance,
     in_flight: Option<InFlight>,
     retry: Option<Instant>,
     said: BTreeMap<PatternId, Instant>,
+}
+
+/// Whether own words may be signed at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Free,
+    /// Another hive is on its way to the disk.
+    Moving,
+    /// This key runs somewhere else too.
+    Halted,
 }
 
 #[derive(Debug)]
@@ -62,8 +69,7 @@ impl Writer {
             incarnation_durable: false,
             silent_until: None,
             wrote: false,
-            halted: false,
-            moving: false,
+            mood: Mood::Free,
             waiting: Waiting::default(),
             allowance: Allowance::new(now.boot),
             in_flight: None,
@@ -81,7 +87,7 @@ impl Writer {
     }
 
     pub(super) fn halted(&self) -> bool {
-        self.halted
+        self.mood == Mood::Halted
     }
 
     pub(super) fn said_at(&self, pattern: PatternId) -> Option<Instant> {
@@ -95,7 +101,7 @@ impl Writer {
         self.said.clear();
         self.silent_until = None;
         self.wrote = false;
-        self.moving = false;
+        self.mood = Mood::Free;
     }
 }
 
@@ -114,7 +120,7 @@ impl Hive {
             None | Some(AfterSave::Nothing) => {}
             Some(AfterSave::Incarnation) => self.writer.incarnation_durable = true,
             Some(AfterSave::Batch) => self.on_batch_durable(now),
-            Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, adopted),
+            Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
         }
         self.flush(now);
     }
@@ -146,7 +152,7 @@ impl Hive {
     pub(super) fn writer_wake(&self) -> Option<Instant> {
         let idle = self.writer.waiting.is_empty()
             || self.writer.in_flight.is_some()
-            || self.writer.halted
+            || self.writer.mood != Mood::Free
             || !self.writer.incarnation_durable;
         if idle {
             return None;
@@ -158,7 +164,7 @@ impl Hive {
     pub(super) fn retire_own_map(&mut self) -> Vec<Record> {
         let in_flight = self.writer.in_flight.take().map(|batch| batch.map);
         self.writer.waiting.clear();
-        self.writer.moving = true;
+        self.writer.mood = Mood::Moving;
         let own = in_flight.as_ref().or(self.store.map(self.me));
         disk::records(own, None)
     }
@@ -168,8 +174,7 @@ impl Hive {
         let writer = &mut self.writer;
         let silent = writer.silent_until.is_some_and(|until| now.boot < until);
         let removed = self.roster.removed(self.me).is_some();
-        if writer.halted
-            || writer.moving
+        if writer.mood != Mood::Free
             || silent
             || removed
             || !writer.incarnation_durable
@@ -181,8 +186,14 @@ impl Hive {
         writer.allowance.fill(self.roster.order().len(), now.boot);
         let own = self.store.map(self.me);
         let mut batch = writer.waiting.take(&mut writer.allowance);
+        let said = &mut writer.said;
         batch.retain(|statement| {
-            own.and_then(|map| map.value(&statement.key())) != Some(&statement.encode())
+            let value = own.and_then(|map| map.value(&statement.key()));
+            let news = value != Some(&statement.encode());
+            if let (false, Some(id)) = (news, about(statement)) {
+                said.entry(id).or_insert(now.boot);
+            }
+            news
         });
         writer.retry = (!writer.waiting.is_empty()).then(|| writer.allowance.ready_at(now.boot));
         if batch.is_empty() {
@@ -217,17 +228,11 @@ impl Hive {
         let delta = step(self.store.map(self.me), &map);
         self.store.insert(map);
         for statement in &statements {
-            match statement {
-                Statement::Pattern(def) => {
-                    self.writer.said.insert(def.id(), now.boot);
-                }
-                Statement::Evidence(id, _) => {
-                    self.writer.said.insert(*id, now.boot);
-                }
-                Statement::Revoke(revoke) => {
-                    self.expelled.remove(&revoke.node);
-                }
-                _ => {}
+            if let Some(id) = about(statement) {
+                self.writer.said.insert(id, now.boot);
+            }
+            if let Statement::Revoke(revoke) = statement {
+                self.expelled.remove(&revoke.node);
             }
         }
         self.refresh(now);
@@ -268,9 +273,18 @@ impl Hive {
 
     /// Stops writing: two processes that sign for one key contradict each other.
     pub(super) fn halt(&mut self, me: NodeId) {
-        if !self.writer.halted {
-            self.writer.halted = true;
+        if self.writer.mood != Mood::Halted {
+            self.writer.mood = Mood::Halted;
             self.tell(Happening::Forked { node: me.short() });
         }
+    }
+}
+
+/// The pattern whose definition or numbers a statement tells.
+fn about(statement: &Statement) -> Option<PatternId> {
+    match statement {
+        Statement::Pattern(def) => Some(def.id()),
+        Statement::Evidence(id, _) => Some(*id),
+        _ => None,
     }
 }

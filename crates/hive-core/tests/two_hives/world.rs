@@ -15,12 +15,15 @@ use hive_core::statement::{Label, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
 use hive_core::wire::{Delta, Frame, Genesis};
 
+/// What one machine saved.
+type Disk = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
 pub(crate) struct World {
     pub(crate) hives: Vec<Hive>,
     pub(crate) told: Vec<Vec<Happening>>,
     pub(crate) hold_saves: bool,
     pub(crate) frames: u64,
-    disks: Vec<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+    disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
     doors: Vec<bool>,
@@ -417,7 +420,7 @@ impl World {
     }
 
     /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
-    pub(crate) fn fork_of(&self, at: usize, statement: Statement) -> Delta {
+    pub(crate) fn fork_of(&self, at: usize, statement: &Statement) -> Delta {
         let records: Vec<Record> = self.disks[at]
             .iter()
             .map(|((table, key), value)| Record {

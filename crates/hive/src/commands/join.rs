@@ -1,8 +1,10 @@
 //! `hive join CODE`: starts the daemon if needed, settles consent, knocks, shows the words, waits.
 
 use std::io::BufRead as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use hive_mind::InviteCode;
 use hive_mind::reply::{JoinStage, JoinView};
 
 use crate::args::{JoinArgs, Place};
@@ -16,12 +18,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Enters the hive that the code belongs to.
 pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
-    let code = read_code(&args.code)?;
+    let (code, at) = read_code(&args.code)?;
     let link = up::ensure(place)?;
     if !args.format.json {
         up::introduce(place, &link, args.consent)?;
     }
-    link.ask(link.client().join(&code, args.at))?;
+    link.ask(link.client().join(&code, args.at.or(at)))?;
     let view = follow(&link, !args.format.json)?;
     if view.stage == JoinStage::Failed {
         return Err(failed(view));
@@ -73,7 +75,7 @@ fn failed(view: JoinView) -> Problem {
 }
 
 /// A code from the command line, or from standard input for `-`.
-fn read_code(word: &str) -> Result<String, Problem> {
+fn read_code(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
     let code = if word == "-" {
         let mut line = String::new();
         std::io::stdin()
@@ -87,13 +89,47 @@ fn read_code(word: &str) -> Result<String, Problem> {
     check(code.trim())
 }
 
-fn check(code: &str) -> Result<String, Problem> {
-    match code.parse::<hive_mind::HiveInvite>() {
-        Ok(_) => Ok(code.to_owned()),
-        Err(why) => Err(
-            Problem::new(Exit::Usage, "join.code", "this is no invite code")
-                .known(why.to_string())
-                .try_next("on the other machine: hive invite"),
+/// Checked before anything is started: a typing mistake shall not found a hive. `CODE@ADDRESS` is taken too.
+fn check(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
+    let wrong = |why: String| {
+        Problem::new(Exit::Usage, "join.code", "this is no invite code")
+            .known(why)
+            .try_next("on the other machine: hive invite")
+    };
+    let (code, at) = match word.split_once('@') {
+        Some((code, at)) => (
+            code,
+            Some(
+                at.parse()
+                    .map_err(|_| wrong(format!("`{at}` is no address")))?,
+            ),
         ),
+        None => (word, None),
+    };
+    match code.parse::<InviteCode>() {
+        Ok(_) => Ok((code.to_owned(), at)),
+        Err(why) => Err(wrong(why.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_code_is_a_usage_error_before_anything_starts() {
+        for wrong in [
+            "",
+            "HIVE",
+            "hello",
+            "HIVE-AAAAA-AAAAA-AAAAA-AAAAA",
+            "HIVE@nowhere",
+        ] {
+            let problem = check(wrong).expect_err("no code");
+            assert_eq!(
+                (problem.exit, problem.code.as_str()),
+                (Exit::Usage, "join.code")
+            );
+        }
     }
 }

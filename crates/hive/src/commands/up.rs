@@ -2,14 +2,16 @@
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hive_mind::reply::{Mode, StatusView};
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::args::{ConsentFlags, Place, Rehearsal};
 use crate::consent::{self, Consent};
@@ -102,21 +104,28 @@ pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     let pid = daemon_pid(&place::socket(at)?)?;
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|why| Problem::system("the daemon could not be found", &why.into()))?;
     rustix::process::kill_process(pid, Signal::TERM)
         .map_err(|why| Problem::system("the daemon could not be told to stop", &why.into()))?;
-    let start = Instant::now();
-    while rustix::process::test_kill_process(pid).is_ok() {
-        if start.elapsed() > END {
-            return Err(
-                Problem::new(Exit::Partly, "daemon.busy", "the daemon has not ended yet")
-                    .known("it was told to stop 20 s ago")
-                    .try_next("hive status"),
-            );
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if !ended(&process)? {
+        return Err(
+            Problem::new(Exit::Partly, "daemon.busy", "the daemon has not ended yet")
+                .known("it was told to stop 20 s ago")
+                .try_next("hive status"),
+        );
     }
     println!("stopped; {on} put back");
     Ok(Exit::Ok)
+}
+
+/// Waits for a process's end, even where nobody has buried it yet.
+fn ended(process: &OwnedFd) -> Result<bool, Problem> {
+    let mut watched = [PollFd::new(process, PollFlags::IN)];
+    let limit = Timespec::try_from(END).expect("20 s fit");
+    let ready = poll(&mut watched, Some(&limit))
+        .map_err(|why| Problem::system("the daemon could not be watched", &why.into()))?;
+    Ok(ready > 0)
 }
 
 /// The process at the other end of the socket, as the kernel tells.
@@ -145,14 +154,18 @@ fn closing(status: &StatusView) -> String {
     }
 }
 
-/// The last line of the log that says something.
+/// Why it ended, as it says itself; else its last line.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let said = text.lines().rev().find(|line| !line.trim().is_empty());
-    said.map_or_else(
-        || format!("its log is empty: {}", log.display()),
-        |line| format!("its last words: {}", line.trim()),
-    )
+    let said = match text.rsplit_once("error: ") {
+        Some((_, error)) => error.split_whitespace().collect::<Vec<_>>().join(" "),
+        None => text.trim().lines().last().unwrap_or_default().to_owned(),
+    };
+    if said.is_empty() {
+        format!("its log is empty: {}", log.display())
+    } else {
+        format!("its last words: {said}")
+    }
 }
 
 #[cfg(test)]

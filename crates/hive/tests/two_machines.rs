@@ -1,0 +1,258 @@
+//! Two real daemons on the loopback interface, spoken to only through what a person types.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Looks at most this often for something to happen; each look is a whole run of the program.
+const LOOKS_MAX: usize = 2_000;
+
+/// One machine: a folder, and the daemon in it, which is killed by its id when the test ends in a panic.
+struct Machine {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = folder.path().join("settings/hive");
+        std::fs::create_dir_all(&settings).expect("writable");
+        // Nothing of a test leaves the loopback interface.
+        std::fs::write(
+            settings.join("config.toml"),
+            "[network]\ninterfaces = [\"lo\"]\n",
+        )
+        .expect("writable");
+        Self {
+            folder,
+            daemon: None,
+        }
+    }
+
+    fn start(label: &str) -> Self {
+        let mut machine = Self::new();
+        let daemon = machine
+            .command(&[
+                "daemon",
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--no-mdns",
+                "--label",
+                label,
+            ])
+            .args(["--tree", &std::process::id().to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        machine.daemon = Some(daemon);
+        machine.until("the daemon answers", |machine| {
+            machine.hive(&["status"]).status.success().then_some(())
+        });
+        machine
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
+        command
+            .arg("--state")
+            .arg(self.state())
+            .args(args)
+            .env("XDG_CONFIG_HOME", self.folder.path().join("settings"))
+            .env_remove("HIVE_STATE")
+            .env_remove("HIVE_SOCKET")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn hive(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program runs")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = self.hive(args);
+        assert!(output.status.success(), "{args:?}: {}", told(&output));
+        serde_json::from_slice(&output.stdout).expect("json")
+    }
+
+    fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let seen = (0..LOOKS_MAX).find_map(|_| look(self));
+        seen.unwrap_or_else(|| panic!("it never came that {what}"))
+    }
+
+    fn ends_in_order(mut self) {
+        let output = self.hive(&["down"]);
+        assert!(output.status.success(), "{}", told(&output));
+        let mut daemon = self.daemon.take().expect("it was started");
+        assert!(
+            daemon.wait().expect("a child").success(),
+            "the daemon did not end in order"
+        );
+        assert_eq!(self.hive(&["status"]).status.code(), Some(3));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon
+                .kill()
+                .and_then(|()| daemon.wait())
+                .expect("it was ours to end");
+        }
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn members(machine: &Machine) -> Vec<String> {
+    let view = machine.json(&["members", "--json"]);
+    assert_eq!(view["schema"], "hive.members/1");
+    let members = view["members"].as_array().expect("a list").clone();
+    members
+        .iter()
+        .map(|member| member["label"].as_str().expect("a label").to_owned())
+        .collect()
+}
+
+/// Knocks at the desk; returns the running `hive join`.
+fn knock(laptop: &Machine, invite: &Value) -> Child {
+    let code = invite["code"].as_str().expect("a code").to_owned();
+    let at = format!("127.0.0.1:{}", invite["port"]);
+    laptop
+        .command(&["join", &code, "--at", &at])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+}
+
+#[test]
+fn two_machines_join_by_code_words_and_approval_and_one_is_removed_again() {
+    let desk = Machine::start("desk");
+    let laptop = Machine::start("laptop");
+    assert_eq!(members(&desk), ["desk"]);
+
+    let join = knock(&laptop, &desk.json(&["invite", "--json"]));
+    let waiting = desk.until("somebody waits", |desk| {
+        let view = desk.json(&["pending", "--json"]);
+        view["pending"]
+            .as_array()
+            .and_then(|list| list.first().cloned())
+    });
+    let words = waiting["words"].as_str().expect("words").to_owned();
+    assert_eq!(words.split(' ').count(), 4);
+    assert!(
+        said(&desk.hive(&["status"])).contains("hive approve"),
+        "status does not say who waits"
+    );
+    assert_eq!(desk.hive(&["status", "--check"]).status.code(), Some(7));
+    assert_eq!(desk.hive(&["approve", "nobody"]).status.code(), Some(5));
+    assert_eq!(
+        desk.hive(&["approve", "laptop", "--dry-run"]).status.code(),
+        Some(0)
+    );
+    assert_eq!(members(&desk), ["desk"], "a rehearsal let somebody in");
+
+    let approved = desk.hive(&["approve", "laptop"]);
+    assert!(approved.status.success(), "{}", told(&approved));
+    let joined = join.wait_with_output().expect("it was started");
+    assert!(joined.status.success(), "{}", told(&joined));
+    let story = said(&joined);
+    assert!(
+        story.contains(&format!("Both screens must show:  {words}")),
+        "{story}"
+    );
+    assert!(story.contains("You are a member.  2 machines."), "{story}");
+    for machine in [&desk, &laptop] {
+        machine.until("both are members", |machine| {
+            (members(machine) == ["desk", "laptop"]).then_some(())
+        });
+    }
+
+    let unconfirmed = desk.hive(&["remove", "laptop"]);
+    assert_eq!(unconfirmed.status.code(), Some(2));
+    assert!(told(&unconfirmed).contains("hive remove laptop --yes"));
+    let removed = desk.hive(&["remove", "laptop", "--yes"]);
+    assert!(removed.status.success(), "{}", told(&removed));
+    desk.until("the laptop is gone", |desk| {
+        (members(desk) == ["desk"]).then_some(())
+    });
+    desk.ends_in_order();
+    laptop.ends_in_order();
+}
+
+#[test]
+fn a_denied_machine_stays_outside_and_is_told() {
+    let desk = Machine::start("desk");
+    let laptop = Machine::start("laptop");
+    let join = knock(&laptop, &desk.json(&["invite", "--json"]));
+    desk.until("somebody waits", |desk| {
+        let view = desk.json(&["pending", "--json"]);
+        (view["pending"].as_array()?.len() == 1).then_some(())
+    });
+    let denied = desk.hive(&["deny", "laptop"]);
+    assert!(denied.status.success(), "{}", told(&denied));
+    let joined = join.wait_with_output().expect("it was started");
+    assert!(
+        !joined.status.success(),
+        "a denied machine believes it is a member"
+    );
+    assert!(told(&joined).starts_with("error: "), "{}", told(&joined));
+    assert_eq!(members(&desk), ["desk"]);
+    assert_eq!(members(&laptop), ["laptop"]);
+}
+
+#[test]
+fn up_without_a_terminal_only_observes_and_says_how_to_change_that() {
+    let machine = Machine::new();
+    let up = machine.hive(&["up"]);
+    assert!(up.status.success(), "{}", told(&up));
+    let story = said(&up);
+    assert!(
+        story.contains("Observing; changes nothing (let it try:  hive tune auto)."),
+        "{story}"
+    );
+    assert!(
+        !story.contains("[Y/n]"),
+        "it asked although nobody can answer"
+    );
+    assert_eq!(machine.json(&["status", "--json"])["mode"], "observe");
+    assert!(said(&machine.hive(&["status"])).contains("hive tune auto"));
+
+    // A second `up` finds the daemon that runs; a flag is an answer.
+    let again = machine.hive(&["up", "--mode", "suggest"]);
+    assert!(again.status.success(), "{}", told(&again));
+    assert_eq!(machine.json(&["status", "--json"])["mode"], "suggest");
+
+    let down = machine.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+    assert_eq!(machine.hive(&["status"]).status.code(), Some(3));
+    assert!(
+        no_process_of(&machine.state()),
+        "a process of the daemon is left"
+    );
+}
+
+/// Whether no process was started with this folder among its arguments.
+fn no_process_of(folder: &Path) -> bool {
+    let folder = folder.to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc").expect("a process table");
+    processes.flatten().all(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        !String::from_utf8_lossy(&line).contains(&folder)
+    })
+}
