@@ -1,2 +1,150 @@
-//! placeholder
-fn main() {}
+//! `hive-lab`: one command per report; `--json` for machines, a table for people.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use hive_lab::world::Tools;
+use hive_lab::{hidden, report, reports, work};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures the real program: real daemons, real networks (in namespaces), real workloads.
+#[derive(Debug, Parser)]
+#[command(name = "hive-lab", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Discovery, joining, sync and the cost of being idle on one network
+    Lan(LanArgs),
+    /// One machine proves an action, a second has it at once; undo and kill -9
+    MainJob(FormatArgs),
+    /// Programs the hive was not told of time themselves, hive on against paused
+    Offstage(OffstageArgs),
+    /// Searches packets, store, logs and answers for planted names
+    Canary(FormatArgs),
+    /// Keeps namespaces alive
+    #[command(name = "__hold", hide = true)]
+    Hold { host_name: Option<String> },
+    /// Leads a terminal session
+    #[command(name = "__session", hide = true)]
+    Session {
+        #[arg(long)]
+        foreground: Option<String>,
+        #[arg(long)]
+        background: Option<String>,
+    },
+    /// Wakes every 5 ms and times itself
+    #[command(name = "__ticker", hide = true)]
+    Ticker { out: PathBuf },
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct FormatArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct LanArgs {
+    /// How many machines
+    #[arg(long, default_value_t = 5)]
+    nodes: u8,
+    /// How long nothing is done, in seconds
+    #[arg(long, default_value_t = 60)]
+    idle_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct OffstageArgs {
+    /// Alternations of hive on and paused, per case
+    #[arg(long, default_value_t = 12)]
+    alternations: usize,
+    /// Length of each window, in seconds
+    #[arg(long, default_value_t = 4)]
+    window_s: u64,
+    /// How long the hive may learn before, in seconds
+    #[arg(long, default_value_t = 90)]
+    learn_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().what) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hive-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<ExitCode> {
+    match what {
+        What::Hold { host_name } => hidden::hold(host_name.as_deref())?,
+        What::Session {
+            foreground,
+            background,
+        } => return hidden::session(foreground.as_deref(), background.as_deref()),
+        What::Ticker { out } => work::tick(&out)?,
+        What::Lan(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::lan::Plan {
+                nodes: args.nodes,
+                idle_s: args.idle_s,
+                entries: reports::lan::ENTRIES,
+            };
+            return measure(reports::lan::run(&tools, plan), args.format);
+        }
+        What::MainJob(format) => {
+            let tools = Tools::beside_this_program()?;
+            return measure(reports::main_job::run(&tools), format);
+        }
+        What::Offstage(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::offstage::Plan {
+                alternations: args.alternations,
+                window_s: args.window_s,
+                learn_s: args.learn_s,
+            };
+            return measure(reports::offstage::run(&tools, plan), args.format);
+        }
+        What::Canary(format) => {
+            let tools = Tools::beside_this_program()?;
+            return measure(reports::canary::run(&tools), format);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a report to its end, or drops it (and with it everything it made) when the person has had enough.
+fn measure(report: impl Future<Output = Result<Value>>, format: FormatArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let report = tokio::select! {
+            report = report => report?,
+            _ = terminate.recv() => return Ok(ExitCode::from(143)),
+            _ = interrupt.recv() => return Ok(ExitCode::from(130)),
+        };
+        if format.json {
+            println!("{report}");
+        } else {
+            println!("{}", report::table(&report));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,4 +1,17 @@
 //! What must be true of every life. Some of it is watched at every step, some is asked when all is quiet.
+//!
+//! # Seen to fail
+//!
+//! A check that never failed proves nothing. To see these fail, break the core by hand, run
+//! `cargo run --release -p hive-sim -- --seeds 10`, and put it back:
+//!
+//! | broken in `hive-core` | fails | with |
+//! |---|---|---|
+//! | `stands_the_placebo_check` in `machine/trial.rs` always says yes | `placebo`, 10 of 10 seeds | "`background_nice` is said to help on machine 2, where nothing does" |
+//! | the call of `is_signed_by` in `AuthorMap`'s check in `hive/store.rs` is left out | `stranger_knocks`, 9 of 10 | "machine 1 takes the honest node .. for forked" |
+//! | `flush` in `hive/writer.rs` calls `on_batch_durable` right after `save` | `power_cut`, 10 of 10, and every story with a hive | "machine 0 said 1.3 of its map while its disk held Some((1, 2))" |
+//!
+//! That the witnesses see what passes by is held by `tests/witnesses.rs`.
 
 use std::collections::BTreeSet;
 
@@ -37,6 +50,11 @@ impl Witness {
         for name in names.all() {
             self.canaries.plant(name);
         }
+    }
+
+    /// Plants one word.
+    pub fn plant_word(&mut self, word: &str) {
+        self.canaries.plant(word);
     }
 
     /// Notes something that must never happen.

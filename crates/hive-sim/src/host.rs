@@ -70,6 +70,8 @@ pub struct Consent {
     pub mode: Mode,
     /// Whether it is paused.
     pub paused: bool,
+    /// When a pause ends by itself.
+    pub paused_until: Option<Moment>,
 }
 
 /// When a daemon dies, counted in its writes: the moments at which durability matters.
@@ -83,6 +85,15 @@ pub struct Doom {
     pub deaths: u32,
     /// Writes so far.
     pub saves: u64,
+}
+
+impl Consent {
+    /// Whether something may be turned on now.
+    #[must_use]
+    pub fn allows(&self, now: Moment) -> bool {
+        let over = self.paused_until.is_some_and(|until| now >= until);
+        self.mode == Mode::Auto && (!self.paused || over)
+    }
 }
 
 impl Host {
@@ -101,6 +112,7 @@ impl Host {
             consent: Consent {
                 mode: Mode::Auto,
                 paused: false,
+                paused_until: None,
             },
             told: Vec::new(),
             doom: Doom::default(),

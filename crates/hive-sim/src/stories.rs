@@ -10,9 +10,11 @@ use crate::net::HostId;
 use crate::world::World;
 
 pub mod five_write_at_once;
+pub mod hands_off;
 pub mod odd_machine;
 pub mod placebo;
 pub mod power_cut;
+pub mod quiet_day;
 pub mod stranger_knocks;
 pub mod two_machines;
 
@@ -69,7 +71,7 @@ pub struct Outcome {
 }
 
 /// All stories, in the order in which they are read.
-pub const ALL: [Story; 6] = [
+pub const ALL: [Story; 8] = [
     Story {
         name: "two_machines",
         tell: two_machines::tell,
@@ -89,6 +91,14 @@ pub const ALL: [Story; 6] = [
     Story {
         name: "odd_machine",
         tell: odd_machine::tell,
+    },
+    Story {
+        name: "hands_off",
+        tell: hands_off::tell,
+    },
+    Story {
+        name: "quiet_day",
+        tell: quiet_day::tell,
     },
     Story {
         name: "five_write_at_once",

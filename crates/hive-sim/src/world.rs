@@ -282,12 +282,17 @@ impl World {
 
     /// A person asks a node something and walks away.
     pub fn say(&mut self, host: HostId, command: Command) -> CommandId {
+        let now = self.now;
         let found = self.host_mut(host);
         found.commands += 1;
         let id = CommandId(found.commands);
         // Consent is withdrawn when it is said.
         match &command {
-            Command::Pause { .. } => found.consent.paused = true,
+            Command::Pause { span } => {
+                found.consent.paused = true;
+                // Its clock may run a ten-thousandth fast.
+                found.consent.paused_until = span.map(|span| now.after(span.0 - span.0 / 5_000));
+            }
             Command::Tune { mode } if *mode != Mode::Auto => found.consent.mode = *mode,
             _ => {}
         }
@@ -318,6 +323,17 @@ impl World {
             host.clock.reboot(now.after(away_ms * 1_000));
         }
         self.note(b"crash", id, &[]);
+    }
+
+    /// A machine gets another address; its connections end.
+    pub fn move_away(&mut self, id: HostId) {
+        self.faults.add(Fault::AddressChange);
+        for conn in self.net.of(id) {
+            self.break_off(conn, None);
+        }
+        let port = self.hosts[id.0].address.port();
+        self.hosts[id.0].address.set_port(port + 1);
+        self.feed(id, Input::NetworkChanged);
     }
 
     /// A machine's calendar jumps.

@@ -8,7 +8,6 @@ use hive_core::hive::outside::{HiveEffect, Lane, Record, Sighting};
 use hive_core::id::{LinkId, NodeId, SaveId};
 use hive_core::limits::{FRAME_BYTES_MAX, PAIR_FRAME_BYTES_MAX};
 use hive_core::machine::act::Outcome;
-use hive_core::reply::Mode;
 
 use super::{Death, Event, World};
 use crate::disk::Unanswered;
@@ -221,7 +220,7 @@ impl World {
         let receipt = self.hosts[id.0].machine.act(boot, step);
         self.note(b"act", id, action.name().as_bytes());
         let applied = matches!(receipt.outcome, Outcome::Applied { .. });
-        if applied && (consent.mode != Mode::Auto || consent.paused) {
+        if applied && !consent.allows(self.now) {
             self.witness.blame(format!(
                 "machine {} turned {} on although its owner had not allowed it",
                 id.0,

@@ -1,0 +1,273 @@
+//! The scene of every trial: a paced loop in a terminal's foreground and a build that wants the whole machine,
+//! and the loop's own clock with the hive on against the hive paused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hive_mind::Client;
+use hive_mind::pattern::{Action, Binding, Verdict};
+use hive_mind::reply::{PatternState, PatternView};
+use serde::Serialize;
+
+use crate::clock;
+use crate::procs;
+use crate::stats::{self, Dice, Ratio};
+use crate::work::{self, Project};
+use crate::world::terminal::{Jobs, Terminal};
+use crate::world::{Machine, copy_or_link};
+
+/// Quiet after each switch. A trial needs 0.2 s (`research/optimizer.md` 7.5); the rest lets the daemon notice.
+const WASH_OUT: Duration = Duration::from_secs(1);
+
+/// How long a proven action may take to be on again after `resume`.
+const BACK_ON: Duration = Duration::from_secs(5);
+
+/// How often the lab looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where the build runs, seen from the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// In the same terminal, started with `&`.
+    SameSession,
+    /// In the foreground of a terminal of its own.
+    OtherSession,
+}
+
+impl Layout {
+    /// What decides between the loop and the build on a kernel with autogroups.
+    pub fn binding(self) -> Binding {
+        match self {
+            Self::SameSession => Binding::Task,
+            Self::OtherSession => Binding::Autogroup,
+        }
+    }
+}
+
+/// What the programs are called.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The paced loop.
+    pub pacer: String,
+    /// The build's folder.
+    pub project: String,
+    /// What drives the build: `make`, or the path of a copy of it.
+    pub make: String,
+}
+
+/// The programs at work.
+#[derive(Debug)]
+pub struct Scene {
+    layout: Layout,
+    terminals: Vec<Terminal>,
+    out: PathBuf,
+}
+
+/// The loop's own times with the hive on and with the hive paused, in pairs of windows.
+#[derive(Clone, Debug, Serialize)]
+pub struct OwnClock {
+    /// Ratio of the medians.
+    pub p50: Option<Ratio>,
+    /// Ratio of the 99th percentiles.
+    pub p99: Option<Ratio>,
+    /// Ratio of the means: the same kind of figure as the hive's reward, which is a mean too.
+    pub mean: Option<Ratio>,
+    /// The medians of all windows' medians and 99th percentiles in milliseconds: on p50, p99; paused p50, p99.
+    pub ms: [f64; 4],
+    /// Pairs of windows.
+    pub alternations: usize,
+    /// In how many of the windows with the hive on an action was on at their beginning.
+    pub windows_acted: usize,
+}
+
+/// How the alternation is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Alternation {
+    /// How many pairs of windows.
+    pub pairs: usize,
+    /// Length of a window.
+    pub window: Duration,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            pacer: "pacer".into(),
+            project: "project".into(),
+            make: "make".into(),
+        }
+    }
+}
+
+impl Scene {
+    /// Starts the programs. The hive is told nothing.
+    pub fn open(machine: &Machine, layout: Layout, names: &Names) -> Result<Self> {
+        if let Some(why) = work::no_build_tools() {
+            bail!(why);
+        }
+        let pacer = machine.folder().join(&names.pacer);
+        if !pacer.exists() {
+            copy_or_link(&machine.tools().lab, &pacer)?;
+        }
+        let folder = machine.folder().join(&names.project);
+        let project = Project::write(&folder, 1)?;
+        let out = machine.folder().join(format!("turns{}", clock::boot_us()));
+        let foreground = vec![
+            pacer.display().to_string(),
+            "__ticker".into(),
+            out.display().to_string(),
+        ];
+        let background = project.build_for_ever(&names.make);
+        let sessions = match layout {
+            Layout::SameSession => vec![Jobs {
+                foreground: Some(foreground),
+                background: Some(background),
+            }],
+            Layout::OtherSession => vec![
+                Jobs {
+                    foreground: Some(foreground),
+                    background: None,
+                },
+                Jobs {
+                    foreground: Some(background),
+                    background: None,
+                },
+            ],
+        };
+        let terminals: Result<Vec<Terminal>> = sessions
+            .iter()
+            .map(|jobs| Terminal::open(machine, jobs, &[]))
+            .collect();
+        Ok(Self {
+            layout,
+            terminals: terminals?,
+            out,
+        })
+    }
+
+    /// Where the build runs.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Every process of the scene.
+    pub fn processes(&self) -> Vec<u32> {
+        let each = self.terminals.iter();
+        each.flat_map(Terminal::processes).collect()
+    }
+
+    /// Threads of the scene whose nice, slice or session nice is not a new process's.
+    pub fn changed(&self) -> usize {
+        let me = std::process::id();
+        procs::changed(&procs::settings(&self.processes()), procs::slice_ns(me, me))
+    }
+
+    /// The loop's own clock, hive on against hive paused, in random order within each pair.
+    pub async fn own_clock(&self, client: &Client, how: Alternation) -> Result<OwnClock> {
+        let mut dice = Dice::new(clock::boot_us());
+        let mut windows = Vec::new();
+        let mut windows_acted = 0;
+        for _ in 0..how.pairs {
+            let on_first = dice.coin();
+            let mut pair = [None, None];
+            for on in [on_first, !on_first] {
+                if on {
+                    client.resume().await?;
+                    windows_acted += usize::from(acts_again(client).await?);
+                } else {
+                    client.pause(None).await?;
+                }
+                tokio::time::sleep(WASH_OUT).await;
+                pair[usize::from(on)] = Some(self.window(how.window).await?);
+            }
+            if let [Some(off), Some(on)] = pair {
+                windows.push((on, off));
+            }
+        }
+        client.resume().await?;
+        let seed = dice.next_u64();
+        let ratio = |of: fn(&Window) -> f64| {
+            let pairs: Vec<(f64, f64)> =
+                windows.iter().map(|(on, off)| (of(on), of(off))).collect();
+            stats::paired_ratio(&pairs, seed)
+        };
+        let middle = |of: &dyn Fn(&(Window, Window)) -> f64| {
+            let values: Vec<f64> = windows.iter().map(of).collect();
+            stats::spread(&values).map_or(f64::NAN, |spread| (spread.p50 * 1e3).round() / 1e3)
+        };
+        Ok(OwnClock {
+            p50: ratio(|window| window.p50),
+            p99: ratio(|window| window.p99),
+            mean: ratio(|window| window.mean),
+            ms: [
+                middle(&|(on, _)| on.p50),
+                middle(&|(on, _)| on.p99),
+                middle(&|(_, off)| off.p50),
+                middle(&|(_, off)| off.p99),
+            ],
+            alternations: windows.len(),
+            windows_acted,
+        })
+    }
+
+    async fn window(&self, length: Duration) -> Result<Window> {
+        let from = clock::boot_us();
+        tokio::time::sleep(length).await;
+        let until = clock::boot_us();
+        // The loop writes its turns out in batches of half a second.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let turns = work::turns(&self.out, from, until)?;
+        let took: Vec<f64> = turns.iter().map(|turn| turn.took_ms).collect();
+        let spread = stats::spread(&took).context("the loop made no turn in a whole window")?;
+        Ok(Window {
+            p50: spread.p50,
+            p99: spread.p99,
+            mean: stats::mean(&took).unwrap_or(spread.p50),
+        })
+    }
+}
+
+/// One window's times in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    p50: f64,
+    p99: f64,
+    mean: f64,
+}
+
+/// Waits until something is on again, where there is something to be on.
+async fn acts_again(client: &Client) -> Result<bool> {
+    if !client.patterns().await?.patterns.iter().any(is_used) {
+        return Ok(false);
+    }
+    let began = std::time::Instant::now();
+    while began.elapsed() < BACK_ON {
+        if !client.status().await?.active.is_empty() {
+            return Ok(true);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(false)
+}
+
+/// Whether this machine has decided to use a pattern: proven here, or on probation. Trials and placebos are no
+/// choice.
+pub fn is_used(pattern: &PatternView) -> bool {
+    pattern.action != Action::Placebo
+        && matches!(
+            pattern.state,
+            PatternState::Probation | PatternState::Proven
+        )
+}
+
+/// Whether this machine has said its own last word on everything that it tried, and tried something.
+pub fn has_settled(patterns: &[PatternView]) -> bool {
+    let tried = |pattern: &&PatternView| pattern.action != Action::Placebo && pattern.pairs > 0;
+    let open = |pattern: &PatternView| {
+        matches!(pattern.state, PatternState::Trial | PatternState::Probation)
+            && pattern.verdict == Verdict::Undecided
+    };
+    patterns.iter().filter(tried).count() > 0 && !patterns.iter().any(open)
+}
