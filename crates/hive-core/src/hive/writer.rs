@@ -90,6 +90,11 @@ impl Writer {
         self.mood == Mood::Halted
     }
 
+    /// Whether a word on who belongs still waits to be written.
+    pub(super) fn owes_membership(&self) -> bool {
+        self.mood == Mood::Free && self.waiting.has_membership()
+    }
+
     pub(super) fn said_at(&self, pattern: PatternId) -> Option<Instant> {
         self.said.get(&pattern).copied()
     }
@@ -116,6 +121,7 @@ impl Hive {
 
     /// The disk made a save durable.
     pub fn on_saved(&mut self, now: Now, id: SaveId) {
+        self.saved += 1;
         match self.after_save.remove(&id) {
             None | Some(AfterSave::Nothing) => {}
             Some(AfterSave::Incarnation) => self.writer.incarnation_durable = true,
