@@ -196,11 +196,16 @@ impl Node {
         }
     }
 
+    /// A yes is said when it would survive a power cut, and when the old values really are back.
     fn answer_promises(&mut self) {
-        if self.hive.owes_the_disk() {
+        if self.hive.owes_the_disk() || self.machine.putting_back() {
             return;
         }
         for (id, reply) in self.promised.drain(..) {
+            let reply = match reply {
+                Reply::Undone(view) => Reply::Undone(self.machine.completed(view)),
+                other => other,
+            };
             self.outputs.push_back(Output::Reply { id, reply });
         }
     }
