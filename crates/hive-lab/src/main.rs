@@ -56,8 +56,8 @@ struct LanArgs {
     /// How many machines
     #[arg(long, default_value_t = 5)]
     nodes: u8,
-    /// How long nothing is done, in seconds
-    #[arg(long, default_value_t = 60)]
+    /// How long nothing is done, in seconds; 124 hold six rounds of repair
+    #[arg(long, default_value_t = 124)]
     idle_s: u64,
     #[command(flatten)]
     format: FormatArgs,
@@ -66,7 +66,7 @@ struct LanArgs {
 #[derive(Args, Clone, Copy, Debug)]
 struct OffstageArgs {
     /// Alternations of hive on and paused, per case
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 10)]
     alternations: usize,
     /// Length of each window, in seconds
     #[arg(long, default_value_t = 4)]

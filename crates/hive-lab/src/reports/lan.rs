@@ -24,12 +24,18 @@ const PACE: Duration = Duration::from_millis(60);
 /// How often every machine asks the network anew, for more than one discovery each.
 const SEEK_ROUNDS: usize = 4;
 
-/// How long answers to a question are waited for: well above the 20-120 ms that RFC 6762 (6.) lets responders wait.
-const SEEK_WAIT: Duration = Duration::from_millis(600);
+/// When answers are read: the daemon repeats its question after 250 ms, and its `nearby` then tells the time of
+/// the later answer.
+const SEEK_READ: Duration = Duration::from_millis(200);
 
-/// Quiet before the idle window: the repair timer then waits for minutes, as on any quiet evening
-/// (`hive_core::limits::REPAIR_MIN` doubles from 2 s).
-const SETTLE: Duration = Duration::from_secs(66);
+/// Until the daemon has done asking (questions at 0, 250 and 1,000 ms, then 500 ms of listening).
+const SEEK_END: Duration = Duration::from_millis(1_500);
+
+/// From the last new entry to the idle window: acknowledgements are through.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// The repair timer begins with this and doubles (`hive_core::limits::REPAIR_MIN`).
+const REPAIR_BEGINS_S: f64 = 2.0;
 
 /// New entries a day in the estimate: far more than machines learn (a guess, said in the formula).
 const ENTRIES_PER_DAY: f64 = 100.0;
@@ -60,9 +66,9 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     figures.put("nodes", plan.nodes);
     let mut world = World::new(tools)?;
     let members = start(&mut world, plan.nodes).await?;
-    join_all(&members, &mut figures).await?;
+    let found_ms = join_all(&members, &mut figures).await?;
     connect_all(&members).await?;
-    discover(&members, &mut figures).await?;
+    discover(&members, found_ms, &mut figures).await?;
     let per_entry = sync(&members, plan.entries, &mut figures).await?;
     converge(&members, &mut figures).await?;
     let idle = idle(&members, plan.idle_s, &mut figures).await?;
@@ -95,7 +101,8 @@ async fn start(world: &mut World, nodes: u8) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-async fn join_all(members: &[Member], figures: &mut Figures) -> Result<()> {
+/// Returns how long each joiner took to find the founder.
+async fn join_all(members: &[Member], figures: &mut Figures) -> Result<Vec<f64>> {
     let (founder, others) = members.split_first().context("no machine")?;
     let mut joins: Vec<JoinView> = Vec::new();
     let mut handshake_bytes = 0;
@@ -132,7 +139,7 @@ async fn join_all(members: &[Member], figures: &mut Figures) -> Result<()> {
     let each = (connections > 0).then(|| handshake_bytes / connections.max(1));
     figures.put_or("handshake_bytes", each, "no handshake was seen");
     figures.put("handshakes_seen_while_joining", connections);
-    Ok(())
+    Ok(of(|join| join.found_ms))
 }
 
 /// Everybody is connected to everybody (up to 8 members: a full mesh).
@@ -148,28 +155,29 @@ async fn connect_all(members: &[Member]) -> Result<()> {
     Ok(())
 }
 
-async fn discover(members: &[Member], figures: &mut Figures) -> Result<()> {
+/// The first answers to a question, as the daemons tell them; beside them what the joiners told.
+async fn discover(members: &[Member], found_ms: Vec<f64>, figures: &mut Figures) -> Result<()> {
     let mut after_ms = Vec::new();
     for _ in 0..SEEK_ROUNDS {
         for member in members {
             member.daemon.client().seek().await?;
         }
-        tokio::time::sleep(SEEK_WAIT).await;
+        tokio::time::sleep(SEEK_READ).await;
         for member in members {
             let seen = member.daemon.client().nearby().await?.seen;
             let own = member.machine.address();
             let others = seen.iter().filter(|seen| seen.address.ip() != own);
             after_ms.extend(others.map(|seen| seen.after_ms));
         }
+        tokio::time::sleep(SEEK_END).await;
     }
-    // An answer that a later round did not renew is told again, with the same fraction of a microsecond.
+    // An answer that a later round did not renew is told again, with the same fraction of a millisecond.
     after_ms.sort_by(f64::total_cmp);
     after_ms.dedup();
+    let asked = SEEK_ROUNDS * members.len() * (members.len() - 1) + found_ms.len();
+    after_ms.extend(found_ms);
     figures.put_or("discovery_ms", stats::spread(&after_ms), "nobody was heard");
-    figures.put(
-        "discovery_expected",
-        SEEK_ROUNDS * members.len() * (members.len() - 1),
-    );
+    figures.put("discovery_asked", asked);
     Ok(())
 }
 
@@ -276,9 +284,12 @@ async fn idle(members: &[Member], seconds: u64, figures: &mut Figures) -> Result
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let window_s = began.elapsed().as_secs_f64();
     let spent = spent(members, &before)?;
+    let counted = self::counters(members)?.saturating_sub(counters);
     #[expect(clippy::cast_precision_loss, reason = "bytes of one run")]
-    let hourly = |bytes: u64| (bytes as f64 / members.len() as f64 * 3_600.0 / window_s).round();
-    let total = hourly(self::counters(members)?.saturating_sub(counters));
+    let each = |bytes: u64| bytes as f64 / members.len() as f64;
+    let factor = an_hour_of_idleness(SETTLE.as_secs_f64(), window_s);
+    let hourly = |bytes: u64| (each(bytes) * factor).round();
+    let total = hourly(counted);
     figures.put("idle_bytes_per_hour", total);
     figures.put(
         "bytes_by_kind",
@@ -291,13 +302,19 @@ async fn idle(members: &[Member], seconds: u64, figures: &mut Figures) -> Result
         }),
     );
     figures.put(
-        "bytes_by_kind_note",
-        "idle bytes per member and hour; nothing was said in the window, so nothing was pushed and what \
-         established connections carried was repair",
+        "idle",
+        json!({
+            "window_s": window_s.round(), "settled_s": SETTLE.as_secs(), "packets": spent.packets,
+            "bytes_per_member": each(counted).round(),
+            "bytes_per_hour_linear": (each(counted) * 3_600.0 / window_s).round(),
+            "hour_factor": factor,
+            "note": "the window begins when the last new entry has arrived. The repair timer doubles from 2 s, \
+                     so most of an hour's rounds lie in its first minutes: the hour is the window times \
+                     hour_factor = rounds in the hour / rounds in the window; bytes_per_hour_linear is the window \
+                     times 3600 s / window_s, too high for any window below an hour. Nothing was said in the \
+                     window, so nothing was pushed, and what established connections carried was repair",
+        }),
     );
-    figures.put("idle_window_s", window_s.round());
-    figures.put("idle_settled_s", SETTLE.as_secs());
-    figures.put("idle_packets", spent.packets);
     let used = cpu.iter().zip(self::cpu(members));
     let shares: Vec<f64> = used
         .filter_map(|(before, after)| Some((after? - (*before)?) / window_s * 100.0))
@@ -311,13 +328,23 @@ async fn idle(members: &[Member], seconds: u64, figures: &mut Figures) -> Result
     Ok(total)
 }
 
+/// How many times an hour after the last new entry costs what the window cost: rounds go by a timer that doubles
+/// (Trickle, RFC 6206), so that by second `t` there were `log2(t / REPAIR_BEGINS_S + 1)` of them.
+fn an_hour_of_idleness(begin_s: f64, window_s: f64) -> f64 {
+    let rounds = |t: f64| (t / REPAIR_BEGINS_S + 1.0).log2();
+    let hour_s = window_s.max(3_600.0);
+    let hour = rounds(begin_s + hour_s) - rounds(begin_s);
+    hour / (rounds(begin_s + window_s) - rounds(begin_s)).max(1.0) * 3_600.0 / hour_s
+}
+
 fn estimate(figures: &mut Figures, idle_per_hour: f64, per_entry: f64) {
     let a_day = 24.0 * idle_per_hour + ENTRIES_PER_DAY * per_entry;
     figures.put("bytes_per_day_estimate", a_day.round());
     figures.put(
         "bytes_per_day_formula",
         format!(
-            "24 x idle_bytes_per_hour + {ENTRIES_PER_DAY} new entries x bytes_per_entry_and_member"
+            "24 x idle_bytes_per_hour (as if every hour began with a change) + {ENTRIES_PER_DAY} new entries x \
+             bytes_per_entry_and_member"
         ),
     );
 }
@@ -352,4 +379,16 @@ fn cpu(members: &[Member]) -> Vec<Option<f64>> {
 
 fn ms(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_hour_stands_for_itself_and_two_minutes_for_less_than_twice_their_cost() {
+        assert!((an_hour_of_idleness(2.0, 3_600.0) - 1.0).abs() < 1e-9);
+        let factor = an_hour_of_idleness(2.0, 124.0);
+        assert!(factor > 1.5 && factor < 2.5, "{factor}");
+    }
 }

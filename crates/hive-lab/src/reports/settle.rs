@@ -21,6 +21,8 @@ pub struct Learning {
     pub pairs_to_settle: u32,
     /// Own pairs, of all actions, at the end.
     pub pairs_in_all: u32,
+    /// Own pairs from earlier scenes; they are left out of the other numbers.
+    pub pairs_before: u32,
     /// Seconds until the choice changed for the last time.
     pub settled_after_s: f64,
     /// Seconds watched.
@@ -49,7 +51,10 @@ pub struct Patience {
 /// Watches until the machine is done or patience ends.
 pub async fn watch(client: &Client, patience: Patience) -> Result<Learning> {
     let began = Instant::now();
-    let mut seen = Learning::default();
+    let mut seen = Learning {
+        pairs_before: own_pairs(&client.patterns().await?.patterns),
+        ..Learning::default()
+    };
     let mut quiet_since = Instant::now();
     let mut looked = Instant::now();
     while began.elapsed() < patience.at_most {
@@ -75,10 +80,7 @@ pub async fn watch(client: &Client, patience: Patience) -> Result<Learning> {
 
 impl Learning {
     fn note(&mut self, patterns: &[PatternView], after_s: f64, passed_s: f64) {
-        let real = patterns
-            .iter()
-            .filter(|pattern| pattern.action != Action::Placebo);
-        self.pairs_in_all = real.map(|pattern| pattern.pairs).sum();
+        self.pairs_in_all = own_pairs(patterns).saturating_sub(self.pairs_before);
         let used = patterns.iter().filter(|pattern| is_used(pattern));
         let choice: BTreeSet<String> = used.map(name).collect();
         if choice != self.choice {
@@ -99,6 +101,13 @@ impl Learning {
             }
         }
     }
+}
+
+fn own_pairs(patterns: &[PatternView]) -> u32 {
+    let real = patterns
+        .iter()
+        .filter(|pattern| pattern.action != Action::Placebo);
+    real.map(|pattern| pattern.pairs).sum()
 }
 
 /// An action under its mechanism, for people who read reports.
