@@ -114,6 +114,10 @@ impl Hive {
     /// Says something of one's own; all of one call goes into one batch, as far as the budget reaches.
     pub fn publish(&mut self, now: Now, statements: Vec<Statement>) {
         for statement in statements {
+            // What was said before is not what is being said now.
+            if let Statement::Evidence(id, _) = &statement {
+                self.writer.said.remove(id);
+            }
             self.writer.waiting.push(statement);
         }
         self.flush(now);
