@@ -77,6 +77,7 @@ pub struct Hive {
     at_start: Vec<Record>,
     damaged: bool,
     saves: u64,
+    saved: u64,
     after_save: BTreeMap<SaveId, AfterSave>,
     outbox: VecDeque<HiveEffect>,
 }
@@ -104,11 +105,16 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
+        // The note of a yes and the admission are two writes: without the admission it was no yes.
+        let mut pending = meta.pending;
+        for (node, waiting) in &mut pending {
+            waiting.approved = roster.has(*node);
+        }
         let mut hive = Self {
             key: config.key,
             me,
             links: Links::new(meta.addresses),
-            door: Door::new(meta.pending, now),
+            door: Door::new(pending, now),
             joining: meta.joining.map(Joining::restored),
             sponsor: meta.sponsor,
             fixed: config.peers,
@@ -128,6 +134,7 @@ impl Hive {
             at_start,
             damaged: !damaged.is_empty(),
             saves: 0,
+            saved: 0,
             after_save: BTreeMap::new(),
             outbox: VecDeque::new(),
         };
@@ -203,6 +210,12 @@ impl Hive {
     #[must_use]
     pub fn said_at(&self, pattern: PatternId) -> Option<Instant> {
         self.writer.said_at(pattern)
+    }
+
+    /// Whether something that a person was promised could still be lost with the power.
+    #[must_use]
+    pub fn owes_the_disk(&self) -> bool {
+        self.saved < self.saves || self.writer.owes_membership()
     }
 
     /// What a member is called; the first digits of its id until its profile arrives.

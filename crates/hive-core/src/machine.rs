@@ -105,6 +105,8 @@ pub struct Machine {
     survey_due: Instant,
     asked: Option<(Asked, Instant)>,
     hands: Hands,
+    /// What the last undoing restored and left alone.
+    put_back: (u32, u32),
     niced: (Vec<GroupId>, Instant),
     run: Option<Run>,
     held: Span,
@@ -171,6 +173,7 @@ impl Machine {
             survey_due: now.boot,
             asked: None,
             hands: Hands::default(),
+            put_back: (0, 0),
             niced: (Vec::new(), now.boot),
             run: None,
             held: Span::default(),
@@ -215,8 +218,19 @@ impl Machine {
 
     /// The host did something, or did not.
     pub fn on_acted(&mut self, now: Now, receipt: Receipt) {
-        match self.hands.on_receipt(receipt) {
-            News::Off { action, left_alone } if left_alone > 0 => {
+        let news = self.hands.on_receipt(receipt);
+        if let News::Off {
+            restored,
+            left_alone,
+            ..
+        } = news
+        {
+            self.put_back = (restored, left_alone);
+        }
+        match news {
+            News::Off {
+                action, left_alone, ..
+            } if left_alone > 0 => {
                 // Somebody set the value meanwhile. It is theirs; we do not fight.
                 self.refuse(now, action, Outcome::Refused(Refusal::SetByHand));
             }

@@ -46,6 +46,8 @@ pub struct Node {
     outputs: VecDeque<Output>,
     /// Shared results whose reply waits until they are durable and sent.
     sharing: Vec<(CommandId, PatternId)>,
+    /// Replies to what changes something, held until it would survive a power cut.
+    promised: Vec<(CommandId, Reply)>,
     /// The secret that the machine's keys were made with.
     secret: [u8; 32],
     /// The wake-up that was asked for last.
@@ -80,6 +82,7 @@ impl Node {
             machine,
             outputs,
             sharing: Vec::new(),
+            promised: Vec::new(),
             secret,
             wake: None,
         };
@@ -139,6 +142,17 @@ impl Node {
     }
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
+        let changes = matches!(
+            command,
+            Command::Approve { .. }
+                | Command::Deny { .. }
+                | Command::Remove { .. }
+                | Command::Label { .. }
+                | Command::Undo { .. }
+                | Command::Tune { .. }
+                | Command::Pause { .. }
+                | Command::Resume
+        );
         let reply = match command {
             Command::Status => Reply::Status(Box::new(self.status(now))),
             Command::Members => Reply::Members(self.hive.members(now)),
@@ -175,7 +189,25 @@ impl Node {
             Command::Nearby => Reply::Nearby(self.hive.nearby(now)),
             Command::Seek => Reply::Done(self.hive.seek(now)),
         };
-        self.outputs.push_back(Output::Reply { id, reply });
+        if changes && !matches!(reply, Reply::Refused(_)) {
+            self.promised.push((id, reply));
+        } else {
+            self.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    /// A yes is said when it would survive a power cut, and when the old values really are back.
+    fn answer_promises(&mut self) {
+        if self.hive.owes_the_disk() || self.machine.putting_back() {
+            return;
+        }
+        for (id, reply) in self.promised.drain(..) {
+            let reply = match reply {
+                Reply::Undone(view) => Reply::Undone(self.machine.completed(view)),
+                other => other,
+            };
+            self.outputs.push_back(Output::Reply { id, reply });
+        }
     }
 
     fn share(&mut self, now: Now, id: CommandId, def: PatternDef, evidence: Evidence) {
@@ -229,6 +261,7 @@ impl Node {
             }
         }
         self.answer_shares();
+        self.answer_promises();
         self.set_alarm();
     }
 

@@ -379,7 +379,7 @@ pub struct MemberView {
 /// What was put back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoneView {
-    /// Changes that were on and are being put back now.
+    /// Changes that were on and have been put back.
     pub changes: usize,
     /// Threads or sessions restored.
     pub restored: u32,

@@ -104,6 +104,27 @@ fn news_reaches_the_other_machine_at_once_and_only_after_it_is_durable() {
 }
 
 #[test]
+fn what_is_said_anew_counts_as_said_only_when_the_new_word_is_durable() {
+    let mut world = pair();
+    let id = pattern(1).id();
+    let evidence = |harms| Evidence {
+        harms,
+        ..Evidence::default()
+    };
+    world.publish(0, vec![Statement::Evidence(id, evidence(0))]);
+    world.settle();
+    assert!(world.hives[0].said_at(id).is_some());
+    world.hold_saves = true;
+    world.publish(0, vec![Statement::Evidence(id, evidence(1))]);
+    world.settle();
+    assert_eq!(world.hives[0].said_at(id), None);
+    world.hold_saves = false;
+    world.release_saves();
+    world.settle();
+    assert!(world.hives[0].said_at(id).is_some());
+}
+
+#[test]
 fn everybody_ends_with_the_same_view_after_writing_at_once() {
     let mut world = World::new(3);
     world.join(1, 0);

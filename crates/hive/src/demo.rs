@@ -50,7 +50,8 @@ pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
     figures.ok = played.is_ok() && figures.clean;
     figures.seconds = watch.seconds();
     if let Err(problem) = &played {
-        figures.explain(&format!("{}: {}", problem.what, problem.known));
+        let why = [problem.what.as_str(), problem.known.as_str()].join(": ");
+        figures.explain(why.trim_end_matches(": "));
     }
     figures.explain("the story did not come this far");
     finish(format, &watch, &figures, played)

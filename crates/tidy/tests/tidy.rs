@@ -257,10 +257,11 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        if name == "target" || name == ".git" {
+            continue;
+        }
         if path.is_dir() {
-            if name != "target" && name != ".git" {
-                found.extend(walk(&path));
-            }
+            found.extend(walk(&path));
         } else {
             found.push(path);
         }

@@ -90,6 +90,11 @@ impl Writer {
         self.mood == Mood::Halted
     }
 
+    /// Whether a word on who belongs still waits to be written.
+    pub(super) fn owes_membership(&self) -> bool {
+        self.mood == Mood::Free && self.waiting.has_membership()
+    }
+
     pub(super) fn said_at(&self, pattern: PatternId) -> Option<Instant> {
         self.said.get(&pattern).copied()
     }
@@ -109,6 +114,10 @@ impl Hive {
     /// Says something of one's own; all of one call goes into one batch, as far as the budget reaches.
     pub fn publish(&mut self, now: Now, statements: Vec<Statement>) {
         for statement in statements {
+            // What was said before is not what is being said now.
+            if let Statement::Evidence(id, _) = &statement {
+                self.writer.said.remove(id);
+            }
             self.writer.waiting.push(statement);
         }
         self.flush(now);
@@ -116,6 +125,7 @@ impl Hive {
 
     /// The disk made a save durable.
     pub fn on_saved(&mut self, now: Now, id: SaveId) {
+        self.saved += 1;
         match self.after_save.remove(&id) {
             None | Some(AfterSave::Nothing) => {}
             Some(AfterSave::Incarnation) => self.writer.incarnation_durable = true,

@@ -79,6 +79,26 @@ impl Machine {
         Ok(undone(changes))
     }
 
+    /// Whether old values are on their way back: a person is answered when they are.
+    #[must_use]
+    pub fn putting_back(&self) -> bool {
+        self.hands.putting_back()
+    }
+
+    /// Completes an answer with what the host told of the undoing, which is over by now.
+    #[must_use]
+    pub fn completed(&self, view: UndoneView) -> UndoneView {
+        if view.changes == 0 {
+            return view;
+        }
+        let (restored, left_alone) = self.put_back;
+        UndoneView {
+            restored,
+            left_alone,
+            ..view
+        }
+    }
+
     /// Finds a pattern by what a person typed.
     pub(super) fn find(&self, word: &str) -> Result<PatternId, CommandError> {
         self.ledger.find(word).ok_or_else(|| self.unknown())
@@ -96,7 +116,7 @@ impl Machine {
     }
 }
 
-/// The host puts the values back after this answer; how many it could restore is told by its receipt.
+/// How many values the host could restore is told by its receipt; see [`Machine::completed`].
 fn undone(changes: usize) -> UndoneView {
     UndoneView {
         changes,

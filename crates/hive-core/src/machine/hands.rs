@@ -51,6 +51,8 @@ pub enum News {
     Off {
         /// What had been on.
         action: Action,
+        /// Got their old value back.
+        restored: u32,
         /// Left alone.
         left_alone: u32,
     },
@@ -141,10 +143,18 @@ impl Hands {
             }
             (
                 Hold::TurningOff(change, what, _) | Hold::On(change, what),
-                Outcome::Restored { left_alone, .. },
+                Outcome::Restored {
+                    restored,
+                    left_alone,
+                    ..
+                },
             ) if change == receipt.change => {
-                let action = what.action;
-                (News::Off { action, left_alone }, Hold::Off)
+                let news = News::Off {
+                    action: what.action,
+                    restored,
+                    left_alone,
+                };
+                (news, Hold::Off)
             }
             // The application that was overtaken by its undoing: its own receipt is still to come.
             (hold @ Hold::TurningOff(..), Outcome::Applied { .. }) => (News::Nothing, hold),
@@ -167,6 +177,12 @@ impl Hands {
             Hold::On(_, what) | Hold::TurningOn(_, what, _) => Some(what),
             Hold::Off | Hold::TurningOff(..) => None,
         }
+    }
+
+    /// Whether old values are on their way back.
+    #[must_use]
+    pub fn putting_back(&self) -> bool {
+        matches!(self.hold, Hold::TurningOff(..))
     }
 
     /// When a missing receipt is to be given up.

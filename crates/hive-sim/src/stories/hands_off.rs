@@ -100,10 +100,9 @@ fn pause_ends_by_itself(world: &mut World, desk: HostId) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Paused without an end, then a power cut: the owner's word holds after it.
+/// Paused without an end, and a power cut as soon as that is acknowledged: the owner's word holds after it.
 fn a_pause_survives(world: &mut World, desk: HostId) -> Result<(), Failure> {
     world.ask(desk, Command::Pause { span: None })?;
-    world.run_ms(DURABLE_MS)?;
     world.crash(desk, Death::PowerCut, Unanswered::Forgotten, 1_000);
     world.host_mut(desk).machine.building = true;
     let done = world.host(desk).machine.applied;

@@ -1,5 +1,7 @@
 //! Daemons die at their writes, machines lose power, disks forget: what was acknowledged is still there afterwards.
 
+use hive_core::reply::JoinStage;
+
 use super::{Failure, Told};
 use crate::check::converged;
 use crate::check::nothing_lost::Acknowledged;
@@ -33,7 +35,7 @@ fn tell_dying_at(world: &mut World, nth: u64, permille: u64) -> Result<Told, Fai
     let laptop = world.add("laptop", Truth::NICE_HELPS);
     let hosts = [desk, laptop];
     world.run_ms(5_000)?;
-    person::let_in(world, desk, laptop)?;
+    a_yes_survives(world, desk, laptop)?;
 
     for host in hosts {
         let saves = world.host(host).doom.saves;
@@ -67,6 +69,19 @@ fn tell_dying_at(world: &mut World, nth: u64, permille: u64) -> Result<Told, Fai
         return Err(Failure::Correctness("a member was lost".into()));
     }
     Ok(Told::default())
+}
+
+/// A person says yes, is told that it is done, and the machine loses power in the same breath: the yes counts.
+fn a_yes_survives(world: &mut World, desk: HostId, laptop: HostId) -> Result<(), Failure> {
+    let code = person::invite(world, desk)?;
+    person::join(world, laptop, &code)?;
+    person::compare_and_approve(world, desk, laptop)?;
+    let passed_us = world.dice.below(40_000);
+    world.run_ms(passed_us / 1_000)?;
+    let away_ms = world.dice.between(50, 5_000);
+    world.crash(desk, Death::PowerCut, Unanswered::Some, away_ms);
+    wait_until_on(world, desk)?;
+    person::wait_for(world, laptop, JoinStage::Member).map(|_| ())
 }
 
 fn live_through(

@@ -63,7 +63,7 @@ pub(crate) fn undone(view: &UndoneView) -> String {
     }
     let changes = count(view.changes, "change", "changes");
     if view.restored == 0 && view.left_alone == 0 {
-        return format!("{changes} undone; the old values are being put back\n");
+        return format!("{changes} undone; the programs that carried it have ended\n");
     }
     let mut out = format!(
         "{changes} undone, {} back to the old value",
