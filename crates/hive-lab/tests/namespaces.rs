@@ -1,10 +1,11 @@
 //! Three real daemons on one Ethernet: they join by code and approval, news travels, a removed member is refused.
 
-use hive_lab::reports::entries;
+use hive_lab::reports::entries::{self, Said};
 use hive_lab::stats::Dice;
 use hive_lab::testing;
 use hive_lab::world::World;
 use hive_lab::world::daemon::{self, Start, until};
+use hive_mind::Client;
 use hive_mind::reply::Mode;
 
 const START: Start<'static> = Start {
@@ -35,11 +36,7 @@ async fn three_machines_become_one_hive_and_a_removed_one_hears_no_more() {
     let mut dice = Dice::new(1);
     let said = entries::say(&two, 1, &mut dice).await.expect("said");
     for client in [&one, &three] {
-        let known = until("the entry is known", async || {
-            Ok(entries::known(client).await?.get(&said.id).copied())
-        })
-        .await
-        .expect("it arrives");
+        let known = arrival(client, &said).await;
         assert!(said.ms_until(known) > 0.0);
     }
 
@@ -53,11 +50,7 @@ async fn three_machines_become_one_hive_and_a_removed_one_hears_no_more() {
     .expect("the removal arrives");
     // The removed machine may say what it likes: nobody hears it, and it hears nobody.
     let lost = entries::say(&two, 1, &mut dice).await.expect("said");
-    until("the other member knows the entry", async || {
-        Ok(entries::known(&one).await?.get(&lost.id).copied())
-    })
-    .await
-    .expect("it arrives");
+    arrival(&one, &lost).await;
     let known = entries::known(&three).await.expect("patterns");
     assert!(!known.contains_key(&lost.id));
     // It asks again, and is still refused.
@@ -73,8 +66,25 @@ async fn three_machines_become_one_hive_and_a_removed_one_hears_no_more() {
         .await
         .expect("started again");
     again.client().seek().await.expect("it may ask");
+    until("it hears who is there", async || {
+        let seen = again.client().nearby().await?.seen;
+        Ok((!seen.is_empty()).then_some(()))
+    })
+    .await
+    .expect("the others answer strangers too, with nothing but an opaque tag");
+    let last = entries::say(&two, 1, &mut dice).await.expect("said");
+    arrival(&one, &last).await;
     let status = one.status().await.expect("a status");
     assert_eq!((status.members, status.peers_online), (2, 1));
     let known = entries::known(again.client()).await.expect("patterns");
-    assert!(!known.contains_key(&lost.id));
+    assert!(!known.contains_key(&lost.id) && !known.contains_key(&last.id));
+}
+
+/// When the entry became known there; waits for it.
+async fn arrival(client: &Client, said: &Said) -> u64 {
+    until("the entry is known", async || {
+        Ok(entries::known(client).await?.get(&said.id).copied())
+    })
+    .await
+    .expect("it arrives")
 }

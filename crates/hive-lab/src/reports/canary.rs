@@ -29,6 +29,17 @@ const TOKEN_LETTERS: usize = 11;
 /// (`research/optimizer.md` 7.5).
 const WORK: Duration = Duration::from_secs(25);
 
+/// Where tokens are planted.
+const WHERE: [&str; 7] = [
+    "host name",
+    "program name",
+    "build program name",
+    "project path",
+    "argument",
+    "user",
+    "working folder",
+];
+
 /// What must not be found, and where it was planted.
 struct Planted {
     what: &'static str,
@@ -54,18 +65,7 @@ pub async fn run_for(tools: &Tools, work: Duration) -> Result<Value> {
         what,
         token: token(&mut dice),
     };
-    let planted: Vec<Planted> = [
-        "host name",
-        "program name",
-        "build program name",
-        "project path",
-        "argument",
-        "user",
-        "working folder",
-    ]
-    .into_iter()
-    .map(&mut plant)
-    .collect();
+    let planted: Vec<Planted> = WHERE.into_iter().map(&mut plant).collect();
     let control = plant("positive control");
     let of = |what: &str| -> Result<&str> {
         let found = planted.iter().find(|planted| planted.what == what);
@@ -91,7 +91,6 @@ pub async fn run_for(tools: &Tools, work: Duration) -> Result<Value> {
     let scene = Scene::open(&desk, Layout::SameSession, &names)?;
     let argued = argued(&desk, of("argument")?, of("working folder")?)?;
     tokio::time::sleep(work).await;
-    let mut places = Vec::new();
     let mut answers = Vec::new();
     for daemon in &daemons {
         answers.extend(all_answers(daemon.client()).await?);
@@ -104,34 +103,29 @@ pub async fn run_for(tools: &Tools, work: Duration) -> Result<Value> {
     for daemon in daemons {
         daemon.stop().await?;
     }
-    let mut packets = Vec::new();
-    for wire in wires {
-        packets.extend(wire.end());
-    }
-    let mut logs = Vec::new();
-    let mut stores = Vec::new();
-    for machine in [&desk, &laptop] {
-        logs.extend(fs::read(machine.folder().join("daemon.log"))?);
-        read_tree(&machine.state(), &mut stores)?;
-    }
-    logs.extend(control.token.as_bytes());
-    places.push(Place {
-        name: "packets",
-        bytes: packets,
-    });
-    places.push(Place {
-        name: "store",
-        bytes: stores,
-    });
-    places.push(Place {
-        name: "logs",
-        bytes: logs,
-    });
+    let mut places = collect([&desk, &laptop], wires, &control)?;
     places.push(Place {
         name: "answers",
         bytes: answers,
     });
     Ok(report.end(told(&places, &planted, &control, contended_s)))
+}
+
+/// What is left when the daemons have ended: everything that was on the wires, in the stores and in the logs.
+fn collect(machines: [&Machine; 2], wires: [Capture; 2], control: &Planted) -> Result<Vec<Place>> {
+    let packets = wires.into_iter().flat_map(Capture::end).collect();
+    let mut logs = Vec::new();
+    let mut stores = Vec::new();
+    for machine in machines {
+        logs.extend(fs::read(machine.folder().join("daemon.log"))?);
+        read_tree(&machine.state(), &mut stores)?;
+    }
+    logs.extend(control.token.as_bytes());
+    let named = [("packets", packets), ("store", stores), ("logs", logs)];
+    Ok(named
+        .into_iter()
+        .map(|(name, bytes)| Place { name, bytes })
+        .collect())
 }
 
 fn told(places: &[Place], planted: &[Planted], control: &Planted, contended_s: u64) -> Figures {
