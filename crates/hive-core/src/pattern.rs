@@ -76,7 +76,7 @@ pub struct Context {
     pub cores: Cores,
     /// Whether the kernel knows custom EEVDF slices (6.12 and later): the scheduler's generation.
     pub eevdf_slices: bool,
-    /// What the background mostly is.
+    /// What the background mostly is. This version says `Batch` of all that uses the processor it gets.
     pub background: WorkloadType,
 }
 
@@ -204,7 +204,7 @@ impl WorkloadType {
         match self {
             Self::Interactive => "an interactive program",
             Self::Build => "a build",
-            Self::Batch => "a batch job",
+            Self::Batch => "a build or another batch job",
             Self::Other => "a program",
         }
     }

@@ -87,8 +87,6 @@ const OWN_PROGRAM: &str = "hive";
 pub struct Group {
     /// Cores it used since the last survey.
     pub cores: f64,
-    /// What it does, by its processor share and its children.
-    pub kind: Option<WorkloadType>,
     /// Name of its leading process; stays on this machine.
     pub name: ProgramName,
     /// Whether it is the foreground job of a terminal.
@@ -204,11 +202,6 @@ impl Observer {
                 BACKGROUND_CORES
             };
             job.hungry = job.cores >= enough;
-            job.kind = Some(match (job.hungry, job.fresh_per_s >= BUILD_FRESH_PER_S) {
-                (true, true) => WorkloadType::Build,
-                (true, false) => WorkloadType::Batch,
-                _ => WorkloadType::Other,
-            });
         }
         self.hungry = groups
             .iter()
@@ -325,7 +318,9 @@ impl Situation {
                 binding: bound,
                 cores: Cores::of(facts.cores),
                 eevdf_slices: facts.kernel >= (6, 12),
-                background: self.mostly(&background),
+                // Build or batch is one kind here: how fast a job forks changes from minute to minute, what
+                // it does to its neighbour does not, and a key that flips splits the evidence.
+                background: WorkloadType::Batch,
             },
             background,
             pressure: self.pressure,
@@ -353,20 +348,6 @@ impl Situation {
             }
         }
         shielded
-    }
-
-    /// What most of these jobs' processor time goes into.
-    fn mostly(&self, jobs: &[GroupId]) -> WorkloadType {
-        let mut weight: BTreeMap<WorkloadType, f64> = BTreeMap::new();
-        for g in jobs.iter().filter_map(|id| self.groups.get(id)) {
-            *weight
-                .entry(g.kind.unwrap_or(WorkloadType::Other))
-                .or_default() += g.cores;
-        }
-        weight
-            .iter()
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map_or(WorkloadType::Other, |(kind, _)| *kind)
     }
 }
 

@@ -399,24 +399,30 @@ impl Hands {
         tally.count(restored);
     }
 
-    /// Through any living member: the one it was set through may have ended.
+    /// Through any living member: the one it was set through may have ended, and the next may end
+    /// while it is written to.
     fn restore_autogroup(&self, scan: &Scan, change: &Change, target: &Target, tally: &mut Tally) {
         for stat in scan.stats.iter().filter(|stat| stat.alive()) {
-            match scan::autogroup(&self.proc, stat.pid) {
-                Some((number, nice))
-                    if number == target.autogroup
-                        && scan::owner(&self.proc, stat.pid) == Some(self.uid) =>
-                {
-                    if nice == change.new {
-                        tally.count(knob::write_autogroup(
-                            &self.proc, stat.pid, number, target.old,
-                        ));
-                    } else {
-                        tally.left_alone += 1;
-                    }
+            let Some((number, nice)) = scan::autogroup(&self.proc, stat.pid) else {
+                continue;
+            };
+            if number != target.autogroup || scan::owner(&self.proc, stat.pid) != Some(self.uid) {
+                continue;
+            }
+            if nice == target.old {
+                // The intent was written and the deed not done, or it was restored through another member.
+                return;
+            }
+            if nice != change.new {
+                tally.left_alone += 1;
+                return;
+            }
+            match knob::write_autogroup(&self.proc, stat.pid, number, target.old) {
+                Err(error) if knob::ended(&error) => {}
+                result => {
+                    tally.count(result);
                     return;
                 }
-                _ => {}
             }
         }
         tally.gone += 1;

@@ -104,15 +104,23 @@ pub(super) fn write_autogroup(proc: &Path, pid: u32, number: u64, value: i64) ->
                 };
                 thread::sleep(wait);
             }
+            // An ending process has left its autogroup for the root's, whose nice cannot be set.
+            Err(_) if !is_member(proc, pid, number) => {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
             Err(error) => return Err(error),
             Ok(()) => break,
         }
     }
     match scan::autogroup(proc, pid) {
         Some((found, is)) if found == number && is == value => Ok(()),
-        Some(_) => Err(io::Error::from_raw_os_error(libc::EIO)),
-        None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        Some((found, _)) if found == number => Err(io::Error::from_raw_os_error(libc::EIO)),
+        _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
     }
+}
+
+fn is_member(proc: &Path, pid: u32, number: u64) -> bool {
+    scan::autogroup(proc, pid).is_some_and(|(found, _)| found == number)
 }
 
 /// Whether an error says that the target has ended.

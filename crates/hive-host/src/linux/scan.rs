@@ -149,11 +149,12 @@ pub(super) fn owner(proc: &Path, pid: u32) -> Option<u32> {
     Some(fs::metadata(proc.join(pid.to_string())).ok()?.uid())
 }
 
-/// Number and nice of a process's autogroup: `/autogroup-12 nice 0`.
+/// Number and nice of a process's autogroup: `/autogroup-12 nice 0`. The root's (number 0), which also an
+/// ending process shows, is none.
 pub(super) fn autogroup(proc: &Path, pid: u32) -> Option<(u64, i64)> {
     let text = fs::read_to_string(proc.join(format!("{pid}/autogroup"))).ok()?;
     let mut words = text.strip_prefix("/autogroup-")?.split_whitespace();
-    let number = words.next()?.parse().ok()?;
+    let number = words.next()?.parse().ok().filter(|number| *number != 0)?;
     (words.next()? == "nice").then_some(())?;
     Some((number, words.next()?.parse().ok()?))
 }

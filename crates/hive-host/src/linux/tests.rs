@@ -16,7 +16,7 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, Sample, SampleRequest, Survey};
 use hive_core::pattern::Action;
 
-use super::{Host, scan, stat::Stat, sys};
+use super::{Host, knob, scan, stat::Stat, sys};
 use crate::{Acting, HostConfig, Recovery, Roots, Scope};
 
 /// A shell in a session of its own; it ends when its input is closed.
@@ -240,6 +240,29 @@ fn a_sessions_autogroup_gets_nice_10_and_comes_back() {
         }
     );
     assert_eq!(nice(), 0);
+}
+
+#[test]
+fn an_autogroup_that_is_back_already_is_nobody_elses() {
+    let state = tempfile::tempdir().expect("a folder");
+    let (mut host, _) = open(state.path());
+    if !can("no autogroups here", host.facts().rights.autogroup_nice) {
+        return;
+    }
+    let job = Job::start(PAIR);
+    let proc = Path::new("/proc");
+    let (number, _) = scan::autogroup(proc, job.pid()).expect("in one");
+    host.act(&step(1, Action::AutogroupNice, &[job.group()]));
+    // As when it was written through two processes, of which one has ended: the second finds it done.
+    knob::write_autogroup(proc, job.pid(), number, 0).expect("ours to write");
+    assert_eq!(
+        host.undo(ChangeId(1)).outcome,
+        Outcome::Restored {
+            restored: 0,
+            left_alone: 0,
+            gone: 0
+        }
+    );
 }
 
 #[test]

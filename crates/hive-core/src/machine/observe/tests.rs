@@ -115,7 +115,7 @@ fn a_build_in_the_background_competes_with_the_editor() {
     assert!((cores - 1.4).abs() < 0.01, "{cores}");
     let found = contention(&situation).expect("contention");
     assert_eq!((found.protected, found.background), (EDITOR, vec![MAKE]));
-    assert_eq!(found.context.background, WorkloadType::Build);
+    assert_eq!(found.context.background, WorkloadType::Batch);
     assert_eq!(found.context.binding, Binding::Task);
 }
 
