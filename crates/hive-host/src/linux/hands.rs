@@ -12,7 +12,8 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, MachineFacts};
 use hive_core::pattern::Action;
 
-use super::knob::{self, ThreadKnob, Value};
+use super::autogroup::{self, Member};
+use super::knob::{self, Tally, ThreadKnob, Value};
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
@@ -43,15 +44,6 @@ pub(super) struct Hands {
     journal: Journal,
     on: BTreeMap<ChangeId, Change>,
     _lock: File,
-}
-
-/// How far a restoration has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    restored: u32,
-    left_alone: u32,
-    gone: u32,
-    errno: Option<i32>,
 }
 
 /// What a look at the target groups found.
@@ -325,7 +317,12 @@ impl Hands {
             return Ok(false);
         };
         let written = if target.autogroup != 0 {
-            knob::write_autogroup(&self.proc, target.pid, target.autogroup, change.new)
+            let member = Member {
+                pid: target.pid,
+                start: target.start,
+                number: target.autogroup,
+            };
+            autogroup::write(&self.proc, member, change.new, autogroup::APPLYING)
         } else if self.lives(target) {
             self.write_thread(change, target.tid)
         } else {
@@ -366,7 +363,7 @@ impl Hands {
         if change.action == Action::AutogroupNice {
             let (scan, _) = eyes.look();
             for target in &change.targets {
-                self.restore_autogroup(&scan, &change, target, &mut tally);
+                autogroup::restore(&self.proc, self.uid, &scan, &change, target, &mut tally);
             }
             return tally;
         }
@@ -397,35 +394,6 @@ impl Hands {
             Err(error) => Err(error),
         };
         tally.count(restored);
-    }
-
-    /// Through any living member: the one it was set through may have ended, and the next may end
-    /// while it is written to.
-    fn restore_autogroup(&self, scan: &Scan, change: &Change, target: &Target, tally: &mut Tally) {
-        for stat in scan.stats.iter().filter(|stat| stat.alive()) {
-            let Some((number, nice)) = scan::autogroup(&self.proc, stat.pid) else {
-                continue;
-            };
-            if number != target.autogroup || scan::owner(&self.proc, stat.pid) != Some(self.uid) {
-                continue;
-            }
-            if nice == target.old {
-                // The intent was written and the deed not done, or it was restored through another member.
-                return;
-            }
-            if nice != change.new {
-                tally.left_alone += 1;
-                return;
-            }
-            match knob::write_autogroup(&self.proc, stat.pid, number, target.old) {
-                Err(error) if knob::ended(&error) => {}
-                result => {
-                    tally.count(result);
-                    return;
-                }
-            }
-        }
-        tally.gone += 1;
     }
 
     /// Threads born in the target groups or of the targets since the intent, which carry exactly our
@@ -545,16 +513,6 @@ impl Found {
 impl Change {
     fn spares(&self, pid: u32, tid: u32, start: u64) -> bool {
         self.spared.contains(&Spared { pid, tid, start })
-    }
-}
-
-impl Tally {
-    fn count(&mut self, restored: io::Result<()>) {
-        match restored {
-            Ok(()) => self.restored += 1,
-            Err(error) if knob::ended(&error) => self.gone += 1,
-            Err(error) => self.errno = Some(error.raw_os_error().unwrap_or(libc::EIO)),
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, Sample, SampleRequest, Survey};
 use hive_core::pattern::Action;
 
-use super::{Host, knob, scan, stat::Stat, sys};
+use super::{Host, autogroup, scan, stat::Stat, sys};
 use crate::{Acting, HostConfig, Recovery, Roots, Scope};
 
 /// A shell in a session of its own; it ends when its input is closed.
@@ -254,7 +254,15 @@ fn an_autogroup_that_is_back_already_is_nobody_elses() {
     let (number, _) = scan::autogroup(proc, job.pid()).expect("in one");
     host.act(&step(1, Action::AutogroupNice, &[job.group()]));
     // As when it was written through two processes, of which one has ended: the second finds it done.
-    knob::write_autogroup(proc, job.pid(), number, 0).expect("ours to write");
+    let start = scan::thread(proc, job.pid(), job.pid())
+        .expect("lives")
+        .start;
+    let member = autogroup::Member {
+        pid: job.pid(),
+        start,
+        number,
+    };
+    autogroup::write(proc, member, 0, autogroup::UNDOING).expect("ours to write");
     assert_eq!(
         host.undo(ChangeId(1)).outcome,
         Outcome::Restored {
