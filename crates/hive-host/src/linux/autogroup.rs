@@ -167,12 +167,12 @@ mod tests {
             ..patience
         };
         let mut left = refusals;
-        let result = quick.outlast(|| match left {
-            0 => Ok(()),
-            _ => {
-                left -= 1;
-                Err(io::Error::from_raw_os_error(libc::EAGAIN))
+        let result = quick.outlast(|| {
+            if left == 0 {
+                return Ok(());
             }
+            left -= 1;
+            Err(io::Error::from_raw_os_error(libc::EAGAIN))
         });
         result.is_ok()
     }

@@ -1,4 +1,9 @@
 //! Acts and undoes: intent first, then the deed, then a look at what became of it.
+//!
+//! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
+//! inherited. Started inside a background that carries our 10 it becomes a number of its own, which
+//! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
+//! would have been without us, until that program ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -87,14 +92,15 @@ impl Hands {
         self.on.keys().copied().collect()
     }
 
-    /// Restores whatever the journal says is on.
+    /// Restores whatever the journal says is on. What cannot be restored stays on, for an undo or the
+    /// next recovery.
     pub(super) fn recover(&mut self, eyes: &mut Eyes) -> Result<Recovery, OpenError> {
         let mut recovery = Recovery::default();
         for id in self.on().into_iter().rev() {
             if self
                 .on
                 .get(&id)
-                .is_some_and(|change| change.boot != self.boot)
+                .is_some_and(|it| self.is_of_another_boot(it))
             {
                 recovery.discarded += 1;
                 self.close(id).map_err(OpenError::Journal)?;
@@ -107,6 +113,8 @@ impl Hands {
             recovery.gone += tally.gone;
             if tally.errno.is_none() {
                 self.close(id).map_err(OpenError::Journal)?;
+            } else {
+                recovery.failed += 1;
             }
         }
         Ok(recovery)
@@ -116,6 +124,10 @@ impl Hands {
     pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
         if let Err(no) = self.may(step.action) {
             return no;
+        }
+        if self.boot.is_empty() {
+            // A journal that does not know its boot could not be trusted after a crash.
+            return Outcome::Refused(Refusal::NoJournal);
         }
         if self.on.contains_key(&step.change) {
             return Outcome::Failed {
@@ -201,24 +213,9 @@ impl Hands {
 
     /// Whether the targets are this user's, in scope, and none of ours or of our ancestors.
     fn guard(&self, scan: &Scan, members: &BTreeSet<u32>, step: &Step) -> Result<(), Refusal> {
-        let own = std::process::id();
-        let own_session = scan.get(own).map(|stat| stat.session);
-        let own_autogroup = scan::autogroup(&self.proc, own).map(|(number, _)| number);
         for stat in targeted(scan, &step.targets) {
-            let ours = stat.pid != 1
-                && members.contains(&stat.pid)
-                && !scan.descends(own, &BTreeSet::from([stat.pid]))
-                && scan::owner(&self.proc, stat.pid).is_none_or(|uid| uid == self.uid);
-            if !ours {
+            if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
-            }
-            if step.action == Action::AutogroupNice {
-                let autogroup = scan::autogroup(&self.proc, stat.pid).map(|(number, _)| number);
-                if own_session == Some(stat.session)
-                    || (autogroup.is_some() && autogroup == own_autogroup)
-                {
-                    return Err(Refusal::NotOurs);
-                }
             }
             if step.action == Action::BackgroundNice
                 && !self.nice_all
@@ -228,7 +225,38 @@ impl Hands {
                 return Err(Refusal::NotReversible);
             }
         }
+        if step.action == Action::AutogroupNice {
+            self.guard_autogroups(scan, members, &step.targets)?;
+        }
         Ok(())
+    }
+
+    /// One nice binds a whole autogroup: whether all that live in those of the targets may be touched.
+    fn guard_autogroups(
+        &self,
+        scan: &Scan,
+        members: &BTreeSet<u32>,
+        groups: &[GroupId],
+    ) -> Result<(), Refusal> {
+        let number = |stat: &Stat| scan::autogroup(&self.proc, stat.pid).map(|(number, _)| number);
+        let numbers: BTreeSet<u64> = targeted(scan, groups).filter_map(number).collect();
+        let own_session = scan.get(std::process::id()).map(|stat| stat.session);
+        let spared =
+            |stat: &Stat| own_session == Some(stat.session) || !self.is_ours(scan, members, stat);
+        let bound = |stat: &&Stat| number(stat).is_some_and(|number| numbers.contains(&number));
+        let mut living = scan.stats.iter().filter(|stat| stat.alive());
+        if living.any(|stat| bound(&stat) && spared(stat)) {
+            return Err(Refusal::NotOurs);
+        }
+        Ok(())
+    }
+
+    /// Whether a process is this user's, in scope, and neither we nor an ancestor of ours.
+    fn is_ours(&self, scan: &Scan, members: &BTreeSet<u32>, stat: &Stat) -> bool {
+        stat.pid != 1
+            && members.contains(&stat.pid)
+            && !scan.descends(std::process::id(), &BTreeSet::from([stat.pid]))
+            && scan::owner(&self.proc, stat.pid).is_none_or(|uid| uid == self.uid)
     }
 
     /// Everything in the target groups that still has its default value.
@@ -270,7 +298,8 @@ impl Hands {
         found
     }
 
-    /// Writes until two looks in a row find nothing new; tells how many targets carry the value.
+    /// Writes until two looks in a row find nothing new; tells how many targets carry the value. The
+    /// placebo takes the same looks and pauses, so that it costs what a real action costs.
     fn apply(&mut self, eyes: &mut Eyes, id: ChangeId, first: Vec<Target>) -> io::Result<u32> {
         let mut targets = first;
         let mut touched = 0;
@@ -284,9 +313,6 @@ impl Hands {
             let Some(change) = self.on.get_mut(&id) else {
                 break;
             };
-            if change.action == Action::Placebo {
-                break;
-            }
             let known: BTreeSet<(u32, u64, u64)> = change.targets.iter().map(key).collect();
             let change = change.clone();
             targets = self.find(&scan, &members, &change).targets;
@@ -360,6 +386,11 @@ impl Hands {
         let Some(change) = self.on.get(&id).cloned() else {
             return tally;
         };
+        if change.boot.is_empty() || change.boot != self.boot {
+            // Its numbers may mean others by now.
+            tally.errno = Some(libc::ESTALE);
+            return tally;
+        }
         if change.action == Action::AutogroupNice {
             let (scan, _) = eyes.look();
             for target in &change.targets {
@@ -374,9 +405,7 @@ impl Hands {
                 tally.gone += 1;
             }
         }
-        if change.action != Action::Placebo {
-            self.sweep(eyes, &change, &mut tally);
-        }
+        self.sweep(eyes, &change, &mut tally);
         tally
     }
 
@@ -459,6 +488,12 @@ impl Hands {
         Ok(())
     }
 
+    /// Whether a change was made before this boot, so that nothing of it is left. Where the present
+    /// boot has no name nobody can tell.
+    fn is_of_another_boot(&self, change: &Change) -> bool {
+        !self.boot.is_empty() && change.boot != self.boot
+    }
+
     /// Whether the very thread of the journal still lives and is this user's.
     fn lives(&self, target: &Target) -> bool {
         scan::thread(&self.proc, target.pid, target.tid)
@@ -490,7 +525,11 @@ impl Found {
         value: Value,
     ) {
         let pid = stat.pid;
+        // Inherited from one of ours. At the first look nothing is ours yet.
+        let heir = born >= change.ticks && !change.targets.is_empty();
         match value {
+            // An heir of the real action would carry its value: the placebo passes it over likewise.
+            Value::Default if heir && change.action == Action::Placebo => {}
             Value::Default => self.targets.push(Target {
                 pid,
                 tid,
@@ -498,8 +537,7 @@ impl Found {
                 autogroup,
                 old: 0,
             }),
-            // Born since the intent: inherited from one of ours. At the first look nothing is ours yet.
-            Value::Ours if born >= change.ticks && !change.targets.is_empty() => {}
+            Value::Ours if heir => {}
             Value::Ours | Value::ByHand => self.spared.push(Spared {
                 pid,
                 tid,
@@ -527,3 +565,7 @@ fn targeted<'a>(scan: &'a Scan, groups: &'a [GroupId]) -> impl Iterator<Item = &
         .iter()
         .filter(|stat| stat.alive() && groups.contains(&scan::job(stat)))
 }
+
+#[cfg(test)]
+#[path = "hands/tests.rs"]
+mod tests;

@@ -27,6 +27,9 @@ pub(super) struct Eyes {
     ticks_per_second: u64,
     tree: Tree,
     known: BTreeMap<(u32, u64), Known>,
+    /// How often the table was read.
+    #[cfg(test)]
+    pub(super) looks: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,8 @@ impl Eyes {
             ticks_per_second: sys::ticks_per_second(),
             tree: Tree::default(),
             known: BTreeMap::new(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -72,6 +77,10 @@ impl Eyes {
 
     /// The process table, and who of it is in scope.
     pub(super) fn look(&mut self) -> (Scan, BTreeSet<u32>) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let scan = Scan::read(&self.roots.proc);
         let members = self.tree.members(&scan, self.scope);
         (scan, members)
