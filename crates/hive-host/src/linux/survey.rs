@@ -89,6 +89,8 @@ impl Eyes {
     fn processes(&mut self, at: Instant, scan: &Scan, members: &BTreeSet<u32>) -> Vec<Process> {
         let mut known = BTreeMap::new();
         let mut processes = Vec::with_capacity(members.len());
+        // Another user's services are that user's own programs, and a tree is a demonstration's own.
+        let services = sys::own_uid() == 0 && matches!(self.scope, Scope::OwnUser);
         for stat in &scan.stats {
             if !stat.alive() || !members.contains(&stat.pid) {
                 continue;
@@ -114,6 +116,7 @@ impl Eyes {
                 threads: stat.threads,
                 autogroup: now.autogroup,
                 cpu_cgroup: now.cgroup,
+                service: services && scan.is_service(stat),
             });
         }
         self.known = known;

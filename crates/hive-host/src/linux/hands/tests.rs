@@ -1,3 +1,5 @@
+//! What goes wrong in the middle of a step, and how often a step looks: inside the hands.
+
 use std::path::Path;
 
 use super::*;
