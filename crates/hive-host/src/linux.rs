@@ -8,6 +8,7 @@ mod facts;
 mod survey;
 mod place;
 mod knob;
+mod autogroup;
 mod hands;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -95,7 +96,8 @@ impl Host {
         }
     }
 
-    /// Puts a change back. A change that is not on restores nothing.
+    /// Puts a change back. A change that is not on restores nothing. It may block for some seconds, as
+    /// the kernel lets all plain users together write one session's nice per 100 ms.
     pub fn undo(&mut self, change: ChangeId) -> Receipt {
         let outcome = match &mut self.hands {
             Some(hands) => hands.undo(&mut self.eyes, change),
