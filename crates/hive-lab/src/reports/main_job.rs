@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hive_mind::Client;
-use hive_mind::pattern::Verdict;
+use hive_mind::pattern::{Action, Verdict};
 use hive_mind::reply::{Mode, PatternState, PatternView};
 use serde_json::{Value, json};
 
@@ -43,6 +43,9 @@ const OWN_CLOCK: Alternation = Alternation {
 
 /// How long nothing may be on after an undo: longer than a window of a pair (a pair takes 2.4 s).
 const STAYS_UNDONE: Duration = Duration::from_millis(3_500);
+
+/// How often is undone when the machine tries other actions afterwards: there are fewer actions than this.
+const UNDOS_AT_MOST: usize = 8;
 
 /// How long restoring may take: `kill -9` is answered by a guardian or not at all.
 const RESTORE_WITHIN: Duration = Duration::from_secs(5);
@@ -281,30 +284,83 @@ async fn second_machine(
 }
 
 /// Undo by hand answers when the old values are back, and they stay back: nothing is given time to put itself
-/// right, and a hold-out window, which would end within the watch, cannot pass for an undo.
+/// right, and a hold-out window, which would end within the watch, cannot pass for an undo. A machine may go on to
+/// try an action that was not undone; then that is undone too, and the watch begins anew.
 async fn undone(scene: &Scene, b: &Client, on: usize, figures: &mut Figures) -> Result<()> {
-    let undone = b.undo(None).await?;
-    let answered = Instant::now();
-    let at_reply = scene.changed();
-    let mut most = at_reply;
-    let mut reads = 1_u32;
-    while answered.elapsed() < STAYS_UNDONE {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        most = most.max(scene.changed());
-        reads += 1;
+    let mut undos = Vec::new();
+    let mut watched = Watched::default();
+    let mut changes = 0;
+    for _ in 0..UNDOS_AT_MOST {
+        let undone = b.undo(None).await?;
+        watched = stays_back(scene, b).await?;
+        changes += undone.changes;
+        undos.push(json!({
+            "changes": undone.changes, "restored": undone.restored, "left_alone": undone.left_alone,
+            "threads_left_at_reply": watched.at_reply, "threads_left_at_most": watched.most,
+            "reads": watched.reads, "watched_s": watched.seconds, "tried_next": watched.tried_next,
+        }));
+        if watched.most > 0 || watched.tried_next.is_empty() {
+            break;
+        }
     }
-    figures.put_or(
-        "undo_restored",
-        (undone.changes > 0).then_some(most == 0),
-        "at the moment of the undo nothing was on: it had nothing to put back",
-    );
-    figures.put(
-        "undo",
-        json!({"threads_on": on, "threads_left_at_reply": at_reply, "threads_left_at_most": most, "reads": reads,
-               "watched_s": answered.elapsed().as_secs_f64(), "changes": undone.changes,
-               "restored": undone.restored, "left_alone": undone.left_alone}),
-    );
+    if changes == 0 {
+        let why = "at the moment of the undo nothing was on: it had nothing to put back";
+        figures.missing("undo_restored", why);
+    } else {
+        let told = watched.tried_next.is_empty() || watched.most > 0;
+        let why = "other actions were tried after each undo, so that no watch was long enough";
+        figures.put_or("undo_restored", told.then_some(watched.most == 0), why);
+    }
+    figures.put("undo", json!({"threads_on": on, "undos": undos}));
     Ok(())
+}
+
+/// What was seen of the old values after an undo.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    /// Threads with a value of the hive's when the undo had answered.
+    at_reply: usize,
+    /// The most of them in any read, this first one included, for which no other action accounts.
+    most: usize,
+    reads: u32,
+    seconds: f64,
+    /// Actions that were not undone and were on: they end the watch.
+    tried_next: BTreeSet<String>,
+}
+
+/// Reads at once, and then again and again, until something that was not undone is tried.
+async fn stays_back(scene: &Scene, b: &Client) -> Result<Watched> {
+    let answered = Instant::now();
+    let mut watched = Watched {
+        at_reply: scene.changed(),
+        ..Watched::default()
+    };
+    let mut left = watched.at_reply;
+    let mut patterns = b.patterns().await?.patterns;
+    let undone: BTreeSet<String> = patterns
+        .iter()
+        .filter(|pattern| pattern.state == PatternState::Undone)
+        .map(|pattern| pattern.id.clone())
+        .collect();
+    loop {
+        watched.reads += 1;
+        let others = patterns.iter().filter(|pattern| {
+            pattern.on && pattern.action != Action::Placebo && !undone.contains(&pattern.id)
+        });
+        watched.tried_next.extend(others.map(settle::name));
+        if !watched.tried_next.is_empty() {
+            break;
+        }
+        watched.most = watched.most.max(left);
+        if answered.elapsed() >= STAYS_UNDONE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        left = scene.changed();
+        patterns = b.patterns().await?.patterns;
+    }
+    watched.seconds = answered.elapsed().as_secs_f64();
+    Ok(watched)
 }
 
 /// A machine that is in no hive, under the same contention.
