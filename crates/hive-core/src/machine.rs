@@ -383,9 +383,10 @@ impl Machine {
             && self.probe.is_none()
             && let Some(entry) = self.ledger.get(run.id)
         {
+            let soon = !run.has_reference();
             let block = run
                 .regime
-                .next_block(entry, &mut run.rests, &mut self.chance);
+                .next_block(entry, soon, &mut run.rests, &mut self.chance);
             run.begin(block);
         }
         let wanted = self.run.as_ref().and_then(Run::wanted);
