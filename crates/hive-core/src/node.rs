@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::chance::Chance;
+use crate::collective::evidence::combine;
 use crate::event::{Command, Input, Output};
 use crate::hive::advise::Advice;
 use crate::hive::outside::{HiveEffect, Record};
@@ -20,6 +21,7 @@ use crate::reply::{CommandError, DoneView, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
 use crate::statement::{Label, Statement, StrategyCell};
 use crate::time::{Instant, Now, Span};
+use crate::units::LogRatio;
 
 /// How long a person waits at most for old values to be back; then the answer says that they are not. A
 /// guess: a hundred times what an undoing takes, and what somebody bears in front of a screen.
@@ -357,11 +359,18 @@ fn heard_patterns(advice: &Advice, hive: &Hive) -> BTreeMap<PatternId, HeardPatt
         .patterns
         .iter()
         .map(|(id, heard)| {
-            let others = heard.evidence.iter().filter(|(node, _)| *node != hive.me());
-            let evidence = others.map(with_label).collect();
+            let others: Vec<(NodeId, Evidence)> = heard
+                .evidence
+                .iter()
+                .filter(|(node, _)| *node != hive.me())
+                .copied()
+                .collect();
+            let evidence = others.iter().map(with_label).collect();
+            let together = combine(&others);
             let heard = HeardPattern {
                 def: heard.def,
                 evidence,
+                combined: together.map(|together| LogRatio::from_ln(together.mean)),
                 paused: heard.paused,
                 first_seen: heard.first_seen,
             };

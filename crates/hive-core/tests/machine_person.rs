@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use hive_core::collective::evidence::combine;
 use hive_core::event_log::Happening;
 use hive_core::id::{NodeId, PatternId, ProgramName};
 use hive_core::machine::act::{Outcome, Refusal};
@@ -17,6 +18,7 @@ use hive_core::pattern::{
 };
 use hive_core::reply::{ErrorKind, Mode, PatternState, StatusView};
 use hive_core::time::{Instant, Span};
+use hive_core::units::LogRatio;
 
 #[path = "machine/toy.rs"]
 mod toy;
@@ -49,6 +51,7 @@ fn advice(def: PatternDef, verdict: Verdict) -> BTreeMap<PatternId, HeardPattern
     let heard = HeardPattern {
         def,
         evidence: vec![(NodeId([7; 32]), "desk".to_owned(), evidence)],
+        combined: None,
         paused: false,
         first_seen: Instant(4_000_000),
     };
@@ -478,4 +481,35 @@ fn after_an_undo_of_everything_nothing_is_begun_for_ten_minutes() {
     world.machine.resume(clock);
     let acts = world.acts.len();
     assert!(world.run_until(30, |w| w.acts.len() > acts));
+}
+
+#[test]
+fn one_machine_with_many_pairs_does_not_outvote_the_others() {
+    let said = |node: u8, pairs: u32, ln: f64| {
+        let mut evidence = Evidence::default();
+        for _ in 0..pairs {
+            evidence.trial.add(ln);
+        }
+        (NodeId([node; 32]), evidence)
+    };
+    let all = [said(1, 40, -1.0), said(2, 6, 0.2), said(3, 6, 0.2)];
+    let with_label = |(node, evidence): &(NodeId, Evidence)| (*node, "desk".to_owned(), *evidence);
+    let mut heard = HeardPattern {
+        def: here(Action::BackgroundNice),
+        evidence: all.iter().map(with_label).collect(),
+        combined: None,
+        paused: false,
+        first_seen: Instant::START,
+    };
+    assert!(
+        heard.estimate() < -0.7,
+        "pooled where nothing better is told"
+    );
+    let together = combine(&all).expect("three machines");
+    heard.combined = Some(LogRatio::from_ln(together.mean));
+    assert!(
+        (heard.estimate() + 0.2).abs() < 0.01,
+        "{}",
+        heard.estimate()
+    );
 }
