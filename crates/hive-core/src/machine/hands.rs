@@ -117,15 +117,14 @@ impl Hands {
                 (false, Some(MachineEffect::Act(step)))
             }
             (Hold::On(_, is), Some(wanted)) if is.covers(wanted, allowed) => (true, None),
-            (Hold::On(..), _) => (false, self.put_back(now)),
             (Hold::TurningOn(_, is, since), Some(wanted)) if is.covers(wanted, allowed) => {
                 if now.since(*since) < RECEIPT_WAIT {
                     return (false, None);
                 }
                 (false, self.put_back(now))
             }
-            // Wanted no longer: the undoing is not kept waiting for the receipt.
-            (Hold::TurningOn(..), _) => (false, self.put_back(now)),
+            // Wanted no longer: the undoing is not kept waiting for the receipt of the turning on.
+            (Hold::On(..) | Hold::TurningOn(..), _) => (false, self.put_back(now)),
             (Hold::TurningOff(_, _, undoing), _) => {
                 if now < undoing.again {
                     return (false, None);
