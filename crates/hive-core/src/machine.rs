@@ -62,6 +62,9 @@ const NAMES_MAX: usize = 256;
 /// off the machine does not want the next trial in the same breath.
 const REST_AFTER_UNDO: Span = Span::from_secs(600);
 
+/// How long to leave the machine to another daemon before asking the host again. A guess.
+const OTHER_ACTS: Span = Span::from_secs(60);
+
 /// Something the machine part wants done outside.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MachineEffect {
@@ -103,6 +106,8 @@ pub struct Machine {
     pause: Option<Pause>,
     /// Until when nothing is begun because a person undid something.
     rest_until: Option<Instant>,
+    /// Another daemon acts on this machine; until then nothing is asked of the host.
+    other_acts_until: Option<Instant>,
     out: VecDeque<MachineEffect>,
     observer: Observer,
     situation: Situation,
@@ -172,6 +177,7 @@ impl Machine {
             mode: record::restored_mode(restored).unwrap_or(config.mode),
             pause: record::restored_pause(restored, now),
             rest_until: None,
+            other_acts_until: None,
             out: VecDeque::new(),
             observer: Observer::default(),
             situation: Situation::default(),
@@ -265,6 +271,7 @@ impl Machine {
             self.hands.deadline(),
             self.pause.and_then(|pause| pause.until),
             self.rest_until,
+            self.other_acts_until,
         ];
         wakes.into_iter().flatten().min()
     }
@@ -279,6 +286,7 @@ impl Machine {
             self.set_pause(now, None);
         }
         self.rest_until = self.rest_until.filter(|until| now.boot < *until);
+        self.other_acts_until = self.other_acts_until.filter(|until| now.boot < *until);
         if self
             .asked
             .is_some_and(|(_, at)| now.boot.since(at) >= ASK_AGAIN)
@@ -554,7 +562,9 @@ impl Machine {
 
     fn may_act(&self) -> bool {
         // While something that should be off may be on, nothing else is begun.
-        let free = self.hands.stuck().is_none() && self.rest_until.is_none();
+        let free = self.hands.stuck().is_none()
+            && self.rest_until.is_none()
+            && self.other_acts_until.is_none();
         self.mode == Mode::Auto && self.pause.is_none() && free
     }
 }

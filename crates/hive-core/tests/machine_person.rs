@@ -322,6 +322,31 @@ fn a_refusal_is_remembered_shown_and_not_repeated() {
 }
 
 #[test]
+fn another_acting_daemon_is_told_and_counts_against_no_pattern() {
+    let mut world = World::new(Plan {
+        refuse: Some(Outcome::Refused(Refusal::NotTheActor)),
+        ..Plan::strong(6)
+    });
+    world.run(20);
+    let mut status = StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    assert!(
+        status
+            .limits
+            .iter()
+            .any(|s| s.contains("another hive daemon")),
+        "{:?}",
+        status.limits
+    );
+    // The other one ends.
+    world.plan.refuse = None;
+    assert!(world.run_until(200, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.verdict == Verdict::Helps)
+    }));
+}
+
+#[test]
 fn joining_another_hive_rekeys_what_is_known_by_name() {
     let mut world = World::new(Plan::strong(1));
     proven(&mut world);

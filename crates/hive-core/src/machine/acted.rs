@@ -3,7 +3,7 @@
 use crate::event_log::Happening;
 use crate::machine::act::{Outcome, Receipt, Refusal};
 use crate::machine::hands::News;
-use crate::machine::{Machine, MachineEffect};
+use crate::machine::{Machine, MachineEffect, OTHER_ACTS};
 use crate::pattern::Action;
 use crate::time::Now;
 
@@ -46,6 +46,9 @@ impl Machine {
         if outcome == Outcome::Refused(Refusal::Gone) {
             // Targets that ended a moment ago say nothing about the pattern. Look again first.
             self.situation.pressure = 0.0;
+        } else if outcome == Outcome::Refused(Refusal::NotTheActor) {
+            // That says nothing about the pattern either; the other daemon may end.
+            self.other_acts_until = Some(now.boot.after(OTHER_ACTS));
         } else if let Some(entry) = self.ledger.get_mut(id) {
             entry.refused = Some(outcome);
             entry.drop_for_now(now.wall);

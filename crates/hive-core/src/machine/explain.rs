@@ -143,6 +143,13 @@ impl Machine {
     fn limits(&self) -> Vec<String> {
         let rights = self.facts.rights;
         let mut limits = Vec::new();
+        if self.other_acts_until.is_some() {
+            limits.push(
+                crate::machine::act::Refusal::NotTheActor
+                    .remedy()
+                    .to_string(),
+            );
+        }
         if !self.facts.pressure {
             limits.push("no pressure figures (PSI): nothing is tried; boot with psi=1".to_string());
         }
