@@ -96,6 +96,8 @@ pub(crate) enum Verb {
     Members(Format),
     /// Remove a machine from this hive
     Remove(RemoveArgs),
+    /// Leave the hive: forget key and store, to start anew under a new key
+    Leave(LeaveArgs),
     /// Call this machine something else
     Label(LabelArgs),
     /// One screen: what is on, what is being tried, what needs you
@@ -219,6 +221,17 @@ pub(crate) struct RemoveArgs {
     #[arg(long)]
     pub(crate) compromised: bool,
     /// Do not ask for the name again
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive leave`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct LeaveArgs {
+    /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
     /// Rehearsal
@@ -401,7 +414,8 @@ mod tests {
     fn every_verb_that_changes_something_can_be_rehearsed() {
         let command = Cli::command();
         for name in [
-            "down", "approve", "deny", "remove", "label", "undo", "tune", "pause", "resume",
+            "down", "leave", "approve", "deny", "remove", "label", "undo", "tune", "pause",
+            "resume",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");

@@ -1,5 +1,7 @@
 //! What a person who types gets back: exit codes, words, and nothing done where nothing may be done.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -99,8 +101,8 @@ fn the_help_names_every_verb_that_people_see_and_the_exit_codes() {
     assert_eq!(code(&output), 0);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     for verb in [
-        "up", "down", "invite", "join", "pending", "approve", "deny", "members", "remove", "label",
-        "status", "patterns", "why", "undo", "tune", "pause", "resume", "nearby", "demo",
+        "up", "down", "leave", "invite", "join", "pending", "approve", "deny", "members", "remove",
+        "label", "status", "patterns", "why", "undo", "tune", "pause", "resume", "nearby", "demo",
     ] {
         assert!(
             text.contains(&format!("\n  {verb} ")),
@@ -114,4 +116,34 @@ fn the_help_names_every_verb_that_people_see_and_the_exit_codes() {
             "{hidden} is shown"
         );
     }
+}
+
+#[test]
+fn leaving_without_a_terminal_needs_a_yes_and_a_damaged_store_can_be_left() {
+    let place = tempfile::tempdir().expect("a folder");
+    let nothing = hive(place.path(), &["leave", "--yes"]);
+    assert_eq!(code(&nothing), 0, "{}", told(&nothing));
+    let state = place.path().join("state");
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&state)
+        .expect("writable");
+    let store = state.join("store.redb");
+    std::fs::write(&store, "no store at all").expect("writable");
+    let up = hive(place.path(), &["up"]);
+    assert_eq!(code(&up), 1, "{}", told(&up));
+    let words = told(&up).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("damaged") && words.contains("hive leave"),
+        "{words}"
+    );
+
+    let asked = hive(place.path(), &["leave"]);
+    assert_eq!(code(&asked), 2, "{}", told(&asked));
+    let rehearsed = hive(place.path(), &["leave", "--dry-run"]);
+    assert_eq!(code(&rehearsed), 0, "{}", told(&rehearsed));
+    assert!(store.exists(), "it was deleted unasked");
+    let left = hive(place.path(), &["leave", "--yes"]);
+    assert_eq!(code(&left), 0, "{}", told(&left));
+    assert!(!store.exists() && !state.join("key").exists());
 }
