@@ -259,7 +259,7 @@ impl Hive {
                 code: "node.removed".into(),
                 words: "this machine was removed from its hive; to come back it needs a new key"
                     .into(),
-                fix: Vec::from(["hive".into(), "leave".into()]),
+                fix: Vec::from(["hive leave".into()]),
             });
         }
     }
