@@ -251,7 +251,7 @@ impl Hive {
                 code: "node.twice".into(),
                 words: "this machine's key is in use somewhere else too; it says nothing more"
                     .into(),
-                fix: Vec::new(),
+                fix: Vec::from(["hive leave".into()]),
             });
         }
         if self.roster.removed(self.me).is_some() {

@@ -102,10 +102,11 @@ fn head(view: &StatusView) -> String {
     let patterns = count(view.patterns_shared, "pattern", "patterns");
     let mode = mode_words(view.mode);
     let first = format!("{who}   hive {}   {members}, {online}", view.hive);
-    let second = format!(
-        "mode {mode}   {patterns}   {} of traffic",
-        bytes(view.bytes)
-    );
+    let told = match view.members {
+        0 | 1 => "nobody to tell yet".to_owned(),
+        _ => format!("{} of traffic", bytes(view.bytes)),
+    };
+    let second = format!("mode {mode}   {patterns}   {told}");
     if first.chars().count() <= WIDTH {
         format!("{first}\n{}", wrap(&second, 0, 2))
     } else {
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(
             screen(&quiet()),
             "amber otter (3f9a0c12)   hive 91ab22ff   1 member, alone so far\n\
-             mode auto (tries, measures, keeps what helps)   0 patterns   0 B of traffic\n\
+             mode auto (tries, measures, keeps what helps)   0 patterns   nobody to tell yet\n\
              watched 7 h, busy 4 min; nothing worth changing so far\n\
              \n\
              add a machine:  hive invite\n"
