@@ -2,6 +2,8 @@
 //!
 //! No program names, paths, users or host names appear here: workloads are told by their role.
 
+pub mod words;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -107,6 +107,15 @@ fn undo_puts_it_back_at_once_and_leaves_it_for_a_day() {
     let view = world.machine.undo(clock, Some("p-1")).expect("known");
     assert_eq!(view.changes, 1);
     world.drain();
+    let why = world.machine.why(clock, "p-1").expect("known");
+    assert_eq!(why.undo, "", "it is undone already");
+    assert!(
+        why.because
+            .iter()
+            .any(|s| s.starts_with("Used again by itself after")),
+        "{:?}",
+        why.because
+    );
     assert!(
         world
             .on

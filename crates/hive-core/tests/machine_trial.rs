@@ -10,6 +10,7 @@ use hive_core::event_log::Happening;
 use hive_core::machine::facts::Rights;
 use hive_core::pattern::{Action, Verdict};
 use hive_core::reply::PatternState;
+use hive_core::reply::words::waits;
 
 #[path = "machine/toy.rs"]
 mod toy;
@@ -46,6 +47,8 @@ fn a_strong_action_is_found_within_twelve_pairs_and_stays_on() {
         assert_eq!(pattern.state, PatternState::Proven);
         let why = world.machine.why(world.clock(), "p-1").expect("known");
         let said = |words: &str| why.because.iter().any(|s| s.contains(words));
+        let ratio = why.pattern.wait_ratio.expect("measured");
+        assert!(said(&waits(ratio, why.pattern.ci)), "{:?}", why.because);
         assert!(said("% less") && said("proven here") && said("Placebo") && said("keeps 8"));
     }
     assert!(

@@ -251,6 +251,7 @@ fn a_mistyped_code_is_told_without_asking_anybody() {
     world.join(1, 0);
     let error = world.try_join(1, &code).expect_err("not alone");
     assert_eq!(error.code, "join.not_alone");
+    assert_eq!(error.try_next, "hive leave");
 }
 
 #[test]

@@ -102,7 +102,13 @@ impl Config {
 fn suggested(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field");
-    match (unknown, quoted.next()) {
+    let word = quoted.next();
+    if let (true, Some(key)) = (unknown, word)
+        && let Some(section) = section_of(key)
+    {
+        return format!("unknown key `{key}` here; did you mean [{section}] {key}?");
+    }
+    match (unknown, word) {
         (true, Some(word)) => quoted
             .map(|known| (distance(word, known), known))
             .min()
@@ -112,6 +118,15 @@ fn suggested(message: &str) -> String {
                 |(_, known)| format!("unknown key `{word}`; did you mean `{known}`?"),
             ),
         _ => message.to_string(),
+    }
+}
+
+/// The section that a known key belongs in.
+fn section_of(key: &str) -> Option<&'static str> {
+    match key {
+        "port" | "bind" | "interfaces" | "peers" | "mdns" => Some("network"),
+        "protect" | "never" => Some("tune"),
+        _ => None,
     }
 }
 
@@ -160,6 +175,13 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("did you mean `interfaces`?"), "{text}");
         assert!(text.contains("line 3"), "{text}");
+        let misplaced = load("protect = [\"mpv\"]\n").expect_err("at the top");
+        assert!(
+            misplaced
+                .to_string()
+                .contains("did you mean [tune] protect?"),
+            "{misplaced}"
+        );
         assert!(load("[network]\nport = 70000\n").is_err());
         assert!(
             load("[netwrk]\n")

@@ -20,14 +20,16 @@ pub enum KeyError {
     FolderTooWide(PathBuf),
     /// Others may read the key, so it is no secret any more.
     #[error(
-        "the key {0} can be read by other users; if nobody has: chmod 600 {0}, else remove it and join again"
+        "the key {0} can be read by other users; if nobody has: chmod 600 {0}, else: hive leave (forgets it; start anew)"
     )]
     FileTooWide(PathBuf),
     /// The folder or the key belongs to somebody else.
     #[error("{0} belongs to another user; try: chown it to the user who runs the daemon")]
     NotOurs(PathBuf),
     /// The key has another length than 32 bytes.
-    #[error("the key {0} is damaged; restore it, or remove it and join again")]
+    #[error(
+        "the key {0} is damaged; restore it, or: hive leave (forgets it; start anew with hive up)"
+    )]
     Damaged(PathBuf),
     /// The system could not give random bytes.
     #[error("the system gives no random bytes")]

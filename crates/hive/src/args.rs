@@ -19,8 +19,8 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Start:      hive up          then   hive invite   and, on the other machine,   hive join CODE
-See it:     hive demo        two real daemons on this machine, two minutes, nothing left behind
+Start:      hive up      then  hive invite  and, on the other machine,  hive join CODE
+See it:     hive demo    two real daemons on this machine, nothing left behind
 Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 4 not allowed, 5 not found,
             6 peer silent, 7 needs you, 8 already so, 9 partly done, 10 over a limit";
 
@@ -96,6 +96,8 @@ pub(crate) enum Verb {
     Members(Format),
     /// Remove a machine from this hive
     Remove(RemoveArgs),
+    /// Leave the hive: forget key and store, to start anew under a new key
+    Leave(LeaveArgs),
     /// Call this machine something else
     Label(LabelArgs),
     /// One screen: what is on, what is being tried, what needs you
@@ -114,7 +116,7 @@ pub(crate) enum Verb {
     Resume(Rehearsal),
     /// Machines heard on the network
     Nearby(Format),
-    /// Two real daemons on this machine: join, learn, share, undo; two minutes, nothing left behind
+    /// Two real daemons on this machine learn and share; nothing is left behind
     Demo(Format),
     /// Puts values back when the daemon it watches dies
     #[command(hide = true)]
@@ -126,6 +128,25 @@ pub(crate) enum Verb {
     /// The demo's programs
     #[command(hide = true, subcommand)]
     Stage(StageVerb),
+}
+
+impl Verb {
+    /// Whether answers, and so errors too, were asked for as JSON.
+    pub(crate) fn speaks_json(&self) -> bool {
+        match self {
+            Self::Pending(format)
+            | Self::Members(format)
+            | Self::Patterns(format)
+            | Self::Nearby(format)
+            | Self::Demo(format)
+            | Self::Invite(InviteArgs { format, .. })
+            | Self::Join(JoinArgs { format, .. })
+            | Self::Status(StatusArgs { format, .. })
+            | Self::Why(WhyArgs { format, .. })
+            | Self::Undo(UndoArgs { format, .. }) => format.json,
+            _ => false,
+        }
+    }
 }
 
 /// Options of `hive daemon`.
@@ -226,6 +247,17 @@ pub(crate) struct RemoveArgs {
     pub(crate) rehearsal: Rehearsal,
 }
 
+/// Options of `hive leave`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct LeaveArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
 /// Options of `hive label`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LabelArgs {
@@ -260,8 +292,8 @@ pub(crate) struct WhyArgs {
 /// Options of `hive undo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UndoArgs {
-    /// Which pattern, such as p-1
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    /// Which pattern, such as p-1 (or --all)
+    #[arg(conflicts_with = "all")]
     pub(crate) pattern: Option<String>,
     /// Everything that is on
     #[arg(long)]
@@ -287,7 +319,7 @@ pub(crate) struct TuneArgs {
 /// Options of `hive pause`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct PauseArgs {
-    /// For how long, such as 30m, 2h or 90s; without it, until `hive resume`
+    /// For how long, such as 30m, 2h or 90s, at most 30d; without it, until `hive resume`
     #[arg(value_parser = parse_seconds, value_name = "TIME")]
     pub(crate) span: Option<u64>,
     /// Rehearsal
@@ -334,6 +366,9 @@ pub(crate) struct MachineArgs {
     pub(crate) folder: PathBuf,
 }
 
+/// The longest timed pause: 30 days. A guess: who wants longer means "until I say so".
+const PAUSE_MAX_S: u64 = 30 * 86_400;
+
 /// Reads `90s`, `30m`, `2h` or `1d` as seconds; a bare number is minutes.
 fn parse_seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no time: write 90s, 30m, 2h or 1d");
@@ -350,6 +385,9 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     match number.checked_mul(factor) {
+        Some(seconds) if seconds > PAUSE_MAX_S => {
+            Err("at most 30d; without a time it lasts until `hive resume`".to_owned())
+        }
         Some(seconds) if seconds > 0 => Ok(seconds),
         _ => Err(wrong()),
     }
@@ -401,7 +439,8 @@ mod tests {
     fn every_verb_that_changes_something_can_be_rehearsed() {
         let command = Cli::command();
         for name in [
-            "down", "approve", "deny", "remove", "label", "undo", "tune", "pause", "resume",
+            "down", "leave", "approve", "deny", "remove", "label", "undo", "tune", "pause",
+            "resume",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");
@@ -415,7 +454,16 @@ mod tests {
         assert_eq!(parse_seconds("2h"), Ok(7_200));
         assert_eq!(parse_seconds("90s"), Ok(90));
         assert_eq!(parse_seconds("5"), Ok(300));
-        for wrong in ["", "m", "0m", "3 parsecs", "99999999999999999999d", "-5m"] {
+        for wrong in [
+            "",
+            "m",
+            "0m",
+            "3 parsecs",
+            "99999999999999999999d",
+            "-5m",
+            "31d",
+            "9999999h",
+        ] {
             assert!(parse_seconds(wrong).is_err(), "{wrong} was taken");
         }
     }

@@ -4,6 +4,7 @@ mod daemon;
 mod hive;
 mod invite;
 mod join;
+mod leave;
 mod tuning;
 mod up;
 
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Deny(args) => hive::deny(place, &args),
         Verb::Members(format) => hive::members(place, format),
         Verb::Remove(args) => hive::remove(place, &args),
+        Verb::Leave(args) => leave::run(place, args),
         Verb::Label(args) => hive::label(place, &args),
         Verb::Nearby(format) => hive::nearby(place, format),
         Verb::Status(args) => tuning::status(place, args),
@@ -36,7 +38,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Tune(args) => tuning::tune(place, args),
         Verb::Pause(args) => tuning::pause(place, args),
         Verb::Resume(rehearsal) => tuning::resume(place, rehearsal),
-        Verb::Demo(format) => demo::run(format),
+        Verb::Demo(format) => demo::run(place, format),
         Verb::Guard { tree } => guard::watch(place, tree),
         Verb::Stage(verb) => stage::run(verb),
     }

@@ -12,7 +12,7 @@ use crate::args::{ConsentFlags, ModeWord};
 
 /// The question, as people see it.
 pub(crate) const QUESTION: &str = "  When this machine is busy, may Hive Mind try small, reversible \
-settings on your\n  programs and keep what measurably helps? [Y/n] ";
+settings\n  on your programs and keep what measurably helps? [Y/n] ";
 
 /// Where it is noted that the question was answered: in the state folder.
 const ANSWERED_FILE: &str = "consent";
@@ -120,6 +120,11 @@ mod tests {
             mode: Some(ModeWord::Observe),
         };
         assert_eq!(weigh(both, true, false), Consent::Given(Mode::Observe));
+    }
+
+    #[test]
+    fn the_question_fits_the_narrowest_screen() {
+        assert!(QUESTION.lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]

@@ -4,24 +4,26 @@
 mod figures;
 mod follow;
 mod ground;
+mod own;
 mod play;
 mod watch;
 
 use std::time::Duration;
 
-use crate::args::Format;
+use crate::args::{Format, Place};
 use crate::problem::{Exit, Problem};
 use crate::render;
 
 use self::figures::Figures;
 use self::ground::Ground;
+use self::own::OwnDaemon;
 use self::watch::Watch;
 
 /// All of it, cleaning up included, is promised to end within 120 s.
 const WHOLE: Duration = Duration::from_secs(115);
 
 /// Plays, prints, cleans up. Exit 0 when every step ran and nothing was left.
-pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
+pub(crate) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
     let watch = Watch::start(WHOLE, !format.json)?;
     watch.say(
         "Two machines, \"desk\" and \"laptop\", played on this one by real daemons and programs.\n\
@@ -30,6 +32,10 @@ pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
     // Orphans of the stage come to this process, so that none can hide from the cleaning.
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|why| Problem::system("the demo cannot adopt its programs", &why.into()))?;
+    let own = OwnDaemon::hold(place);
+    if own.is_held() {
+        watch.say("  your own daemon is paused for the demo");
+    }
     let mut figures = Figures::here();
     let played = match Ground::build(&mut figures.missing) {
         Ok(mut ground) => {
@@ -47,6 +53,7 @@ pub(crate) fn run(format: Format) -> Result<Exit, Problem> {
         }
         Err(why) => Err(why),
     };
+    drop(own);
     figures.ok = succeeded(played.is_ok(), &figures);
     figures.seconds = watch.seconds();
     if let Err(problem) = &played {

@@ -4,6 +4,7 @@ mod args;
 mod consent;
 mod guard;
 mod link;
+mod output;
 mod place;
 mod problem;
 mod render;
@@ -16,12 +17,16 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // clap itself prints usage errors and ends with 2, as promised.
-    match commands::run(args::Cli::parse()) {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(problem) => {
-            eprint!("{}", problem.lines());
-            ExitCode::from(problem.exit as u8)
+    output::guarded(|| {
+        // clap itself prints usage errors and ends with 2, as promised.
+        let cli = args::Cli::parse();
+        let json = cli.verb.speaks_json();
+        match commands::run(cli) {
+            Ok(exit) => ExitCode::from(exit as u8),
+            Err(problem) => {
+                eprint!("{}", problem.told(json));
+                ExitCode::from(problem.exit as u8)
+            }
         }
-    }
+    })
 }

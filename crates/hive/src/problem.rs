@@ -32,6 +32,23 @@ pub(crate) enum Exit {
     Limit = 10,
 }
 
+impl Exit {
+    /// The kind of failure in JSON: the words of the daemon's own refusals, and three of this program's.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok | Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::DaemonDown => "daemon_down",
+            Self::NotAllowed => "not_allowed",
+            Self::NotFound => "not_found",
+            Self::Silent => "silent",
+            Self::NeedsYou | Self::Partly => "partly",
+            Self::Conflict => "conflict",
+            Self::Limit => "limit",
+        }
+    }
+}
+
 /// A failure, as it is printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -76,6 +93,20 @@ impl Problem {
     /// Something of this machine's system failed: a file, a process, a terminal.
     pub(crate) fn system(what: &str, error: &std::io::Error) -> Self {
         Self::new(Exit::Failed, "system", what).known(error.to_string())
+    }
+
+    /// As it is printed: three lines, or JSON where JSON was asked for.
+    pub(crate) fn told(&self, json: bool) -> String {
+        let lines = || self.lines();
+        if json {
+            let view = serde_json::json!({
+                "code": self.code, "kind": self.exit.word(), "what": self.what,
+                "known": self.known, "try_next": self.try_next,
+            });
+            crate::render::json("hive.error/1", &view).unwrap_or_else(|_| lines())
+        } else {
+            lines()
+        }
     }
 
     /// The three lines.

@@ -1,5 +1,7 @@
 //! What a person who types gets back: exit codes, words, and nothing done where nothing may be done.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -29,7 +31,6 @@ fn without_a_daemon_every_verb_that_needs_one_says_so_and_ends_with_3() {
     let place = tempfile::tempdir().expect("a folder");
     for verb in [
         &["status"][..],
-        &["status", "--json"],
         &["members"],
         &["pending"],
         &["patterns"],
@@ -99,8 +100,8 @@ fn the_help_names_every_verb_that_people_see_and_the_exit_codes() {
     assert_eq!(code(&output), 0);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     for verb in [
-        "up", "down", "invite", "join", "pending", "approve", "deny", "members", "remove", "label",
-        "status", "patterns", "why", "undo", "tune", "pause", "resume", "nearby", "demo",
+        "up", "down", "leave", "invite", "join", "pending", "approve", "deny", "members", "remove",
+        "label", "status", "patterns", "why", "undo", "tune", "pause", "resume", "nearby", "demo",
     ] {
         assert!(
             text.contains(&format!("\n  {verb} ")),
@@ -113,5 +114,96 @@ fn the_help_names_every_verb_that_people_see_and_the_exit_codes() {
             !text.contains(&format!("\n  {hidden} ")),
             "{hidden} is shown"
         );
+    }
+}
+
+#[test]
+fn leaving_without_a_terminal_needs_a_yes_and_a_damaged_store_can_be_left() {
+    let place = tempfile::tempdir().expect("a folder");
+    let nothing = hive(place.path(), &["leave", "--yes"]);
+    assert_eq!(code(&nothing), 0, "{}", told(&nothing));
+    let state = place.path().join("state");
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&state)
+        .expect("writable");
+    let store = state.join("store.redb");
+    std::fs::write(&store, "no store at all").expect("writable");
+    let up = hive(place.path(), &["up"]);
+    assert_eq!(code(&up), 1, "{}", told(&up));
+    let words = told(&up).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("damaged") && words.contains("hive leave"),
+        "{words}"
+    );
+
+    let asked = hive(place.path(), &["leave"]);
+    assert_eq!(code(&asked), 2, "{}", told(&asked));
+    let rehearsed = hive(place.path(), &["leave", "--dry-run"]);
+    assert_eq!(code(&rehearsed), 0, "{}", told(&rehearsed));
+    assert!(store.exists(), "it was deleted unasked");
+    let left = hive(place.path(), &["leave", "--yes"]);
+    assert_eq!(code(&left), 0, "{}", told(&left));
+    assert!(!store.exists() && !state.join("key").exists());
+}
+
+#[test]
+fn errors_are_json_where_json_was_asked_for() {
+    let place = tempfile::tempdir().expect("a folder");
+    let output = hive(place.path(), &["members", "--json"]);
+    assert_eq!(code(&output), 3);
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("json");
+    assert_eq!(error["schema"], "hive.error/1");
+    assert_eq!(error["code"], "daemon.down");
+    assert_eq!(error["kind"], "daemon_down");
+    assert_eq!(error["try_next"], "hive up");
+}
+
+#[test]
+fn an_undo_of_nothing_named_says_what_can_be_named() {
+    let place = tempfile::tempdir().expect("a folder");
+    assert!(told(&hive(place.path(), &["undo"])).contains("hive undo --all"));
+    assert!(told(&hive(place.path(), &["pause", "31d"])).contains("at most 30d"));
+}
+
+#[test]
+fn a_reader_that_left_and_a_full_disk_end_it_without_a_trace() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("Linux has it");
+    for (out, exit, words) in [
+        (Stdio::from(writer), 141, ""),
+        (Stdio::from(full), 1, "error: failed printing to stdout: "),
+    ] {
+        // Needs no daemon, and prints.
+        let output = Command::new(env!("CARGO_BIN_EXE_hive"))
+            .arg("--state")
+            .arg(place.path().join("state"))
+            .args(["leave", "--yes"])
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .expect("the program runs");
+        let told = told(&output);
+        assert_eq!(code(&output), exit, "{told}");
+        assert!(
+            told.starts_with(words) && told.lines().count() <= 1,
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn the_help_fits_the_narrowest_screen() {
+    let place = tempfile::tempdir().expect("a folder");
+    let output = hive(place.path(), &["--help"]);
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        assert!(line.chars().count() <= 80, "{line}");
     }
 }

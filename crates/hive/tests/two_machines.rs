@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Looks at most this often for something to happen; each look is a whole run of the program.
@@ -191,8 +192,44 @@ fn two_machines_join_by_code_words_and_approval_and_one_is_removed_again() {
     desk.until("the laptop is gone", |desk| {
         (members(desk) == ["desk"]).then_some(())
     });
+    leaves_and_starts_anew(laptop);
     desk.ends_in_order();
-    laptop.ends_in_order();
+}
+
+/// Leaves, and comes back as somebody else, alone.
+fn leaves_and_starts_anew(mut machine: Machine) {
+    let before = machine.json(&["status", "--json"])["node"].clone();
+    let left = machine.hive(&["leave", "--yes"]);
+    assert!(left.status.success(), "{}", told(&left));
+    assert!(said(&left).contains("it starts anew with hive up"));
+    let mut daemon = machine.daemon.take().expect("it was started");
+    assert!(daemon.wait().expect("a child").success());
+    let up = machine.hive(&["up"]);
+    assert!(up.status.success(), "{}", told(&up));
+    let after = machine.json(&["status", "--json"]);
+    assert_ne!(after["node"], before, "it came back under its old key");
+    assert_eq!(after["members"], 1);
+    assert_eq!(after["mode"], "observe");
+    let down = machine.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+}
+
+#[test]
+fn a_demo_pauses_the_users_own_daemon_and_ends_the_pause_when_interrupted() {
+    let desk = Machine::start("desk");
+    let mut demo = desk
+        .command(&["demo", "--json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let paused = |machine: &Machine| machine.json(&["status", "--json"])["paused"] == true;
+    desk.until("it is paused", |desk| paused(desk).then_some(()));
+    let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process"), Signal::INT).expect("it was ours to end");
+    demo.wait().expect("a child");
+    assert!(!paused(&desk), "the pause outlived the demo");
+    desk.ends_in_order();
 }
 
 #[test]
@@ -214,6 +251,29 @@ fn a_denied_machine_stays_outside_and_is_told() {
     assert!(told(&joined).starts_with("error: "), "{}", told(&joined));
     assert_eq!(members(&desk), ["desk"]);
     assert_eq!(members(&laptop), ["laptop"]);
+}
+
+#[test]
+fn two_who_start_it_at_once_both_find_it_running() {
+    let machine = Machine::new();
+    let both = [(), ()].map(|()| {
+        machine
+            .command(&["up", "--mode", "observe"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs")
+    });
+    for up in both {
+        let output = up.wait_with_output().expect("a child");
+        assert!(output.status.success(), "{}", told(&output));
+    }
+    let down = machine.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+    assert!(
+        no_process_of(&machine.state()),
+        "a process of the daemon is left"
+    );
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl Hive {
                 code: "node.twice".into(),
                 words: "this machine's key is in use somewhere else too; it says nothing more"
                     .into(),
-                fix: Vec::new(),
+                fix: Vec::from(["hive leave".into()]),
             });
         }
         if self.roster.removed(self.me).is_some() {
@@ -293,7 +293,7 @@ impl Hive {
                 code: "node.removed".into(),
                 words: "this machine was removed from its hive; to come back it needs a new key"
                     .into(),
-                fix: Vec::new(),
+                fix: Vec::from(["hive leave".into()]),
             });
         }
     }

@@ -174,7 +174,7 @@ impl Hive {
                 kind: ErrorKind::Conflict,
                 what: "this machine already belongs to a hive with others".into(),
                 known: alloc::format!("it has {} members", self.roster.order().len().max(2)),
-                try_next: "hive members".into(),
+                try_next: "hive leave".into(),
             });
         }
         self.forget_request();

@@ -12,6 +12,7 @@ use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
 use crate::machine::window::real;
 use crate::machine::{Machine, sequence};
 use crate::pattern::{Action, Binding, PairStats, Verdict};
+use crate::reply::words::waits;
 use crate::reply::{
     ActiveView, CommandError, DecisionView, Mode, NeedView, OtherView, PatternState, PatternView,
     PatternsView, PlaceboView, StatusView, TrialView, WhyView,
@@ -45,7 +46,10 @@ impl Machine {
         Ok(WhyView {
             pattern: self.view(id, entry),
             because,
-            undo: format!("hive undo p-{}", entry.number),
+            undo: match entry.state {
+                PatternState::Undone => String::new(),
+                _ => format!("hive undo p-{}", entry.number),
+            },
         })
     }
 
@@ -215,7 +219,7 @@ impl Machine {
     fn what(&self, entry: &Entry) -> String {
         let state = match entry.state {
             PatternState::Heard => "heard of, not tried here",
-            PatternState::Trial => "being tried in random on/off pairs",
+            PatternState::Trial => "in trial, in random on/off pairs",
             PatternState::Probation => {
                 "on because another machine proved it; one window in five without it shows whether it helps here"
             }
@@ -229,7 +233,12 @@ impl Machine {
             .run
             .as_ref()
             .is_some_and(|run| run.id == entry.def.id());
-        let now = if running { "" } else { " (not running now)" };
+        let now = match entry.state {
+            PatternState::Trial | PatternState::Probation | PatternState::Proven if !running => {
+                " (nothing to do now: it waits for its contention)"
+            }
+            _ => "",
+        };
         format!("What: {}; {state}{now}.", entry.def.action.words())
     }
 
@@ -244,14 +253,15 @@ impl Machine {
             }
             _ => String::new(),
         };
-        let only = match context.binding {
-            Binding::Task => "",
-            Binding::Autogroup => {
-                "; nice does nothing across terminal sessions, so it is not offered"
+        // Said only where it is the reason for this action instead of the plain one.
+        let only = match (context.binding, entry.def.action) {
+            (Binding::Autogroup, Action::AutogroupNice) => {
+                "; nice does nothing across terminal sessions, so the weight of the session is used"
             }
-            Binding::Cgroup => {
-                "; nice does nothing across control groups, so only the program's own time slice is offered"
+            (Binding::Cgroup, Action::FinerSlice) => {
+                "; nice does nothing across control groups, so the program's own time slice is used"
             }
+            _ => "",
         };
         format!(
             "Because: {} competes with {}, {}{only}{pressure}.",
@@ -280,29 +290,24 @@ fn effect(entry: &Entry) -> String {
     if pairs == 0 {
         return String::from("Effect: not measured here.");
     }
-    let ratio = libm::exp(entry.trial.mean());
-    let change = |ratio: f64| (1.0 - ratio) * 100.0;
-    let range = ci(&entry.trial).map_or_else(
-        || String::from("range still open"),
-        |[low, high]| {
-            format!(
-                "[{:.0} to {:.0} % less, always-valid 95 % range]",
-                change(high),
-                change(low)
-            )
-        },
-    );
+    let words = waits(libm::exp(entry.trial.mean()), ci(&entry.trial));
     let here = match (entry.verdict, entry.state) {
         (Verdict::Helps, _) => "proven here",
-        (Verdict::Undecided, PatternState::Trial | PatternState::Probation) => "still being tried",
+        (Verdict::Undecided, PatternState::Trial | PatternState::Probation) => "not decided yet",
         (verdict, _) => verdict.words(),
     };
-    let (amount, word) = if ratio <= 1.0 {
-        (change(ratio), "less")
-    } else {
-        (-change(ratio), "more")
+    let range = match ci(&entry.trial) {
+        Some(_) => "always-valid 95 % range",
+        None => "range still open",
     };
-    format!("Effect: waits {amount:.0} % {word} per wake-up {range}, {pairs} pairs, {here}.")
+    format!(
+        "Effect: {words} per wake-up ({range}), {}, {here}.",
+        pairs_words(pairs)
+    )
+}
+
+fn pairs_words(pairs: u32) -> String {
+    format!("{pairs} {}", if pairs == 1 { "pair" } else { "pairs" })
 }
 
 fn cost(entry: &Entry) -> Option<String> {
@@ -318,8 +323,9 @@ fn cost(entry: &Entry) -> Option<String> {
 fn placebo(entry: &Entry) -> Option<String> {
     let placebo = apart(&entry.placebo)?;
     Some(format!(
-        "Placebo: the same steps without a change gave a ratio of {:.2} ({} pairs); below 1, only a gain beyond it counts.",
-        placebo.ratio, placebo.pairs
+        "Placebo: the same steps without a change gave a ratio of {:.2} ({}); below 1, only a gain beyond it counts.",
+        placebo.ratio,
+        pairs_words(placebo.pairs)
     ))
 }
 
@@ -350,7 +356,10 @@ fn refused(outcome: &Outcome) -> String {
 fn back_off(entry: &Entry, now: Now) -> Option<String> {
     let left = entry.backoff_until.0.checked_sub(now.wall.0)?;
     let left = crate::time::Span::from_ms(left);
-    (left.0 > 0).then(|| format!("Not tried again for {left}."))
+    (left.0 > 0).then(|| match entry.state {
+        PatternState::Undone => format!("Used again by itself after {left}, where it fits."),
+        _ => format!("Not tried again for {left}."),
+    })
 }
 
 fn ci(stats: &PairStats) -> Option<[f64; 2]> {

@@ -8,6 +8,9 @@ use crate::guard::Guard;
 use crate::place;
 use crate::problem::{Exit, Problem};
 
+/// What is said first when it fails; why follows.
+pub(super) const NOT_STARTED: &str = "the hive daemon could not start";
+
 /// Runs until SIGTERM or SIGINT; then everything is put back.
 pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     if args.detached {
@@ -68,12 +71,11 @@ fn unwritable(why: &str) -> Problem {
 }
 
 fn not_started(why: &StartError) -> Problem {
-    let what = "the hive daemon could not start";
     match why {
         StartError::AlreadyRunning(_) => {
             Problem::new(Exit::Conflict, "daemon.running", why.to_string()).try_next("hive status")
         }
-        _ => Problem::new(Exit::Failed, "daemon.start", what).known(why.to_string()),
+        _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
     }
 }
 

@@ -170,10 +170,12 @@ fn typed_again(label: &str) -> Result<bool, Problem> {
             "remove.confirm",
             "removing a machine must be confirmed",
         )
-        .known("a removed machine can only come back with a new key")
+        .known("a removed machine comes back only under a new key (there: hive leave)")
         .try_next(format!("hive remove {} --yes", text::quoted(label))));
     }
-    print!("A removed machine can only come back with a new key.\nType \"{label}\" to remove it: ");
+    print!(
+        "A removed machine comes back only under a new key (there: hive leave).\nType \"{label}\" to remove it: "
+    );
     let read = |why| Problem::system("the answer could not be read", &why);
     std::io::stdout().flush().map_err(read)?;
     let mut line = String::new();

@@ -1,6 +1,7 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
-use hive_mind::reply::{StatusView, UndoneView};
+use hive_mind::reply::{ActiveView, StatusView, UndoneView};
+use serde::Serialize;
 
 use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
 use crate::commands::show;
@@ -41,10 +42,18 @@ pub(super) fn why(at: &Place, args: &WhyArgs) -> Result<Exit, Problem> {
 
 /// Puts old values back.
 pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
+    if args.pattern.is_none() && !args.all {
+        return Err(
+            Problem::new(Exit::Usage, "undo.what", "which pattern shall be undone?")
+                .known("name one, such as p-1 (hive patterns lists them), or --all")
+                .try_next("hive undo --all"),
+        );
+    }
     let link = Link::new(at)?;
     if args.rehearsal.dry_run {
         let status = link.ask(link.client().status())?;
-        print!("{}", would_undo(&status, args.pattern.as_deref()));
+        let view = WouldUndo::of(&status, args.pattern.as_deref());
+        show(args.format, "hive.would_undo/1", &view, WouldUndo::words)?;
         return Ok(Exit::Ok);
     }
     let view = link.ask(link.client().undo(args.pattern.as_deref()))?;
@@ -77,7 +86,7 @@ pub(super) fn pause(at: &Place, args: PauseArgs) -> Result<Exit, Problem> {
     );
     if args.rehearsal.dry_run {
         let status = link.ask(link.client().status())?;
-        print!("{}", would_undo(&status, None));
+        print!("{}", WouldUndo::of(&status, None).words());
         println!("would keep still {until}");
         return Ok(Exit::Ok);
     }
@@ -117,24 +126,34 @@ pub(super) fn exit_of(view: &UndoneView) -> Exit {
 }
 
 /// What an undo would put back now.
-fn would_undo(status: &StatusView, pattern: Option<&str>) -> String {
-    let affected: Vec<_> = status
-        .active
-        .iter()
-        .filter(|active| pattern.is_none_or(|name| name == active.pattern))
-        .collect();
-    let mut out = format!(
-        "would put back {}\n",
-        count(affected.len(), "setting", "settings")
-    );
-    for active in affected {
-        out.push_str(&wrap(
-            &format!("{}  {}", active.pattern, active.words),
-            2,
-            7,
-        ));
+#[derive(Serialize)]
+struct WouldUndo<'a> {
+    would_undo: Vec<&'a ActiveView>,
+}
+
+impl<'a> WouldUndo<'a> {
+    fn of(status: &'a StatusView, pattern: Option<&str>) -> Self {
+        Self {
+            would_undo: status
+                .active
+                .iter()
+                .filter(|active| pattern.is_none_or(|name| name == active.pattern))
+                .collect(),
+        }
     }
-    out
+
+    fn words(&self) -> String {
+        let affected = count(self.would_undo.len(), "setting", "settings");
+        let mut out = format!("would put back {affected}\n");
+        for active in &self.would_undo {
+            out.push_str(&wrap(
+                &format!("{}  {}", active.pattern, active.words),
+                2,
+                7,
+            ));
+        }
+        out
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +163,7 @@ mod tests {
     #[test]
     fn a_rehearsed_undo_names_only_what_is_on() {
         assert_eq!(
-            would_undo(&StatusView::default(), None),
+            WouldUndo::of(&StatusView::default(), None).words(),
             "would put back 0 settings\n"
         );
     }

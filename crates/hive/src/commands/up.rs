@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use hive_mind::reply::{Mode, StatusView, UndoneView};
@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::args::{ConsentFlags, Place, Rehearsal};
+use crate::commands::daemon::NOT_STARTED;
 use crate::commands::tuning::exit_of;
 use crate::consent::{self, Consent};
 use crate::link::Link;
@@ -24,6 +25,10 @@ use crate::render::text::count;
 
 /// How long a start may take. A guess: a slow disk needs seconds for the first key and store.
 const START: Duration = Duration::from_secs(20);
+
+/// How long is looked for another daemon after the own one ended for a reason of its own. A guess: two that
+/// start at once are milliseconds apart.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// How long an end may take. A guess: restoring thousands of threads takes well under a second.
 const END: Duration = Duration::from_secs(20);
@@ -74,11 +79,12 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
     let failed = |why| Problem::system("the daemon could not be started", &why);
     let file = OpenOptions::new()
         .create(true)
-        .write(true)
-        .truncate(true)
+        // Appending: where two start at once, neither writes over the other's words.
+        .append(true)
         .mode(0o600)
         .open(&log)
         .map_err(failed)?;
+    file.set_len(0).map_err(failed)?;
     let mut child = Command::new(std::env::current_exe().map_err(failed)?)
         .arg("--state")
         .arg(&paths.state)
@@ -90,14 +96,38 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
         .stderr(file)
         .spawn()
         .map_err(failed)?;
-    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
+    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_))))
+        || another_won(&link, &mut child)
+    {
         return Ok(link);
     }
+    end_half_started(&mut child);
     Err(
         Problem::new(Exit::Failed, "daemon.start", "the daemon did not start")
             .known(last_words(&log))
             .try_next("hive daemon   (runs it here, in sight)"),
     )
+}
+
+/// Whether another `hive up` started its daemon at the same moment, so that this one's gave way.
+fn another_won(link: &Link, child: &mut Child) -> bool {
+    let Ok(Some(status)) = child.try_wait() else {
+        return false;
+    };
+    let gave_way = status.code() == Some(Exit::Conflict as i32);
+    link.wait_up(if gave_way { START } else { GRACE }, || false)
+}
+
+/// A daemon that did not answer in time must not come to life after it was called failed.
+fn end_half_started(child: &mut Child) {
+    let ended = match child.try_wait() {
+        Ok(Some(_)) => return,
+        Ok(None) => child.kill().and_then(|()| child.wait().map(drop)),
+        Err(why) => Err(why),
+    };
+    if let Err(why) = ended {
+        eprintln!("the daemon that did not start may still run: {why}");
+    }
 }
 
 /// Stops the daemon and waits until it has put everything back.
@@ -194,8 +224,15 @@ fn closing(status: &StatusView) -> String {
 /// Why it ended, as it says itself; else its last line.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let said = match text.rsplit_once("error: ") {
-        Some((_, error)) => error.split_whitespace().collect::<Vec<_>>().join(" "),
+    let lines = format!("\n{text}");
+    let said = match lines.rsplit_once("\nerror: ") {
+        Some((_, error)) => {
+            let words = error
+                .split_whitespace()
+                .filter(|word| *word != "[daemon.start]");
+            let words = words.collect::<Vec<_>>().join(" ");
+            words.trim_start_matches(NOT_STARTED).trim().to_owned()
+        }
         None => text.trim().lines().last().unwrap_or_default().to_owned(),
     };
     if said.is_empty() {

@@ -52,7 +52,9 @@ pub(crate) fn why(view: &WhyView) -> String {
     for other in &pattern.others {
         out.push_str(&wrap(&other_words(other), 5, 7));
     }
-    out.push_str(&wrap(&format!("Undo: {}", view.undo), 5, 11));
+    if !view.undo.is_empty() {
+        out.push_str(&wrap(&format!("Undo: {}", view.undo), 5, 11));
+    }
     out
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn sentence(pattern: &PatternView) -> String {
 pub(crate) fn state_words(pattern: &PatternView) -> String {
     let word = match pattern.state {
         PatternState::Heard => "known, not tried here",
-        PatternState::Trial => "being tried",
+        PatternState::Trial => "in trial",
         PatternState::Probation => "on probation",
         PatternState::Proven => "proven here",
         PatternState::Dropped => "dropped",
@@ -279,6 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn an_undone_pattern_names_no_undo() {
+        let view = WhyView {
+            pattern: PatternView {
+                state: PatternState::Undone,
+                ..helping()
+            },
+            because: Vec::new(),
+            undo: String::new(),
+        };
+        assert!(!why(&view).contains("Undo:"), "{}", why(&view));
+    }
+
+    #[test]
     fn an_undecided_trial_is_called_undecided() {
         let view = PatternView {
             verdict: Verdict::Undecided,
@@ -291,7 +306,7 @@ mod tests {
         };
         assert_eq!(
             facts(&view),
-            "     being tried; undecided: waits 20 % less; 3 pairs\n"
+            "     in trial; undecided: waits 20 % less; 3 pairs\n"
         );
     }
 

@@ -51,6 +51,9 @@ pub(crate) fn screen(view: &StatusView) -> String {
     out
 }
 
+/// From how much watching on it is said that nothing is worth changing. A guess: some rounds of looking.
+const LOOKED_S: u64 = 10;
+
 /// One line that tells what watching brought: the answer to "is it doing anything?".
 pub(crate) fn watched(view: &StatusView) -> String {
     let time = format!(
@@ -70,7 +73,10 @@ pub(crate) fn watched(view: &StatusView) -> String {
     if view.trial.is_some() {
         return format!("{time}; measuring now");
     }
-    format!("{time}; nothing worth changing")
+    if view.watched_s < LOOKED_S {
+        return format!("{time}; just started looking");
+    }
+    format!("{time}; nothing worth changing so far")
 }
 
 /// The mode in a person's words.
@@ -96,10 +102,11 @@ fn head(view: &StatusView) -> String {
     let patterns = count(view.patterns_shared, "pattern", "patterns");
     let mode = mode_words(view.mode);
     let first = format!("{who}   hive {}   {members}, {online}", view.hive);
-    let second = format!(
-        "mode {mode}   {patterns}   {} of traffic",
-        bytes(view.bytes)
-    );
+    let told = match view.members {
+        0 | 1 => "nobody to tell yet".to_owned(),
+        _ => format!("{} of traffic", bytes(view.bytes)),
+    };
+    let second = format!("mode {mode}   {patterns}   {told}");
     if first.chars().count() <= WIDTH {
         format!("{first}\n{}", wrap(&second, 0, 2))
     } else {
@@ -112,7 +119,7 @@ fn head(view: &StatusView) -> String {
 }
 
 fn need_lines(need: &NeedView) -> String {
-    let fix = need.fix.join(" ");
+    let fix = need.fix.join(" or ");
     let line = format!("  ! {}", need.words);
     let both = line.chars().count() + 3 + fix.chars().count();
     if fix.is_empty() {
@@ -174,11 +181,34 @@ mod tests {
         assert_eq!(
             screen(&quiet()),
             "amber otter (3f9a0c12)   hive 91ab22ff   1 member, alone so far\n\
-             mode auto (tries, measures, keeps what helps)   0 patterns   0 B of traffic\n\
-             watched 7 h, busy 4 min; nothing worth changing\n\
+             mode auto (tries, measures, keeps what helps)   0 patterns   nobody to tell yet\n\
+             watched 7 h, busy 4 min; nothing worth changing so far\n\
              \n\
              add a machine:  hive invite\n"
         );
+    }
+
+    #[test]
+    fn nothing_is_judged_before_it_was_watched() {
+        let view = StatusView {
+            watched_s: 1,
+            busy_s: 0,
+            ..quiet()
+        };
+        assert_eq!(
+            watched(&view),
+            "watched 1 s, busy 0 s; just started looking"
+        );
+    }
+
+    #[test]
+    fn two_commands_are_told_apart() {
+        let need = NeedView {
+            code: "join.pending".to_owned(),
+            words: "\"lab\" waits".to_owned(),
+            fix: vec!["hive approve lab".to_owned(), "hive deny lab".to_owned()],
+        };
+        assert!(need_lines(&need).ends_with("hive approve lab or hive deny lab\n"));
     }
 
     #[test]
@@ -209,7 +239,7 @@ mod tests {
             needs: vec![NeedView {
                 code: "join.pending".to_owned(),
                 words: "\"lab-07\" wants to join, 2 min".to_owned(),
-                fix: vec!["hive".to_owned(), "approve".to_owned(), "lab-07".to_owned()],
+                fix: vec!["hive approve lab-07".to_owned()],
             }],
             ..quiet()
         };
@@ -241,7 +271,7 @@ mod tests {
             needs: vec![NeedView {
                 code: "x".to_owned(),
                 words: "something long ".repeat(8),
-                fix: vec!["hive".to_owned(), "why".to_owned(), "p-1".to_owned()],
+                fix: vec!["hive why p-1".to_owned(), "hive undo p-1".to_owned()],
             }],
             ..quiet()
         };

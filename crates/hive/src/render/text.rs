@@ -1,5 +1,7 @@
 //! Small pieces of text: wrapped lines, counted things, spans of time, percentages.
 
+pub(crate) use hive_mind::reply::words::waits;
+
 /// Columns of the narrowest terminal that is served.
 pub(crate) const WIDTH: usize = 80;
 
@@ -62,43 +64,6 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     }
     let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
     format!("{kept}…")
-}
-
-/// A ratio as a change in the waiting: "waits 60 % less [40-65 %]".
-///
-/// The range runs from its smaller to its greater change; where it reaches to the other side of "no
-/// change", both ends say in which direction they lie.
-pub(crate) fn waits(ratio: f64, ci: Option<[f64; 2]>) -> String {
-    let change = percent(ratio);
-    let head = match change {
-        0 => "waits as long as before".to_owned(),
-        less if less < 0 => format!("waits {} % less", -less),
-        more => format!("waits {more} % more"),
-    };
-    let Some([low, high]) = ci.filter(|ends| ends.iter().all(|end| end.is_finite())) else {
-        return head;
-    };
-    let (low, high) = (percent(low), percent(high));
-    let range = if low <= 0 && high <= 0 {
-        format!("[{}-{} %]", -high, -low)
-    } else if low >= 0 && high >= 0 {
-        format!("[{low}-{high} %]")
-    } else {
-        format!("[{} % less to {high} % more]", -low)
-    };
-    if change == 0 || (change < 0) == (low <= 0 && high <= 0) || range.contains("less") {
-        format!("{head} {range}")
-    } else {
-        format!("{head} [{low:+} to {high:+} %]")
-    }
-}
-
-/// A ratio as a change in percent, rounded: 0.4 is -60. Beyond ten times it stays at ten times.
-pub(crate) fn percent(ratio: f64) -> i32 {
-    let change = ((ratio - 1.0) * 100.0).round().clamp(-100.0, 900.0);
-    #[expect(clippy::cast_possible_truncation, reason = "clamped just before")]
-    let whole = change as i32;
-    whole
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! `hive leave`: stops the daemon and forgets who this machine was; the next start founds a hive of its own.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use hive_mind::{Acting, HostConfig, OpenError, Roots, Scope};
+
+use crate::args::{LeaveArgs, Place, Rehearsal};
+use crate::commands::up;
+use crate::link::Link;
+use crate::place;
+use crate::problem::{Exit, Problem};
+
+/// What makes this machine who it is, the key last: while the key is there, leaving can be repeated. The
+/// answer to the consent question goes too, because the mode that it set is in the store. The journal
+/// stays: what is still open in it must be put back by whoever comes next.
+const FORGOTTEN: [&str; 3] = ["consent", "store.redb", "key"];
+
+/// Asks, stops, forgets.
+pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
+    let state = place::paths(at)?.state;
+    let link = Link::new(at)?;
+    let status = link.ask(link.client().status()).ok();
+    if status.is_none() && there(&state).is_empty() {
+        println!(
+            "nothing to leave: no key and no store in {}",
+            state.display()
+        );
+        return Ok(Exit::Ok);
+    }
+    let rehearsal = args.rehearsal.dry_run;
+    if !rehearsal && !args.yes && !confirmed()? {
+        println!("nothing was done");
+        return Ok(Exit::Ok);
+    }
+    if status.is_some() {
+        up::down(at, Rehearsal { dry_run: rehearsal })?;
+    }
+    if rehearsal {
+        println!("would delete the key, the store and the consent of this machine in");
+        println!("  {}", state.display());
+        return Ok(Exit::Ok);
+    }
+    put_back(&state)?;
+    for path in there(&state) {
+        std::fs::remove_file(&path).map_err(|why| {
+            Problem::system(&format!("{} could not be deleted", path.display()), &why)
+                .try_next("hive leave --yes")
+        })?;
+    }
+    println!("this machine has left; it starts anew with hive up, under a new key");
+    if let Some(status) = status.filter(|status| status.members > 1) {
+        println!(
+            "the others still list it; on one of them:  hive remove {}",
+            crate::render::members::quoted(&status.label)
+        );
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is there to forget.
+fn there(state: &Path) -> Vec<PathBuf> {
+    let paths = FORGOTTEN.iter().map(|name| state.join(name));
+    paths
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
+}
+
+/// Puts back what a killed daemon may have left on, and makes sure that no daemon uses the folder: it would
+/// write its store again.
+fn put_back(state: &Path) -> Result<(), Problem> {
+    let config = HostConfig {
+        roots: Roots::default(),
+        scope: Scope::OwnUser,
+        state: state.to_path_buf(),
+        act: Acting::Yes,
+    };
+    match hive_mind::recover(&config) {
+        Ok(_) => Ok(()),
+        Err(OpenError::Busy) => Err(Problem::new(
+            Exit::Conflict,
+            "leave.busy",
+            "a daemon that does not answer uses the state folder",
+        )
+        .known("nothing was deleted")
+        .try_next("end it, then:  hive leave")),
+        Err(why) => Err(Problem::new(
+            Exit::Failed,
+            "leave.restore",
+            "the state folder cannot be used",
+        )
+        .known(format!("{why}; nothing was deleted"))),
+    }
+}
+
+/// Leaving cannot be taken back, so it is asked; a script says `--yes`.
+fn confirmed() -> Result<bool, Problem> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Problem::new(Exit::Usage, "leave.confirm", "leaving must be confirmed")
+                .known("key and store of this machine are deleted; that cannot be taken back")
+                .try_next("hive leave --yes"),
+        );
+    }
+    print!(
+        "Key and store of this machine are deleted; that cannot be taken back.\n\
+         Leave? [y/N] "
+    );
+    let read = |why| Problem::system("the answer could not be read", &why);
+    std::io::stdout().flush().map_err(read)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
+    Ok(matches!(
+        line.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}
