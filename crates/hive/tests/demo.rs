@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Looks at most this often for something to happen. A look takes about a millisecond, and a trial begins
 /// within some seconds.
-const LOOKS_MAX: usize = 200_000;
+const LOOKS_MAX: usize = 20_000;
 
 /// Looks through the process table at most this often.
 const SCANS_MAX: usize = 1_000;

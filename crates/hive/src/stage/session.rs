@@ -15,6 +15,8 @@ use crate::stage::{self, failed};
 
 /// Leads a session on the terminal that is its standard input; tells the groups it made, one a line.
 pub(super) fn run(args: &SessionArgs) -> Result<Exit, Problem> {
+    // As a shell would be: no daemon, which is never touched, nor its session.
+    rustix::thread::set_name(c"demo-shell").map_err(|why| failed(why.into()))?;
     let tty = std::io::stdin();
     setsid().map_err(|why| failed(why.into()))?;
     ioctl_tiocsctty(&tty).map_err(|why| failed(why.into()))?;
@@ -31,6 +33,10 @@ pub(super) fn run(args: &SessionArgs) -> Result<Exit, Problem> {
         children.push(editor);
     }
     if let Some(group) = start_jobs(args, &mut children)? {
+        if !args.editor {
+            // Without an editor in front, the build is what was typed last: the foreground job.
+            tcsetpgrp(&tty, group).map_err(|why| failed(why.into()))?;
+        }
         groups.push(group);
     }
     let mut out = std::io::stdout();
