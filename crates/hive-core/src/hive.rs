@@ -326,6 +326,7 @@ impl Hive {
         allowed.remove(&self.me);
         allowed.retain(|node| !self.expelled.contains(node));
         let allowed: Vec<NodeId> = allowed.into_iter().collect();
+        self.forget_addresses();
         if allowed == self.allowed {
             return;
         }
@@ -340,6 +341,17 @@ impl Hive {
             .push_back(HiveEffect::Members(self.allowed.clone()));
         self.links.retain(&self.allowed);
         self.look_for_missing(now);
+    }
+
+    /// Where a removed machine was is nobody's business any more. Of others that are not members (yet),
+    /// the disk keeps what it knows.
+    fn forget_addresses(&mut self) {
+        for node in self.links.located() {
+            let gone = self.roster.removed(node).is_some() || self.expelled.contains(&node);
+            if gone && self.links.forget(node) {
+                self.save(alloc::vec![meta::addresses(node, None)], AfterSave::Nothing);
+            }
+        }
     }
 
     fn is_allowed(&self, node: NodeId) -> bool {

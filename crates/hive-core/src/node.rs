@@ -16,7 +16,7 @@ use crate::machine::facts::MachineFacts;
 use crate::machine::heard::HeardPattern;
 use crate::machine::{Machine, MachineConfig, MachineEffect};
 use crate::pattern::{Evidence, PatternDef, Verdict};
-use crate::reply::{CommandError, DoneView, Mode, Reply, SharedView, StatusView};
+use crate::reply::{CommandError, DoneView, ErrorKind, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
 use crate::statement::{Label, Statement, StrategyCell};
 use crate::time::{Instant, Now};
@@ -212,14 +212,30 @@ impl Node {
 
     fn share(&mut self, now: Now, id: CommandId, def: PatternDef, evidence: Evidence) {
         let pattern = def.id();
-        let wins = u64::from(evidence.verdict == Verdict::Helps);
+        if self.machine.has_own_trials(pattern) {
+            let reply = Reply::Refused(CommandError {
+                code: "share.measured".into(),
+                kind: ErrorKind::Conflict,
+                what: "this machine has measured that pattern itself".into(),
+                known: "its own numbers are what it tells the hive".into(),
+                try_next: "hive why PATTERN".into(),
+            });
+            self.outputs.push_back(Output::Reply { id, reply });
+            return;
+        }
+        let before = self.hive.own_cell(pattern);
+        let helps = u64::from(evidence.verdict == Verdict::Helps);
+        let cell = StrategyCell {
+            trials: before.trials.saturating_add(1),
+            wins: before.wins.saturating_add(helps),
+        };
         self.sharing.push((id, pattern));
         self.hive.publish(
             now,
             vec![
                 Statement::Pattern(def),
                 Statement::Evidence(pattern, evidence),
-                Statement::Strategy(pattern, StrategyCell { trials: 1, wins }),
+                Statement::Strategy(pattern, cell),
             ],
         );
     }

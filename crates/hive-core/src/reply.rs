@@ -387,6 +387,9 @@ pub struct UndoneView {
     pub restored: u32,
     /// Left alone because somebody else had changed them meanwhile.
     pub left_alone: u32,
+    /// Changes that could not be put back; they are tried again.
+    #[serde(default)]
+    pub failed: u32,
 }
 
 /// What the hive would do here now.

@@ -8,15 +8,20 @@
 
 use std::collections::BTreeMap;
 
+use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::id::{NodeId, PatternId, ProgramName};
+use hive_core::hive::outside::{HiveEffect, Record, Table};
+use hive_core::id::{CommandId, NodeId, PatternId, ProgramName, WorkloadKey};
 use hive_core::machine::act::{Outcome, Refusal};
+use hive_core::machine::facts::MachineFacts;
 use hive_core::machine::heard::HeardPattern;
+use hive_core::node::{Node, NodeConfig};
 use hive_core::pattern::{
     Action, Binding, Context, Cores, Evidence, PatternDef, Verdict, WorkloadType,
 };
-use hive_core::reply::{ErrorKind, Mode, PatternState, StatusView};
-use hive_core::time::{Instant, Span};
+use hive_core::reply::{ErrorKind, Mode, PatternState, Reply, StatusView};
+use hive_core::signed::KeyPair;
+use hive_core::time::{Instant, Now, Span};
 
 #[path = "machine/toy.rs"]
 mod toy;
@@ -380,4 +385,82 @@ fn a_better_candidate_replaces_a_proven_one_after_its_own_trial() {
     let both = world.machine.patterns(world.clock()).patterns;
     assert!(both.iter().all(|p| p.verdict == Verdict::Helps));
     assert_eq!(both.iter().filter(|p| p.on).count(), 1);
+}
+
+/// Carries out what a node wants of its disk and collects its replies.
+fn obey(node: &mut Node, now: Now, replies: &mut Vec<Reply>) {
+    while let Some(output) = node.poll() {
+        match output {
+            Output::Hive(HiveEffect::Save { id, .. }) => node.handle(now, Input::Saved(id)),
+            Output::Reply { reply, .. } => replies.push(reply),
+            _ => {}
+        }
+    }
+}
+
+fn ask(node: &mut Node, now: Now, command: Command) -> Reply {
+    let mut replies = Vec::new();
+    obey(node, now, &mut replies);
+    let id = CommandId(1);
+    node.handle(now, Input::Command { id, command });
+    obey(node, now, &mut replies);
+    replies.pop().expect("an answer")
+}
+
+#[test]
+fn nobody_can_tell_the_hive_numbers_in_the_place_of_measured_ones() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let records: Vec<Record> = world
+        .store
+        .iter()
+        .map(|(key, value)| Record {
+            table: Table::Ledger,
+            key: key.clone(),
+            value: Some(value.clone()),
+        })
+        .collect();
+    let now = world.clock();
+    let config = NodeConfig {
+        key: KeyPair::from_secret(&[1; 32]),
+        facts: MachineFacts {
+            cores: 2,
+            kernel: (6, 18),
+            autogroup: true,
+            pressure: true,
+            rights: world.plan.rights,
+            uid: 1_000,
+        },
+        mode: Mode::Auto,
+        label: None,
+        protect: vec![],
+        never: vec![],
+        peers: vec![],
+    };
+    let mut node = Node::new(config, &records, [4; 32], now);
+    let evidence = Evidence {
+        verdict: Verdict::Helps,
+        ..Evidence::default()
+    };
+    let share = |def| Command::Share { def, evidence };
+    let measured = here(Action::BackgroundNice);
+    match ask(&mut node, now, share(measured)) {
+        Reply::Refused(error) => {
+            assert_eq!(error.code, "share.measured");
+            assert_eq!(error.kind, ErrorKind::Conflict);
+        }
+        other => panic!("{other:?}"),
+    }
+    let wins = |node: &mut Node| match ask(node, now, Command::Status) {
+        Reply::Status(status) => status.collective_optimizations,
+        other => panic!("{other:?}"),
+    };
+    let mut told = measured;
+    told.workload = WorkloadKey([9; 16]);
+    let before = wins(&mut node);
+    for times in 1..=2 {
+        let reply = ask(&mut node, now, share(told));
+        assert!(matches!(reply, Reply::Shared(_)), "{reply:?}");
+        assert_eq!(wins(&mut node), before + times);
+    }
 }

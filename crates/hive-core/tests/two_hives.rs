@@ -3,6 +3,9 @@
 #[path = "two_hives/world.rs"]
 mod world;
 
+#[path = "two_hives/refusals.rs"]
+mod refusals;
+
 use std::collections::BTreeSet;
 
 use hive_core::event_log::{Happening, Misdeed};

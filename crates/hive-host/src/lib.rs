@@ -84,6 +84,8 @@ pub struct Recovery {
     pub gone: u32,
     /// Changes of an earlier boot: nothing of them is left.
     pub discarded: u32,
+    /// Changes that could not be restored: they stay in the journal for the next try.
+    pub failed: u32,
 }
 
 /// Why a host could not be opened. Nothing was changed on the machine.

@@ -8,6 +8,7 @@ mod facts;
 mod survey;
 mod place;
 mod knob;
+mod autogroup;
 mod hands;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,14 +28,17 @@ const FINE_SLICE_NS: u64 = 100_000;
 pub struct Host {
     facts: MachineFacts,
     eyes: survey::Eyes,
+    /// None if this host was told to observe.
     hands: Option<hands::Hands>,
+    /// Whether these hands need the actor lock: all but those that are held to one process tree.
+    needs_lock: bool,
     /// Held while this host lives, so that no second daemon of this user acts.
     actor: Option<place::ActorLock>,
 }
 
 impl Host {
     /// Reads the facts, restores what a crashed predecessor left on, and takes the actor lock. If
-    /// another daemon holds that, this host only observes: see [`Host::acting`].
+    /// another daemon holds that, this host only observes until that one ends: see [`Host::acting`].
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a host is opened once, by who made the configuration"
@@ -44,23 +48,20 @@ impl Host {
         let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
         let mut recovery = Recovery::default();
         let mut hands = None;
-        let mut actor = None;
+        let needs_lock = matches!(config.scope, Scope::OwnUser);
         if config.act == Acting::Yes && place::is_our_proc(&config.roots.proc) {
             let mut ours = hands::Hands::open(&config, &facts, default_slice)?;
             recovery = ours.recover(&mut eyes)?;
-            if matches!(config.scope, Scope::OwnUser) {
-                actor = place::ActorLock::take(&place::lock_folders(facts.uid), facts.uid);
-            }
-            if actor.is_some() || matches!(config.scope, Scope::Tree(_)) {
-                hands = Some(ours);
-            }
+            hands = Some(ours);
         }
-        let host = Self {
+        let mut host = Self {
             facts,
             eyes,
             hands,
-            actor,
+            needs_lock,
+            actor: None,
         };
+        host.take_lock();
         Ok((host, recovery))
     }
 
@@ -71,10 +72,18 @@ impl Host {
 
     /// Whether this host may act; if not, another daemon does or it was told to observe.
     pub fn acting(&self) -> Acting {
-        if self.hands.is_some() || self.actor.is_some() {
+        if self.hands.is_some() && (self.actor.is_some() || !self.needs_lock) {
             Acting::Yes
         } else {
             Acting::No
+        }
+    }
+
+    /// The daemon that held the lock may have ended since.
+    fn take_lock(&mut self) {
+        if self.hands.is_some() && self.needs_lock && self.actor.is_none() {
+            let uid = self.facts.uid;
+            self.actor = place::ActorLock::take(&place::lock_folders(uid), uid);
         }
     }
 
@@ -85,9 +94,11 @@ impl Host {
 
     /// Takes a step. It may block for some tens of milliseconds; call it off the main loop.
     pub fn act(&mut self, step: &Step) -> Receipt {
+        self.take_lock();
+        let may = self.acting() == Acting::Yes;
         let outcome = match &mut self.hands {
-            Some(hands) => hands.act(&mut self.eyes, step),
-            None => Outcome::Refused(Refusal::NotTheActor),
+            Some(hands) if may => hands.act(&mut self.eyes, step),
+            _ => Outcome::Refused(Refusal::NotTheActor),
         };
         Receipt {
             change: step.change,
@@ -95,7 +106,8 @@ impl Host {
         }
     }
 
-    /// Puts a change back. A change that is not on restores nothing.
+    /// Puts a change back. A change that is not on restores nothing. It may block for some seconds, as
+    /// the kernel lets all plain users together write one session's nice per 100 ms.
     pub fn undo(&mut self, change: ChangeId) -> Receipt {
         let outcome = match &mut self.hands {
             Some(hands) => hands.undo(&mut self.eyes, change),

@@ -188,6 +188,61 @@ fn a_survey_tells_name_job_time_foreground_and_bindings() {
 }
 
 #[test]
+fn the_superuser_is_told_which_sessions_are_services() {
+    let world = World::new();
+    // Number, parent, session, terminal, state; and whether root's daemon sees a service.
+    let table = [
+        (1, 0, 1, 0, 'S', true),
+        (2, 1, 0, 0, 'S', true),
+        // Started by init without a terminal, and what it started, at whatever depth.
+        (20, 1, 20, 0, 'S', true),
+        (21, 20, 20, 0, 'S', true),
+        (22, 21, 20, 0, 'S', true),
+        // A login: what init started has a terminal.
+        (30, 1, 30, 34_816, 'S', false),
+        (31, 30, 30, 34_816, 'S', false),
+        // A service's session of its own, as for a terminal window or a connection from outside.
+        (40, 20, 40, 0, 'S', false),
+        (41, 1, 40, 0, 'S', false),
+        // The leader has ended: init took in the one, with or without a terminal, and not the other.
+        (51, 1, 50, 0, 'S', true),
+        (52, 1, 50, 34_816, 'S', false),
+        (53, 51, 50, 0, 'S', false),
+        // A corpse is no leader: it has lost its terminal.
+        (60, 1, 60, 0, 'Z', false),
+        (61, 60, 60, 34_816, 'S', false),
+    ];
+    for (pid, parent, session, terminal, state, _) in table {
+        world.add(&Made {
+            pid,
+            parent,
+            group: session,
+            session,
+            terminal,
+            state,
+            ..Made::default()
+        });
+    }
+    let mut host = world.host(Scope::OwnUser);
+    let root = host.facts().uid == 0;
+    let seen: Vec<(u32, bool)> = survey(&mut host)
+        .processes
+        .iter()
+        .map(|one| (one.pid, one.service))
+        .collect();
+    let expected: Vec<(u32, bool)> = table
+        .iter()
+        .filter(|one| one.4 != 'Z')
+        .map(|one| (one.0, root && one.5))
+        .collect();
+    assert_eq!(seen, expected);
+    let mut host = world.host(Scope::Tree(1));
+    let survey = survey(&mut host);
+    assert!(!survey.processes.is_empty());
+    assert!(survey.processes.iter().all(|one| !one.service));
+}
+
+#[test]
 fn what_cannot_be_read_is_left_out_and_nothing_else() {
     let world = World::new();
     for pid in 10..16 {

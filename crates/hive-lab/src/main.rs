@@ -56,7 +56,8 @@ struct LanArgs {
     /// How many machines
     #[arg(long, default_value_t = 5)]
     nodes: u8,
-    /// How long nothing is done, in seconds; 124 hold six rounds of repair
+    /// How long nothing is done, in seconds. From 600 on, `idle_bytes_per_hour` is the measured bytes scaled to an
+    /// hour (900 is a good choice); below, it is null and `idle_bytes_per_hour_model` is a model's estimate
     #[arg(long, default_value_t = 124)]
     idle_s: u64,
     #[command(flatten)]

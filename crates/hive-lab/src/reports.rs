@@ -3,6 +3,7 @@
 pub mod entries;
 pub mod scene;
 pub mod settle;
+pub mod told;
 pub mod lan;
 pub mod main_job;
 pub mod offstage;

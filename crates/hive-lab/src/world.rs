@@ -25,6 +25,12 @@ const MACHINES_MAX: u8 = 200;
 /// Where a world's folder is made: not in `/tmp` or `/run`, of which every computer has its own.
 const FOLDERS: &str = "/var/tmp";
 
+/// How the names of all worlds' folders begin.
+const FOLDER_PREFIX: &str = "hive-lab-";
+
+/// The file in a world's folder that tells whose it is: process id and start, in ticks since boot.
+const OWNER: &str = "owner";
+
 /// Where the programs are that the lab starts.
 #[derive(Clone, Debug)]
 pub struct Tools {
@@ -120,10 +126,14 @@ impl World {
         if let Some(why) = unavailable() {
             bail!(why);
         }
+        remove_orphans(Path::new(FOLDERS));
         let folder = tempfile::Builder::new()
-            .prefix("hive-lab-")
+            .prefix(FOLDER_PREFIX)
             .tempdir_in(FOLDERS)
             .context("no temporary folder")?;
+        let me = std::process::id();
+        let start = procs::stat(me).context("no own process")?.start;
+        std::fs::write(folder.path().join(OWNER), format!("{me} {start}"))?;
         let tools = tools.moved_to(folder.path())?;
         let hub = Holder::start(&tools.lab, &["--net"], None)?;
         hub.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
@@ -234,6 +244,41 @@ impl Machine {
     pub fn processes(&self) -> Vec<u32> {
         procs::in_namespace(self.holder.pid)
     }
+}
+
+/// Removes what a lab that was killed has left: folders that name an owner which no longer lives, nothing else.
+/// A folder without that file may be one that another lab is just making.
+fn remove_orphans(folders: &Path) {
+    let Ok(entries) = std::fs::read_dir(folders) else {
+        return;
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(FOLDER_PREFIX));
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !(ours && folder && is_orphan(&entry.path())) {
+            continue;
+        }
+        if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            eprintln!(
+                "hive-lab: {} cannot be removed: {error}",
+                entry.path().display()
+            );
+        }
+    }
+}
+
+/// Whether a world's folder says whose it is and that process, told by number and start, has ended.
+fn is_orphan(folder: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(folder.join(OWNER)) else {
+        return false;
+    };
+    let owner = text
+        .split_once(' ')
+        .and_then(|(pid, start)| Some((pid.parse::<u32>().ok()?, start.parse::<u64>().ok()?)));
+    owner.is_some_and(|(pid, start)| procs::stat(pid).is_none_or(|stat| stat.start != start))
 }
 
 /// Gives a program one more name; a copy where the file system cannot.
@@ -358,6 +403,32 @@ impl Drop for Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_folders_whose_owner_has_ended_are_removed() {
+        let place = tempfile::tempdir().expect("a folder");
+        let me = std::process::id();
+        let start = procs::stat(me).expect("this process").start;
+        let make = |name: &str, owner: Option<String>| {
+            let folder = place.path().join(name);
+            std::fs::create_dir(&folder).expect("made");
+            if let Some(owner) = owner {
+                std::fs::write(folder.join(OWNER), owner).expect("written");
+            }
+            folder
+        };
+        let ended = make("hive-lab-a", Some(format!("{} 1", u32::MAX)));
+        let reused = make("hive-lab-b", Some(format!("{me} {}", start + 1)));
+        let kept = [
+            make("hive-lab-c", Some(format!("{me} {start}"))),
+            make("hive-lab-d", None),
+            make("hive-lab-e", Some("no numbers".into())),
+            make("other-f", Some(format!("{} 1", u32::MAX))),
+        ];
+        remove_orphans(place.path());
+        assert!(!ended.exists() && !reused.exists());
+        assert!(kept.iter().all(|folder| folder.exists()));
+    }
 
     #[test]
     fn counters_are_found_by_the_whole_name_of_the_interface() {

@@ -22,5 +22,11 @@ async fn no_planted_name_leaves_the_machine_or_is_kept() {
         "{report}"
     );
     assert_eq!(report["hits"].as_array().map(Vec::len), Some(0), "{report}");
-    assert_eq!(report["ok"], true);
+    // Names were really handled: there was contention, something was learned, and it was told.
+    for figure in ["contended_s", "patterns_known", "event_bytes"] {
+        assert!(report[figure].as_u64() > Some(0), "{figure}: {report}");
+    }
+    assert_eq!(report["controls_planted"], 5, "{report}");
+    assert!(report["packets_note"].is_string());
+    assert_eq!(report["ok"], true, "{report}");
 }

@@ -1,12 +1,25 @@
 //! The daemon: a node, its socket, and the signals that end it.
 
 use crate::api;
-use crate::mind::HiveNode;
+use crate::mind::{EndError, HiveNode};
 use crate::options::{Options, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a node with its socket until SIGTERM or SIGINT; then puts every change back and returns.
-pub async fn run(options: Options) -> Result<(), StartError> {
+/// Why a daemon did not run, or not until it was told to end. Every change was put back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It ran, and then could not go on.
+    #[error(transparent)]
+    End(#[from] EndError),
+}
+
+/// Runs a node with its socket until SIGTERM or SIGINT; then puts every change back and returns. A node that
+/// cannot go on, because its store cannot be written, ends in the same order and is an error.
+pub async fn run(options: Options) -> Result<(), RunError> {
     let node = HiveNode::start(options).await?;
     let path = node.socket().to_path_buf();
     let wrong = |why| StartError::Socket {
@@ -18,7 +31,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         Err(error) => Err(error),
     };
     node.shutdown().await;
-    served
+    served?;
+    Ok(node.ended().await?)
 }
 
 async fn serve_until_signal(
@@ -32,7 +46,8 @@ async fn serve_until_signal(
         ended = api::serve(listener, node.clone()) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        () = node.ended() => Ok(()),
+        // Why it ended is told when everything is put back.
+        _ = node.ended() => Ok(()),
     };
     if let Err(why) = std::fs::remove_file(node.socket()) {
         tracing::debug!(%why, "socket file already gone");

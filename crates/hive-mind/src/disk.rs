@@ -42,7 +42,7 @@ pub(crate) enum StoreError {
         found: u64,
     },
     /// The disk or the file is at fault.
-    #[error("it is damaged, or something else ({0}); restore it, or: hive leave (forgets it)")]
+    #[error("it is damaged or no store ({0}); restore it, or start anew: hive leave")]
     Damaged(Box<redb::Error>),
 }
 
@@ -56,6 +56,13 @@ pub(crate) struct RedbStore(Database);
     expect(dead_code, reason = "the twin that tests compare with")
 )]
 pub(crate) struct MemoryStore(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+
+/// The twin of a disk that fills up after some commits.
+#[cfg(test)]
+pub(crate) struct FullStore {
+    twin: MemoryStore,
+    commits_left: usize,
+}
 
 /// A thread that commits in order.
 pub(crate) struct Disk {
@@ -166,12 +173,38 @@ impl Store for MemoryStore {
     }
 }
 
+#[cfg(test)]
+impl FullStore {
+    pub(crate) fn after(commits_left: usize) -> Self {
+        Self {
+            twin: MemoryStore::default(),
+            commits_left,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Store for FullStore {
+    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+        self.twin.load()
+    }
+
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        self.commits_left = self
+            .commits_left
+            .checked_sub(1)
+            .ok_or_else(|| damaged(redb::Error::Io(std::io::ErrorKind::StorageFull.into())))?;
+        self.twin.commit(records)
+    }
+}
+
 impl Disk {
-    /// Starts the thread. `saved` is called with each number once it is durable, in order; after a failed
-    /// write nothing is answered any more, so that nothing unsaved is ever said.
+    /// Starts the thread. `saved` is called with each number once it is durable, in order. A failed write
+    /// goes to `failed` and is the last: nothing is answered any more, so that nothing unsaved is ever said.
     pub(crate) fn start(
         mut store: Box<dyn Store>,
         saved: impl Fn(SaveId) + Send + 'static,
+        failed: impl FnOnce(StoreError) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<(SaveId, Vec<Record>)>();
         let thread = std::thread::Builder::new()
@@ -186,7 +219,7 @@ impl Disk {
                         records.extend(more);
                     }
                     if let Err(error) = store.commit(&records) {
-                        tracing::error!(%error, "the store cannot be written; nothing new is said");
+                        failed(error);
                         return;
                     }
                     ids.into_iter().for_each(&saved);
@@ -205,7 +238,7 @@ impl Disk {
             .as_ref()
             .is_none_or(|jobs| jobs.send((id, records)).is_err());
         if lost {
-            tracing::error!("a batch was not saved: the disk thread has ended");
+            tracing::debug!("a batch was not saved: the disk thread has ended");
         }
     }
 
@@ -312,9 +345,11 @@ mod tests {
     #[test]
     fn saves_are_answered_in_order() {
         let (answers, heard) = mpsc::channel();
-        let disk = Disk::start(Box::new(MemoryStore::default()), move |id| {
-            answers.send(id).expect("somebody listens");
-        })
+        let disk = Disk::start(
+            Box::new(MemoryStore::default()),
+            move |id| answers.send(id).expect("somebody listens"),
+            |error| panic!("{error}"),
+        )
         .expect("starts");
         for id in 0..200 {
             disk.save(SaveId(id), vec![record(Table::Meta, 0, Some(0))]);
@@ -322,5 +357,25 @@ mod tests {
         disk.finish();
         let all: Vec<u64> = heard.iter().map(|id| id.0).collect();
         assert_eq!(all, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_failed_write_is_told_once_and_nothing_is_answered_after_it() {
+        let (answers, heard) = mpsc::channel();
+        let (failures, failed) = mpsc::channel();
+        let disk = Disk::start(
+            Box::new(FullStore::after(0)),
+            move |id| answers.send(id).expect("somebody listens"),
+            move |error| failures.send(error.to_string()).expect("somebody listens"),
+        )
+        .expect("starts");
+        for id in 0..3 {
+            disk.save(SaveId(id), vec![record(Table::Meta, 0, Some(0))]);
+        }
+        disk.finish();
+        assert_eq!(heard.iter().count(), 0);
+        let told: Vec<String> = failed.iter().collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("no storage space"), "{told:?}");
     }
 }

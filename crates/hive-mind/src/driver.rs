@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use hive_core::event::{Command, Input, Output};
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::hands::Hands;
 use crate::key::{self, Secret};
-use crate::mind::Shared;
+use crate::mind::{EndError, Shared};
 use crate::net::interfaces::Interfaces;
 use crate::net::mdns::Mdns;
 use crate::net::{Net, NetConfig};
@@ -60,6 +61,14 @@ pub(crate) enum Asked {
 
 /// Starts a node and its loop. Reads and writes files, so it blocks; needs a runtime around it.
 pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
+    start_on(options, |path| Ok(Box::new(RedbStore::open(path)?)))
+}
+
+/// The same on any store.
+fn start_on(
+    options: Options,
+    open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
+) -> Result<Shared, StartError> {
     let paths = Paths::of(&options)?;
     let config = Config::load(paths.config.as_deref())?;
     let label = options
@@ -70,7 +79,7 @@ pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
         .map_err(StartError::Label)?;
     key::private_folder(&paths.state)?;
     let secret = key::load_or_make(&paths.state)?;
-    let mut store = RedbStore::open(&paths.store()).map_err(|error| match error {
+    let mut store = open(&paths.store()).map_err(|error| match error {
         StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
         other => StartError::Store(other.to_string()),
     })?;
@@ -80,9 +89,7 @@ pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
-    let saved = move |id| deliver(&answers, Input::Saved(id));
-    let disk = Disk::start(Box::new(store), saved)
-        .map_err(|error| StartError::Store(error.to_string()))?;
+    let (disk, disk_failed) = start_disk(store, answers)?;
 
     let (net, mdns, around) = open_network(&options, &config, &paths, &secret)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
@@ -102,7 +109,7 @@ pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
     );
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
-    let (ending, ended) = watch::channel(false);
+    let (ending, ended) = watch::channel(None);
     let shared = Shared {
         id: node.me(),
         port: net.port(),
@@ -121,6 +128,7 @@ pub(crate) fn start(options: Options) -> Result<Shared, StartError> {
         events,
         asked,
         answered,
+        disk_failed,
         waiting: BTreeMap::new(),
         next_command: 0,
         wake: None,
@@ -160,6 +168,25 @@ fn open_network(
     Ok((net, mdns, around))
 }
 
+/// The disk's thread, and where it tells that it could not write.
+fn start_disk(
+    store: Box<dyn Store>,
+    answers: mpsc::Sender<Input>,
+) -> Result<(Disk, mpsc::Receiver<StoreError>), StartError> {
+    let (failures, failed) = mpsc::channel(1);
+    let disk = Disk::start(
+        store,
+        move |id| deliver(&answers, Input::Saved(id)),
+        move |error| {
+            if failures.blocking_send(error).is_err() {
+                tracing::debug!("a failed write was told after the end");
+            }
+        },
+    );
+    let disk = disk.map_err(|error| StartError::Store(error.to_string()))?;
+    Ok((disk, failed))
+}
+
 fn start_hands(
     options: &Options,
     paths: &Paths,
@@ -193,6 +220,7 @@ struct Driver {
     events: broadcast::Sender<Event>,
     asked: mpsc::Receiver<Asked>,
     answered: mpsc::Receiver<Input>,
+    disk_failed: mpsc::Receiver<StoreError>,
     waiting: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     next_command: u64,
     wake: Option<Instant>,
@@ -200,13 +228,13 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, ending: watch::Sender<bool>) {
+    async fn run(mut self, ending: watch::Sender<Option<Result<(), EndError>>>) {
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         look_around.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look_around.reset();
         // The node may already want things before anything has happened.
         self.carry_out();
-        loop {
+        let ended = loop {
             let input = tokio::select! {
                 () = timer(self.wake) => self.time_is_up(),
                 input = self.net.next() => input,
@@ -216,16 +244,21 @@ impl Driver {
                 asked = self.asked.recv() => match asked {
                     Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
                     // Without any handle left nobody could ask for the end.
-                    Some(Asked::Shutdown) | None => break,
+                    Some(Asked::Shutdown) | None => break Ok(()),
                 },
+                // A node that can keep nothing must not look as if it could: it ends.
+                failed = self.disk_failed.recv() => break Err(store_failed(failed)),
             };
             if let Some(input) = input {
                 self.node.handle(clock::now(), input);
                 self.carry_out();
             }
+        };
+        if let Err(error) = &ended {
+            tracing::error!(%error, "everything is put back, then the node ends");
         }
-        self.finish().await;
-        ending.send_replace(true);
+        let written = self.finish().await;
+        ending.send_replace(Some(ended.and(written)));
     }
 
     fn time_is_up(&mut self) -> Option<Input> {
@@ -314,15 +347,20 @@ impl Driver {
     }
 
     /// Puts everything back first, then says goodbye, then makes sure that all is on the disk.
-    async fn finish(self) {
+    async fn finish(self) -> Result<(), EndError> {
         let Self {
             net,
             mdns,
             disk,
             hands,
+            asked,
+            waiting,
             mut answered,
+            mut disk_failed,
             ..
         } = self;
+        // Whoever waits for a reply is told at once that there will be none.
+        drop((asked, waiting));
         // Threads may wait to hand over answers that nobody needs any more.
         answered.close();
         let hands = tokio::task::spawn_blocking(move || hands.finish());
@@ -334,7 +372,20 @@ impl Driver {
                 tracing::error!(%error, "could not end well");
             }
         }
+        // The last batches may have been those that did not fit.
+        match disk_failed.try_recv() {
+            Ok(error) => Err(store_failed(Some(error))),
+            Err(_) => Ok(()),
+        }
     }
+}
+
+/// Why the node ends when its disk has failed, or its thread has gone without a word.
+fn store_failed(error: Option<StoreError>) -> EndError {
+    EndError::Store(error.map_or_else(
+        || "its thread has ended".to_owned(),
+        |error| error.to_string(),
+    ))
 }
 
 /// The stable name of a happening, without its labels: those are for screens, not for logs.
@@ -352,5 +403,72 @@ async fn timer(wake: Option<Instant>) {
             let left = Duration::from_micros(moment.since(clock::now().boot).0);
             tokio::time::sleep(left.min(TIMER_MAX)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::FullStore;
+    use crate::mind::HiveNode;
+    use crate::options::{Acting, Scope};
+
+    /// Starts a node on a disk that takes so many writes; on a thread that may block, as it must be.
+    async fn node_on_a_disk_for(commits: usize, home: &Path) -> HiveNode {
+        let options = Options {
+            state: Some(home.join("state")),
+            socket: Some(home.join("hive.sock")),
+            port: Some(0),
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            interfaces: vec!["lo".into()],
+            scope: Scope::Tree(std::process::id()),
+            act: Acting::No,
+            mdns: false,
+            ..Options::default()
+        };
+        let started = tokio::task::spawn_blocking(move || {
+            start_on(options, |_| Ok(Box::new(FullStore::after(commits))))
+        });
+        let shared = started.await.expect("no panic").expect("starts");
+        HiveNode::of(Arc::new(shared))
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_disk_is_full_ends_and_says_why() {
+        let home = tempfile::tempdir().expect("a folder");
+        // The own hive is founded first, which is saved; then nothing fits any more.
+        let node = node_on_a_disk_for(1, home.path()).await;
+        let mut replies = 0;
+        // Each label is a statement that has to be saved before anything else is said.
+        while replies < 100
+            && let Reply::Done(_) = node
+                .ask(Command::Label {
+                    label: format!("desk-{replies}"),
+                })
+                .await
+        {
+            replies += 1;
+        }
+        let Err(EndError::Store(why)) = node.ended().await else {
+            panic!("it ended as if all were well");
+        };
+        assert!(why.contains("no storage space"), "{why}");
+        let place = home.path().to_string_lossy().into_owned();
+        assert!(!why.contains(&place), "no path is told: {why}");
+        match node.ask(Command::Status).await {
+            Reply::Refused(error) => assert_eq!(error.code, "daemon.stopping"),
+            other => panic!("it still answers: {other:?}"),
+        }
+        node.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_told_to_end_ends_well() {
+        let home = tempfile::tempdir().expect("a folder");
+        let node = node_on_a_disk_for(usize::MAX, home.path()).await;
+        node.shutdown().await;
+        assert_eq!(node.ended().await, Ok(()));
     }
 }

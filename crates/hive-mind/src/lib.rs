@@ -2,6 +2,9 @@
 //!
 //! Start with [`mind::HiveMind`] to embed a hive in a program, with [`client::Client`] to talk to a daemon
 //! that already runs, and with [`daemon::run`] to be that daemon.
+//!
+//! Not there in this version: lending work to another machine. [`mind::HiveNode::request_assist`] always
+//! answers `None`.
 
 pub mod mind;
 pub mod options;
@@ -20,9 +23,11 @@ mod paths;
 
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
+pub use daemon::RunError;
 pub use mind::{
-    AssistResult, ComputeTask, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus, InviteError,
-    OptimizationDecision, OptimizationPattern, OptimizationResult, Peer, SharedPatternStore,
+    AssistResult, ComputeTask, EndError, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus,
+    InviteError, OptimizationDecision, OptimizationPattern, OptimizationResult, Peer,
+    SharedPatternStore,
 };
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};

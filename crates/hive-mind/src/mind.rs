@@ -46,7 +46,20 @@ pub(crate) struct Shared {
     pub(crate) socket: std::path::PathBuf,
     pub(crate) commands: mpsc::Sender<Asked>,
     pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) ended: watch::Receiver<bool>,
+    /// None until it has ended.
+    pub(crate) ended: watch::Receiver<Option<Result<(), EndError>>>,
+}
+
+/// Why a node ended that nobody had asked to. What it had changed on the machine was put back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndError {
+    /// A disk that is full or broken: what cannot be kept cannot be said either.
+    #[error("the store could not be written: {0}; free space and run hive up")]
+    Store(String),
+    /// Its loop broke off; `hive up` puts back what was left on.
+    #[error("the node's loop ended without its last words; run hive up")]
+    Lost,
 }
 
 impl HiveNode {
@@ -54,9 +67,11 @@ impl HiveNode {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let started = tokio::task::spawn_blocking(move || driver::start(options)).await;
         let shared = started.map_err(|error| StartError::Store(error.to_string()))??;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self::of(Arc::new(shared)))
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     /// This machine's name.
@@ -140,8 +155,8 @@ impl HiveNode {
         }
     }
 
-    /// Asks another machine to run a task. No machine lends in this version, so the answer is always `None`
-    /// and the caller runs the task itself; the signature stays when lending comes.
+    /// Always answers `None`: lending is not there in this version, nothing is sent and no machine is asked.
+    /// The caller runs the task itself; the signature is that of the lending to come.
     #[expect(
         clippy::unused_async,
         reason = "lending will have to wait for a machine"
@@ -155,14 +170,18 @@ impl HiveNode {
         if self.shared.commands.send(Asked::Shutdown).await.is_err() {
             tracing::debug!("the node had already ended");
         }
-        self.ended().await;
+        if let Err(error) = self.ended().await {
+            tracing::debug!(%error, "it did not end by this request");
+        }
     }
 
-    /// Waits until the node has ended, for whatever reason.
-    pub async fn ended(&self) {
+    /// Waits until the node has ended. An error is an end that nobody had asked for.
+    pub async fn ended(&self) -> Result<(), EndError> {
         let mut ended = self.shared.ended.clone();
-        if ended.wait_for(|ended| *ended).await.is_err() {
-            tracing::error!("the node's loop ended without its last words");
+        let last = ended.wait_for(Option::is_some).await;
+        match last.map(|ended| ended.clone()) {
+            Ok(Some(ended)) => ended,
+            _ => Err(EndError::Lost),
         }
     }
 }
@@ -422,7 +441,7 @@ pub struct OptimizationResult {
     pub evidence: Evidence,
 }
 
-/// A task for another machine: a WebAssembly module and its input.
+/// A task for another machine: a WebAssembly module and its input. Nothing runs it in this version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComputeTask {
     /// The module.
@@ -431,7 +450,7 @@ pub struct ComputeTask {
     pub input: Vec<u8>,
 }
 
-/// What came of a lent task.
+/// What would come of a lent task. Nothing makes one in this version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AssistResult {
     /// What it answered.

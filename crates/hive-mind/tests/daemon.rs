@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use hive_mind::{Acting, Client, ClientError, HiveNode, Options, Scope, StartError};
+use hive_mind::{Acting, Client, ClientError, HiveNode, Options, RunError, Scope, StartError};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
@@ -32,7 +32,7 @@ fn options(home: &Path) -> Options {
     }
 }
 
-async fn served(home: &Path) -> (Client, tokio::task::JoinHandle<Result<(), StartError>>) {
+async fn served(home: &Path) -> (Client, tokio::task::JoinHandle<Result<(), RunError>>) {
     let options = options(home);
     let client = Client::new(home.join("hive.sock"));
     let daemon = tokio::spawn(hive_mind::daemon::run(options));

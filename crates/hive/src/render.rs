@@ -30,7 +30,7 @@ mod tests {
         let view = UndoneView {
             changes: 1,
             restored: 4,
-            left_alone: 0,
+            ..UndoneView::default()
         };
         let text = json("hive.undo/1", &view).expect("plain data");
         let value: serde_json::Value = serde_json::from_str(&text).expect("json");

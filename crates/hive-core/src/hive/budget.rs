@@ -36,6 +36,15 @@ pub struct Allowance {
 #[derive(Clone, Debug, Default)]
 pub struct Waiting(BTreeMap<Key, Statement>);
 
+/// What [`Waiting::take`] took.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// To be said now.
+    pub batch: Vec<Statement>,
+    /// Whether more waits for the allowance, and not for room alone.
+    pub starved: bool,
+}
+
 /// Bytes of frames with the transport's share estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -91,6 +100,12 @@ impl Waiting {
         }
     }
 
+    /// What waits under a key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Statement> {
+        self.0.get(key)
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -106,7 +121,7 @@ impl Waiting {
     /// Whether something waits that is never held back.
     #[must_use]
     pub fn has_membership(&self) -> bool {
-        self.0.values().any(|held| class(held) == 0)
+        self.0.values().any(is_membership)
     }
 
     /// Forgets everything.
@@ -114,8 +129,12 @@ impl Waiting {
         self.0.clear();
     }
 
-    /// Takes out what may be said now, the most valuable first, and pays for it.
-    pub fn take(&mut self, allowance: &mut Allowance) -> Vec<Statement> {
+    /// Takes out what may be said now and `fits`, the most valuable first, and pays for it.
+    pub fn take(
+        &mut self,
+        allowance: &mut Allowance,
+        mut fits: impl FnMut(&Statement) -> bool,
+    ) -> Taken {
         let mut keys: Vec<_> = self
             .0
             .iter()
@@ -123,6 +142,7 @@ impl Waiting {
             .collect();
         keys.sort_unstable();
         let mut batch = Vec::new();
+        let mut starved = false;
         for (class, key) in keys {
             let Some(statement) = self.0.get(&key) else {
                 continue;
@@ -131,12 +151,16 @@ impl Waiting {
             let start = if batch.is_empty() { DELTA_BYTES } else { 0 };
             let cost = length.saturating_add(ENTRY_BYTES + start);
             if class > 0 && cost > allowance.tokens {
+                starved = true;
                 break;
+            }
+            if !fits(statement) {
+                continue;
             }
             allowance.tokens = allowance.tokens.saturating_sub(cost);
             batch.extend(self.0.remove(&key));
         }
-        batch
+        Taken { batch, starved }
     }
 }
 
@@ -149,6 +173,12 @@ impl Traffic {
             .saturating_add(length)
             .saturating_add(MESSAGE_OVERHEAD_BYTES);
     }
+}
+
+/// Whether a statement tells who belongs, or how it is called.
+#[must_use]
+pub fn is_membership(statement: &Statement) -> bool {
+    class(statement) == 0
 }
 
 /// The most valuable first: membership is never held back.
@@ -171,6 +201,10 @@ mod tests {
         Statement::Strategy(PatternId([n; 16]), StrategyCell::default())
     }
 
+    fn take(waiting: &mut Waiting, allowance: &mut Allowance) -> Vec<Statement> {
+        waiting.take(allowance, |_| true).batch
+    }
+
     #[test]
     fn an_empty_bucket_holds_back_everything_but_membership() {
         let mut allowance = Allowance::new(Instant(0));
@@ -179,19 +213,19 @@ mod tests {
         for n in 0..100 {
             waiting.push(strategy(n));
         }
-        let said = waiting.take(&mut allowance).len();
+        let said = take(&mut waiting, &mut allowance).len();
         assert!(said > 5 && said < 100, "{said}");
-        assert!(waiting.take(&mut allowance).is_empty());
+        assert!(take(&mut waiting, &mut allowance).is_empty());
         let node = NodeId([1; 32]);
         waiting.push(Statement::Admit(Admit {
             node,
             role: Role::Member,
             owner: node,
         }));
-        assert_eq!(waiting.take(&mut allowance).len(), 1);
+        assert_eq!(take(&mut waiting, &mut allowance).len(), 1);
         let before = waiting.len();
         allowance.fill(256, Instant(DAY.0));
-        assert_eq!(waiting.take(&mut allowance).len(), said);
+        assert_eq!(take(&mut waiting, &mut allowance).len(), said);
         assert_eq!(waiting.len(), before - said);
     }
 
@@ -202,7 +236,7 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.push(strategy(1));
         waiting.push(Statement::Mark(PatternId([2; 16]), Mark::Paused));
-        let batch = waiting.take(&mut allowance);
+        let batch = take(&mut waiting, &mut allowance);
         assert!(matches!(batch[0], Statement::Mark(..)));
         assert_eq!(batch.len(), 2);
     }

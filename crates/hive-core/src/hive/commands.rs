@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::hive::Hive;
 use crate::hive::meta;
 use crate::hive::words;
-use crate::hive::writer::AfterSave;
+use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
 use crate::reply::{
     CommandError, DoneView, ErrorKind, MemberView, MembersView, NearbyView, NeedView,
@@ -19,6 +19,7 @@ impl Hive {
     /// Lets a waiting machine in.
     pub fn approve(&mut self, now: Now, who: &str, role: Role) -> Result<DoneView, CommandError> {
         self.check_admin()?;
+        self.check_writer(now)?;
         let (node, label) = self.find_pending(now, who)?;
         if self.roster.order().len() >= crate::limits::MEMBERS_MAX {
             return Err(CommandError {
@@ -54,6 +55,7 @@ impl Hive {
         compromised: bool,
     ) -> Result<DoneView, CommandError> {
         self.check_admin()?;
+        self.check_writer(now)?;
         let node = self.find_member(who)?;
         let label = self.label_of(node);
         if !self.roster.outranks(self.me, node) {
@@ -216,6 +218,38 @@ impl Hive {
             },
             known: String::new(),
             try_next: "hive members shows who may".into(),
+        })
+    }
+
+    /// A yes that could not be written would be none.
+    fn check_writer(&self, now: Now) -> Result<(), CommandError> {
+        let (what, known, try_next) = match self.writer.readiness(now.boot) {
+            Readiness::Free => return Ok(()),
+            Readiness::Silent(left) => (
+                "this machine just started and first asks the others what it said before",
+                alloc::format!(
+                    "it may write in {} s at the latest",
+                    left.as_ms() / 1_000 + 1
+                ),
+                "wait a moment and ask again",
+            ),
+            Readiness::Moving => (
+                "this machine is on its way into another hive",
+                String::from("nothing was changed"),
+                "wait a moment, then: hive members",
+            ),
+            Readiness::Halted => (
+                "this machine's key is in use somewhere else too, so it writes nothing more",
+                String::from("nothing was changed"),
+                "run it on another machine that may, or give this one a new key",
+            ),
+        };
+        Err(CommandError {
+            code: "member.not_now".into(),
+            kind: ErrorKind::Conflict,
+            what: what.into(),
+            known,
+            try_next: try_next.into(),
         })
     }
 

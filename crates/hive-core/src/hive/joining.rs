@@ -1,11 +1,15 @@
 //! The joining side: find the inviter, prove the code, wait for a person, enter the other hive.
 
+mod errors;
+
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::hive::Hive;
-use crate::hive::invite::{Handshake, InviteCode, ParseError, same};
+use crate::hive::invite::{Handshake, InviteCode, same};
+use crate::hive::joining::errors::{bad_code, not_found, refusal, refused, silent};
 use crate::hive::meta::{self, Proved};
 use crate::hive::outside::{HiveEffect, Sighting};
 use crate::hive::roster::Roster;
@@ -15,7 +19,7 @@ use crate::hive::writer::AfterSave;
 use crate::id::{HiveId, LinkId, NodeId};
 use crate::limits;
 use crate::reply::{CommandError, ErrorKind, JoinStage, JoinView};
-use crate::time::{Instant, Now, Span};
+use crate::time::{Instant, Now, Span, WallTime};
 use crate::wire::{Genesis, PairFrame, Refusal};
 
 /// How long the inviter is looked for and the code proved. Source: a guess; a person waits.
@@ -23,6 +27,10 @@ const FIND_PATIENCE: Span = Span::from_secs(15);
 
 /// Pause between two questions or dials while looking. A little over the inviter's gap after a wrong code.
 const RETRY: Span = Span::from_ms(1_100);
+
+/// How long one machine that was only heard of may keep the others waiting. A guess: on one network a
+/// handshake and two answers take far less, and several must fit into [`FIND_PATIENCE`].
+const ONE_PATIENCE: Span = Span::from_secs(3);
 
 /// One attempt to join, in whatever stage.
 #[derive(Debug)]
@@ -34,6 +42,10 @@ pub(super) struct Joining {
     code: Option<InviteCode>,
     at: Option<SocketAddr>,
     dialling: Option<SocketAddr>,
+    /// Since when one machine is dialled or spoken with.
+    busy_since: Instant,
+    /// Heard of, but without a proof that they know the code.
+    failed: BTreeSet<SocketAddr>,
     talk: Option<Talk>,
     proved: Option<Proved>,
     /// Kept after the welcome too: a person may look only then.
@@ -75,6 +87,8 @@ impl Joining {
             code: Some(code),
             at,
             dialling: None,
+            busy_since: now,
+            failed: BTreeSet::new(),
             talk: None,
             proved: None,
             words: None,
@@ -95,6 +109,8 @@ impl Joining {
             code: None,
             at: None,
             dialling: None,
+            busy_since: Instant::START,
+            failed: BTreeSet::new(),
             talk: None,
             proved: Some(proved),
             words: Some(words::line(&proved.words)),
@@ -116,7 +132,11 @@ impl Joining {
             found_ms: self.found_ms,
             proved_ms: self.proved_ms,
             member_ms: self.member_ms,
-            error: self.error.clone(),
+            // Before that, it is only what a machine without a proof said.
+            error: self
+                .error
+                .clone()
+                .filter(|_| self.stage == JoinStage::Failed),
         }
     }
 
@@ -159,6 +179,7 @@ impl Hive {
         }
         self.forget_request();
         self.joining = Some(Joining::new(code, at, now.boot));
+        self.watch_door(now);
         self.on_join_time(now);
         Ok(self.join_state(now))
     }
@@ -177,6 +198,11 @@ impl Hive {
             .is_some_and(|joining| joining.stage == JoinStage::Waiting)
     }
 
+    pub(super) fn joiner_waits_since(&self) -> Option<WallTime> {
+        let joining = self.joining.as_ref().filter(|_| self.joiner_waits())?;
+        Some(joining.proved?.since)
+    }
+
     pub(super) fn on_join_time(&mut self, now: Now) {
         let Some(joining) = &mut self.joining else {
             return;
@@ -192,7 +218,10 @@ impl Hive {
             return;
         }
         if joining.until.is_some_and(|until| until <= now.boot) {
-            let error = if joining.found_ms.is_some() {
+            let told = joining.error.take();
+            let error = if let Some(told) = told {
+                told
+            } else if joining.found_ms.is_some() {
                 silent()
             } else {
                 not_found(joining.at)
@@ -205,17 +234,23 @@ impl Hive {
         }
         joining.retry_at = Some(now.boot.after(RETRY));
         if joining.dialling.is_some() || joining.talk.is_some() {
+            let heard_of = joining.at.is_none() && joining.stage != JoinStage::Waiting;
+            if heard_of && now.boot.since(joining.busy_since) >= ONE_PATIENCE {
+                self.try_another(now, None);
+            }
             return;
         }
-        let heard = joining
+        let mut heard = joining
             .code
             .as_ref()
             .map(|code| self.links.inviters(code.locator()))
             .unwrap_or_default();
+        heard.retain(|address| !joining.failed.contains(address));
         let pick = u64::try_from(heard.len()).unwrap_or(0);
         let pick = usize::try_from(self.chance.below(pick)).unwrap_or(0);
         let target = joining.at.or_else(|| heard.get(pick).copied());
         joining.dialling = target;
+        joining.busy_since = now.boot;
         match target {
             Some(address) => self.outbox.push_back(HiveEffect::PairDial {
                 address,
@@ -231,7 +266,9 @@ impl Hive {
             return;
         };
         let wanted = joining.code.as_ref().map(InviteCode::locator);
-        let seeking = joining.stage == JoinStage::Seeking && joining.dialling.is_none();
+        let seeking = joining.stage == JoinStage::Seeking
+            && joining.dialling.is_none()
+            && !joining.failed.contains(&sighting.address);
         if seeking && wanted.is_some() && wanted == sighting.beacon.locator && joining.at.is_none()
         {
             joining.retry_at = Some(now.boot);
@@ -300,9 +337,10 @@ impl Hive {
                 self.on_inviter_proved(now, talk, *hive, mac);
             }
             (JoinStage::Proving, PairFrame::Refused(Refusal::Wait)) => joining.retry(now.boot),
-            (JoinStage::Proving | JoinStage::Waiting, PairFrame::Refused(why)) => {
-                self.fail_join(now, refusal(*why));
+            (JoinStage::Proving, PairFrame::Refused(why)) => {
+                self.unproved(now, link, Some(refusal(*why)));
             }
+            (JoinStage::Waiting, PairFrame::Refused(why)) => self.fail_join(now, refusal(*why)),
             (
                 JoinStage::Waiting,
                 PairFrame::Welcome {
@@ -311,9 +349,51 @@ impl Hive {
                     addresses,
                 },
             ) => self.on_welcome(now, talk, *genesis, *secret, addresses.clone()),
+            (JoinStage::Proving, _) => self.unproved(now, link, None),
             _ => self.end_pairing(link),
         }
         true
+    }
+
+    /// Whether something unreadable came in the joiner's own conversation.
+    pub(super) fn joiner_hears_garbage(&mut self, now: Now, link: LinkId) -> bool {
+        let joining = self.joining.as_ref();
+        let mine = joining.is_some_and(|joining| {
+            joining.stage == JoinStage::Proving && joining.talk.is_some_and(|it| it.link == link)
+        });
+        if mine {
+            self.unproved(now, link, None);
+        }
+        mine
+    }
+
+    /// An answer of a machine that has not proved that it knows the code. It ends the attempt only if a
+    /// person named that machine; a locator that was heard can be anybody's copy.
+    fn unproved(&mut self, now: Now, link: LinkId, error: Option<CommandError>) {
+        let named = self.joining.as_ref().is_some_and(|it| it.at.is_some());
+        match error {
+            Some(error) if named => self.fail_join(now, error),
+            _ if named => {
+                self.end_pairing(link);
+                self.joiner_link_down(now, link);
+            }
+            error => self.try_another(now, error),
+        }
+    }
+
+    /// Leaves the machine that is dialled or spoken with for another one that was heard.
+    fn try_another(&mut self, now: Now, error: Option<CommandError>) {
+        let Some(joining) = &mut self.joining else {
+            return;
+        };
+        let talk = joining.talk;
+        let address = joining.dialling.or(talk.map(|talk| talk.address));
+        joining.failed.extend(address);
+        joining.error = error.or(joining.error.take());
+        joining.retry(now.boot);
+        if let Some(talk) = talk {
+            self.end_pairing(talk.link);
+        }
     }
 
     pub(super) fn joiner_link_down(&mut self, now: Now, link: LinkId) {
@@ -371,12 +451,11 @@ impl Hive {
     fn on_inviter_proved(&mut self, now: Now, talk: Talk, hive: HiveId, mac: &[u8; 32]) {
         let expected = self.handshake(|it| (it.inviter_mac(hive), it.words()));
         let Some((_, words)) = expected.filter(|(ours, _)| same(ours, mac)) else {
-            self.end_pairing(talk.link);
             let error = refused(
                 "join.impostor",
                 "the machine that answered does not know the code",
             );
-            self.fail_join(now, error);
+            self.unproved(now, talk.link, Some(error));
             return;
         };
         let proved = Proved {
@@ -394,6 +473,7 @@ impl Hive {
             joining.until = None;
             joining.retry_at = None;
             joining.code = None;
+            joining.error = None;
         }
         self.save(
             alloc::vec![meta::joining(Some(&proved))],
@@ -489,68 +569,4 @@ fn ms(span: Span) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "for showing only")]
     let us = span.0 as f64;
     us / 1e3
-}
-
-fn bad_code(error: &ParseError) -> CommandError {
-    CommandError {
-        code: "join.code".into(),
-        kind: ErrorKind::Usage,
-        what: alloc::format!("{error}"),
-        known: "no attempt was spent".into(),
-        try_next: "compare it with the other screen: HIVE-XXXXX-XXXXX-XXXXX-XXXXX".into(),
-    }
-}
-
-fn not_found(at: Option<SocketAddr>) -> CommandError {
-    let (what, known, try_next): (&str, String, &str) = match at {
-        Some(address) => (
-            "nobody answered there within 15 s",
-            alloc::format!("tried {address}"),
-            "check the address, and that a firewall lets UDP through to it",
-        ),
-        None => (
-            "no machine on this network has that invite open",
-            "asked the network for 15 s; a code is good for 10 minutes".into(),
-            "on the other machine: hive invite, then join with --at ADDRESS:PORT if the networks differ",
-        ),
-    };
-    CommandError {
-        code: "join.not_found".into(),
-        kind: ErrorKind::NotFound,
-        what: what.into(),
-        known,
-        try_next: try_next.into(),
-    }
-}
-
-fn silent() -> CommandError {
-    CommandError {
-        code: "join.silent".into(),
-        kind: ErrorKind::Silent,
-        what: "the inviting machine was found but did not finish".into(),
-        known: "it may be pausing after wrong codes".into(),
-        try_next: "wait ten minutes, or ask for a new code: hive invite".into(),
-    }
-}
-
-fn refusal(why: Refusal) -> CommandError {
-    match why {
-        Refusal::WrongCode | Refusal::Wait => refused(
-            "join.wrong_code",
-            "the inviting machine does not know that code",
-        ),
-        Refusal::Spent => refused("join.expired", "that code was already used"),
-        Refusal::Full => refused("join.full", "the inviting machine takes nobody more"),
-        Refusal::Denied => refused("join.denied", "a person on the other side said no"),
-    }
-}
-
-fn refused(code: &str, what: &str) -> CommandError {
-    CommandError {
-        code: code.into(),
-        kind: ErrorKind::NotAllowed,
-        what: what.into(),
-        known: "this machine is still on its own; nothing was changed".into(),
-        try_next: "on the other machine: hive invite".into(),
-    }
 }

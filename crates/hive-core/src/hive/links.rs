@@ -119,6 +119,20 @@ impl Links {
         self.peers.remove(&peer);
     }
 
+    /// Forgets a machine that was removed; whether its addresses were known.
+    pub(super) fn forget(&mut self, node: NodeId) -> bool {
+        self.first_up.remove(&node);
+        for seen in self.nearby.values_mut() {
+            seen.member = seen.member.filter(|member| *member != node);
+        }
+        self.known.remove(&node).is_some()
+    }
+
+    /// Those whose addresses are known.
+    pub(super) fn located(&self) -> Vec<NodeId> {
+        self.known.keys().copied().collect()
+    }
+
     /// Forgets where those are who do not belong any more.
     pub(super) fn retain(&mut self, allowed: &[NodeId]) {
         self.known.retain(|node, _| allowed.contains(node));

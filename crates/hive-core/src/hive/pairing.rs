@@ -41,6 +41,8 @@ pub(super) struct Door {
     offenders: BTreeMap<IpAddr, Offender>,
     deaf_until: Instant,
     redial_at: Option<Instant>,
+    /// When the oldest request, here or of this machine, has waited too long.
+    over_at: Option<Instant>,
     open: bool,
 }
 
@@ -77,6 +79,7 @@ impl Door {
             offenders: BTreeMap::new(),
             deaf_until: Instant::START,
             redial_at: Some(now.boot),
+            over_at: None,
             open: false,
         }
     }
@@ -93,7 +96,14 @@ impl Door {
         let guests = self.links.values().filter_map(|guest| guest.until);
         let approved = self.pending.values().any(|it| it.approved);
         let redial = self.redial_at.filter(|_| approved);
-        invites.chain(guests).chain(redial).min()
+        let others = redial.into_iter().chain(self.over_at);
+        invites.chain(guests).chain(others).min()
+    }
+
+    /// Whether a machine that is no member has any business here: a code that is good or was, within its
+    /// time, or a request of its own. (The inviter that this machine waits for is dealt with before.)
+    fn serves(&self, key: NodeId, now: Instant) -> bool {
+        self.pending.contains_key(&key) || self.invites.iter().any(|invite| invite.until > now)
     }
 
     fn is_paused(&self, address: SocketAddr, now: Instant) -> bool {
@@ -172,8 +182,12 @@ impl Hive {
             self.bring_welcome(link, key);
             return;
         }
+        if !self.door.serves(key, now.boot) {
+            self.end_pairing(link);
+            return;
+        }
         let full = self.door.links.len() >= LINKS_MAX;
-        if !self.door.open || full || self.door.is_paused(address, now.boot) {
+        if full || self.door.is_paused(address, now.boot) {
             let why = if full { Refusal::Full } else { Refusal::Wait };
             self.refuse(link, why);
             return;
@@ -185,7 +199,9 @@ impl Hive {
     pub fn on_pair_received(&mut self, now: Now, link: LinkId, bytes: &[u8]) {
         self.traffic.count(bytes);
         let Ok(frame) = PairFrame::decode(bytes) else {
-            self.end_pairing(link);
+            if !self.joiner_hears_garbage(now, link) {
+                self.end_pairing(link);
+            }
             return;
         };
         if self.joiner_hears(now, link, &frame) {
@@ -194,7 +210,7 @@ impl Hive {
         match frame {
             PairFrame::Hello { nonce, label } => self.on_hello(link, label, nonce),
             PairFrame::Proof { mac } => self.on_code_proof(now, link, &mac),
-            PairFrame::Thanks => self.on_thanks(link),
+            PairFrame::Thanks => self.on_thanks(now, link),
             _ => self.end_pairing(link),
         }
     }
@@ -252,6 +268,13 @@ impl Hive {
         for node in over {
             self.forget_pending(node);
         }
+        let requests = self.door.pending.values().map(|it| it.since);
+        let oldest = requests.chain(self.joiner_waits_since()).min();
+        self.door.over_at = oldest.map(|since| {
+            let waited = now.wall.0.saturating_sub(since.0);
+            let left = limits::PENDING_LIFETIME.as_ms().saturating_sub(waited);
+            now.boot.after(Span::from_ms(left.saturating_add(1)))
+        });
         let open =
             !self.door.invites.is_empty() || !self.door.pending.is_empty() || self.joiner_waits();
         if open != self.door.open {
@@ -274,9 +297,10 @@ impl Hive {
     }
 
     /// A member that is connected needs no welcome any more.
-    pub(super) fn thanks_by_link(&mut self, node: NodeId) {
+    pub(super) fn thanks_by_link(&mut self, now: Now, node: NodeId) {
         if self.door.pending.get(&node).is_some_and(|it| it.approved) {
             self.forget_pending(node);
+            self.watch_door(now);
         }
     }
 
@@ -394,20 +418,26 @@ impl Hive {
         self.let_wait(now, link, key, pending, mac);
     }
 
-    /// The code is proved: prove it back, and let a person decide.
+    /// The code is proved: prove it back once the request is durable, and let a person decide.
     fn let_wait(&mut self, now: Now, link: LinkId, key: NodeId, pending: Pending, mac: [u8; 32]) {
         if let Some(guest) = self.door.links.get_mut(&link) {
             guest.until = None;
         }
         let record = meta::pending(key, Some(&pending));
-        self.save(alloc::vec![record], AfterSave::Nothing);
-        let hive = self.genesis.hive();
-        self.pair_send(link, &PairFrame::Proved { hive, mac });
+        self.save(alloc::vec![record], AfterSave::Request { link, mac });
         self.tell(Happening::AsksToJoin {
             label: pending.label.as_str().into(),
         });
         self.door.pending.insert(key, pending);
         self.watch_door(now);
+    }
+
+    /// The request would survive a power cut: the newcomer may rely on it.
+    pub(super) fn on_request_durable(&mut self, link: LinkId, mac: [u8; 32]) {
+        if self.door.links.contains_key(&link) {
+            let hive = self.genesis.hive();
+            self.pair_send(link, &PairFrame::Proved { hive, mac });
+        }
     }
 
     /// The code that a proof was made with: its place, the words, and the proof to answer with.
@@ -439,7 +469,7 @@ impl Hive {
         matching
     }
 
-    fn on_thanks(&mut self, link: LinkId) {
+    fn on_thanks(&mut self, now: Now, link: LinkId) {
         let Some(key) = self.door.links.get(&link).map(|guest| guest.key) else {
             self.end_pairing(link);
             return;
@@ -448,6 +478,7 @@ impl Hive {
             self.forget_pending(key);
         }
         self.end_pairing(link);
+        self.watch_door(now);
     }
 
     fn bring_welcome(&mut self, link: LinkId, key: NodeId) {

@@ -109,6 +109,17 @@ impl AuthorMap {
         self.entries.values().filter(|e| e.value.is_some()).count()
     }
 
+    /// Entries, and bytes as the limit counts them.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let lengths = self.entries.values().map(value_length);
+        (self.entries.len(), lengths.map(entry_bytes).sum())
+    }
+
+    /// What the entry under a key costs, if there is one.
+    pub(super) fn entry_bytes(&self, key: &Key) -> Option<usize> {
+        Some(entry_bytes(value_length(self.entries.get(key)?)))
+    }
+
     /// What a holder of the state `base` lacks; `None` or an unfitting base gives the whole map.
     #[must_use]
     pub fn delta(&self, base: Option<(u32, u64)>) -> Delta {
@@ -372,18 +383,26 @@ fn contradicts(hive: HiveId, one: &Head, two: &Head) -> bool {
         || (low.seq.checked_add(1) == Some(high.seq) && high.prev != low_id.0)
 }
 
+fn value_length(entry: &Entry) -> usize {
+    entry.value.as_ref().map_or(0, Vec::len)
+}
+
+/// Key, batch number, time and value, at their widest.
+pub(super) fn entry_bytes(length: usize) -> usize {
+    (17 + 8 + 8 + 4_usize).saturating_add(length)
+}
+
 fn check_limits(entries: &BTreeMap<Key, Entry>, head: &Delta) -> Result<(), DeltaError> {
     if entries.len() > limits::MAP_ENTRIES_MAX {
         return Err(DeltaError::TooLarge);
     }
     let mut bytes = 0_usize;
     for entry in entries.values() {
-        let length = entry.value.as_ref().map_or(0, Vec::len);
+        let length = value_length(entry);
         if length > limits::VALUE_BYTES_MAX {
             return Err(DeltaError::TooLarge);
         }
-        // Key, batch number, time and value, at their widest.
-        bytes = bytes.saturating_add(17 + 8 + 8 + 4 + length);
+        bytes = bytes.saturating_add(entry_bytes(length));
         if entry.seq > head.seq || entry.hlc > head.hlc {
             return Err(DeltaError::BadEntry);
         }

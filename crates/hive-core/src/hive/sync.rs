@@ -14,6 +14,10 @@ use crate::limits;
 use crate::time::{Instant, Now, Span};
 use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Head, Line};
 
+/// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
+/// the one that goes beyond. A guess; at least one is always given, so every round brings something.
+const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
+
 /// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repair {
@@ -47,7 +51,7 @@ impl Hive {
         }
         self.link_up(now, peer, address);
         self.tell(Happening::PeerUp { node: peer.short() });
-        self.thanks_by_link(peer);
+        self.thanks_by_link(now, peer);
         self.reset_repair(now);
         self.probe(peer);
     }
@@ -81,12 +85,16 @@ impl Hive {
         }
     }
 
-    pub(super) fn send(&mut self, peer: NodeId, lane: Lane, frame: &Frame) {
+    /// Sends a frame, in parts if it is long; how many bytes that makes.
+    pub(super) fn send(&mut self, peer: NodeId, lane: Lane, frame: &Frame) -> usize {
+        let mut bytes = 0;
         for frame in frame.encode_split() {
+            bytes += frame.len();
             self.traffic.count(&frame);
             self.outbox
                 .push_back(HiveEffect::Send { peer, lane, frame });
         }
+        bytes
     }
 
     /// The hash over everything that all members must hold alike.
@@ -167,12 +175,18 @@ impl Hive {
             }
             Frame::Probe { .. } => {
                 self.reset_repair(now);
-                let digest = Frame::Digest(self.lines());
-                self.send(peer, Lane::Urgent, &digest);
+                self.send_digest(peer);
             }
             Frame::Same => {
                 self.repair.agreed = true;
                 self.free_to_speak(now);
+            }
+            // Each author once, or one frame would make us pack one map again and again.
+            Frame::Digest(lines) if !rises(lines.iter().map(|line| line.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Want(wants) if !rises(wants.iter().map(|want| want.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
             }
             Frame::Digest(lines) => self.on_digest(now, peer, &lines),
             Frame::Want(wants) => self.on_want(peer, &wants),
@@ -248,20 +262,15 @@ impl Hive {
                 gives.push((line.author, None));
             }
         }
-        // The order of seniority again: admissions before the maps of the admitted.
-        let order = self.authors();
-        gives.sort_by_key(|(author, _)| order.iter().position(|other| other == author));
-        for (author, base) in gives {
-            self.give(peer, author, base);
-        }
+        self.give_all(peer, gives);
         for proof in proofs {
             self.send(peer, Lane::Urgent, &proof);
         }
         if !wants.is_empty() {
+            wants.sort_by_key(|want| want.author);
             self.send(peer, Lane::Urgent, &Frame::Want(wants));
         } else if tell_back {
-            let digest = Frame::Digest(self.lines());
-            self.send(peer, Lane::Urgent, &digest);
+            self.send_digest(peer);
         }
         if !own_is_newer_there {
             self.free_to_speak(now);
@@ -269,19 +278,36 @@ impl Hive {
     }
 
     fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
-        for want in wants {
-            let base = (want.seq > 0).then_some((want.incarnation, want.seq));
-            if self.roster.stores(want.author) {
-                self.give(peer, want.author, base);
-            }
+        let stored = wants
+            .iter()
+            .filter(|want| self.roster.stores(want.author))
+            .map(|want| {
+                let base = (want.seq > 0).then_some((want.incarnation, want.seq));
+                (want.author, base)
+            });
+        let gives = stored.collect();
+        self.give_all(peer, gives);
+    }
+
+    /// Gives up to [`GIVE_BYTES_MAX`]; the next probe finds what is still missing.
+    fn give_all(&mut self, peer: NodeId, mut gives: Vec<(NodeId, Option<(u32, u64)>)>) {
+        // The order of seniority: admissions before the maps of the admitted.
+        let order = self.authors();
+        gives.sort_by_key(|(author, _)| order.iter().position(|other| other == author));
+        let mut given = 0_usize;
+        for (author, base) in gives {
+            let Some(map) = self.store.map(author).filter(|_| given < GIVE_BYTES_MAX) else {
+                continue;
+            };
+            let frame = Frame::Delta(map.delta(base));
+            given = given.saturating_add(self.send(peer, Lane::Bulk, &frame));
         }
     }
 
-    fn give(&mut self, peer: NodeId, author: NodeId, base: Option<(u32, u64)>) {
-        if let Some(map) = self.store.map(author) {
-            let frame = Frame::Delta(map.delta(base));
-            self.send(peer, Lane::Bulk, &frame);
-        }
+    fn send_digest(&mut self, peer: NodeId) {
+        let mut lines = self.lines();
+        lines.sort_by_key(|line| line.author);
+        self.send(peer, Lane::Urgent, &Frame::Digest(lines));
     }
 
     fn on_delta(&mut self, now: Now, peer: NodeId, delta: &Delta) {
@@ -370,6 +396,18 @@ fn have(author: NodeId, (incarnation, seq): (u32, u64)) -> Have {
         incarnation,
         seq,
     }
+}
+
+/// Whether each is greater than the one before.
+fn rises(authors: impl Iterator<Item = NodeId>) -> bool {
+    let mut last = None;
+    for author in authors {
+        if last.is_some_and(|last| last >= author) {
+            return false;
+        }
+        last = Some(author);
+    }
+    true
 }
 
 fn first_half(hash: [u8; 32]) -> [u8; 16] {

@@ -5,18 +5,24 @@ use alloc::vec::Vec;
 
 use crate::event_log::Happening;
 use crate::hive::Hive;
-use crate::hive::budget::{Allowance, Waiting};
+use crate::hive::budget::{Allowance, Waiting, is_membership};
 use crate::hive::outside::{Lane, Record};
-use crate::hive::store::{AuthorMap, disk, step};
+use crate::hive::store::{AuthorMap, disk, entry_bytes, step};
 use crate::hive::{joining, meta};
-use crate::id::{NodeId, PatternId, SaveId};
-use crate::statement::{Profile, Statement};
+use crate::id::{LinkId, NodeId, PatternId, SaveId};
+use crate::limits;
+use crate::statement::{Profile, Statement, StrategyCell};
 use crate::time::{Instant, Now, Span};
 use crate::wire::Frame;
 
 /// How long the first own word waits for one peer that may know more of this machine's own map.
 /// Source: `research/replication.md` 4.10.
 const FIRST_WORD_WAIT: Span = Span::from_secs(10);
+
+/// Entries and bytes of the own map that data never takes. A guess: a few dozen admissions and removals,
+/// each some 100 bytes with its key.
+const ENTRIES_KEPT: usize = 64;
+const BYTES_KEPT: usize = 16 * 1024;
 
 /// What follows when a save is durable.
 #[derive(Debug)]
@@ -26,6 +32,11 @@ pub(super) enum AfterSave {
     Incarnation,
     /// The own map's next state may be shown and sent.
     Batch,
+    /// A machine that proved a code waits for a person; it may be told so.
+    Request {
+        link: LinkId,
+        mac: [u8; 32],
+    },
     /// The other hive is on the disk.
     Adopted(joining::Adopted),
 }
@@ -54,6 +65,23 @@ enum Mood {
     Moving,
     /// This key runs somewhere else too.
     Halted,
+}
+
+/// Whether something said now would be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Free,
+    /// The first own word still waits, at most this long.
+    Silent(Span),
+    Moving,
+    Halted,
+}
+
+/// What the own map can still take. Data leaves a reserve, so that a word on who belongs always fits.
+struct Room<'a> {
+    own: Option<&'a AuthorMap>,
+    entries: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -86,6 +114,15 @@ impl Writer {
         self.waiting.len()
     }
 
+    pub(super) fn readiness(&self, now: Instant) -> Readiness {
+        match (self.mood, self.silent_until) {
+            (Mood::Halted, _) => Readiness::Halted,
+            (Mood::Moving, _) => Readiness::Moving,
+            (Mood::Free, Some(until)) if now < until => Readiness::Silent(until.since(now)),
+            (Mood::Free, _) => Readiness::Free,
+        }
+    }
+
     pub(super) fn halted(&self) -> bool {
         self.mood == Mood::Halted
     }
@@ -110,6 +147,42 @@ impl Writer {
     }
 }
 
+impl<'a> Room<'a> {
+    fn of(own: Option<&'a AuthorMap>) -> Self {
+        let (entries, bytes) = own.map_or((0, 0), AuthorMap::size);
+        Self {
+            own,
+            entries,
+            bytes,
+        }
+    }
+
+    /// Whether a statement fits; if so, its place is taken. What makes the map no larger always fits.
+    fn takes(&mut self, statement: &Statement) -> bool {
+        let (entries, bytes) = if is_membership(statement) {
+            (limits::MAP_ENTRIES_MAX, limits::MAP_BYTES_MAX)
+        } else {
+            (
+                limits::MAP_ENTRIES_MAX - ENTRIES_KEPT,
+                limits::MAP_BYTES_MAX - BYTES_KEPT,
+            )
+        };
+        let length = statement.encode().len();
+        let held = self.own.and_then(|map| map.entry_bytes(&statement.key()));
+        let (more, grown) = match held {
+            Some(held) => (0, (self.bytes - held).saturating_add(entry_bytes(length))),
+            None => (1, self.bytes.saturating_add(entry_bytes(length))),
+        };
+        let grows = more > 0 || grown > self.bytes;
+        if grows && (self.entries + more > entries || grown > bytes) {
+            return false;
+        }
+        self.entries += more;
+        self.bytes = grown;
+        true
+    }
+}
+
 impl Hive {
     /// Says something of one's own; all of one call goes into one batch, as far as the budget reaches.
     pub fn publish(&mut self, now: Now, statements: Vec<Statement>) {
@@ -129,6 +202,7 @@ impl Hive {
         match self.after_save.remove(&id) {
             None | Some(AfterSave::Nothing) => {}
             Some(AfterSave::Incarnation) => self.writer.incarnation_durable = true,
+            Some(AfterSave::Request { link, mac }) => self.on_request_durable(link, mac),
             Some(AfterSave::Batch) => self.on_batch_durable(now),
             Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
         }
@@ -150,6 +224,22 @@ impl Hive {
         let said = own.and_then(|map| map.value(&profile.key()));
         if said != Some(&profile.encode()) {
             self.writer.waiting.push(profile);
+        }
+    }
+
+    /// This machine's own cell of a strategy's counter, words on their way included.
+    #[must_use]
+    pub fn own_cell(&self, pattern: PatternId) -> StrategyCell {
+        let key = Statement::Strategy(pattern, StrategyCell::default()).key();
+        let waiting = self.writer.waiting.get(&key).cloned();
+        let flying = || {
+            let batch = &self.writer.in_flight.as_ref()?.statements;
+            batch.iter().find(|it| it.key() == key).cloned()
+        };
+        let said = || Statement::decode(key, self.store.map(self.me)?.value(&key)?);
+        match waiting.or_else(flying).or_else(said) {
+            Some(Statement::Strategy(_, cell)) => cell,
+            _ => StrategyCell::default(),
         }
     }
 
@@ -195,7 +285,10 @@ impl Hive {
         writer.silent_until = None;
         writer.allowance.fill(self.roster.order().len(), now.boot);
         let own = self.store.map(self.me);
-        let mut batch = writer.waiting.take(&mut writer.allowance);
+        let mut room = Room::of(own);
+        let fits = |statement: &Statement| room.takes(statement);
+        let taken = writer.waiting.take(&mut writer.allowance, fits);
+        let mut batch = taken.batch;
         let said = &mut writer.said;
         batch.retain(|statement| {
             let value = own.and_then(|map| map.value(&statement.key()));
@@ -205,7 +298,8 @@ impl Hive {
             }
             news
         });
-        writer.retry = (!writer.waiting.is_empty()).then(|| writer.allowance.ready_at(now.boot));
+        // What lacks room waits without a timer: no moment brings room.
+        writer.retry = taken.starved.then(|| writer.allowance.ready_at(now.boot));
         if batch.is_empty() {
             return;
         }
@@ -219,7 +313,10 @@ impl Hive {
             .store
             .draft(&self.key, writer.incarnation, hlc, changes)
         else {
-            // The map is full: the batch cannot be said. What is in the map stays.
+            // Nothing is lost: it goes on waiting, and the count of what waits is shown.
+            for statement in batch {
+                writer.waiting.push(statement);
+            }
             return;
         };
         writer.wrote = true;

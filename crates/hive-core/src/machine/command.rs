@@ -79,6 +79,13 @@ impl Machine {
         Ok(undone(changes))
     }
 
+    /// Whether this machine's own numbers on a pattern exist: nobody may tell others in their place.
+    #[must_use]
+    pub fn has_own_trials(&self, id: PatternId) -> bool {
+        let entry = self.ledger.get(id);
+        entry.is_some_and(|entry| entry.trials > 0 || entry.trial.pairs > 0)
+    }
+
     /// Whether old values are on their way back: a person is answered when they are.
     #[must_use]
     pub fn putting_back(&self) -> bool {

@@ -122,6 +122,8 @@ pub struct Process {
     pub autogroup: Option<u64>,
     /// Fingerprint of the control group whose processor weight binds it; 0 = the root.
     pub cpu_cgroup: u64,
+    /// Whether it belongs to a session that the system's init started without a terminal, seen by the superuser's daemon: a service, never touched.
+    pub service: bool,
 }
 
 /// Counters of the watched groups at one moment. Two of them make a window.

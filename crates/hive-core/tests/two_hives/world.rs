@@ -11,9 +11,9 @@ use hive_core::hive::{Hive, HiveConfig};
 use hive_core::id::{LinkId, NodeId, SaveId};
 use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
 use hive_core::signed::KeyPair;
-use hive_core::statement::{Label, Role, Statement};
+use hive_core::statement::{Key, Label, Role, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
-use hive_core::wire::{Delta, Frame, Genesis};
+use hive_core::wire::{Delta, Frame, Genesis, PairFrame};
 
 /// What one machine saved.
 type Disk = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
@@ -23,6 +23,7 @@ pub(crate) struct World {
     pub(crate) told: Vec<Vec<Happening>>,
     pub(crate) hold_saves: bool,
     pub(crate) frames: u64,
+    pub(crate) pair_frames: u64,
     disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
@@ -32,6 +33,7 @@ pub(crate) struct World {
     pairings: BTreeMap<LinkId, (usize, usize)>,
     held: Vec<(usize, SaveId, Vec<Record>)>,
     sent: Vec<(usize, NodeId, Vec<u8>)>,
+    lie: Option<(usize, Vec<u8>)>,
     boot: u64,
     next_link: u64,
 }
@@ -57,6 +59,7 @@ impl World {
             told: vec![Vec::new(); count],
             hold_saves: false,
             frames: 0,
+            pair_frames: 0,
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
             members: vec![Vec::new(); count],
@@ -66,6 +69,7 @@ impl World {
             pairings: BTreeMap::new(),
             held: Vec::new(),
             sent: Vec::new(),
+            lie: None,
             boot: 1_000_000,
             next_link: 0,
         };
@@ -201,7 +205,17 @@ impl World {
             HiveEffect::PairSend { link, frame } => {
                 if let Some((a, b)) = self.pairings.get(&link).copied() {
                     let to = if a == at { b } else { a };
-                    self.hives[to].on_pair_received(now, link, &frame);
+                    if PairFrame::decode(&frame)
+                        .is_ok_and(|it| !matches!(it, PairFrame::Hello { .. }))
+                    {
+                        self.pair_frames += 1;
+                    }
+                    match &self.lie {
+                        Some((liar, lie)) if *liar == to => {
+                            self.hives[at].on_pair_received(now, link, lie);
+                        }
+                        _ => self.hives[to].on_pair_received(now, link, &frame),
+                    }
                 }
             }
             HiveEffect::PairClose { link } => {
@@ -247,7 +261,9 @@ impl World {
         let (me, them) = (self.hives[at].me(), self.hives[other].me());
         self.pairings.insert(link, (at, other));
         self.hives[at].on_pair_up(now, link, them, exporter, target, true);
-        self.hives[other].on_pair_up(now, link, me, exporter, address(at), false);
+        if self.lie.as_ref().is_none_or(|(liar, _)| *liar != other) {
+            self.hives[other].on_pair_up(now, link, me, exporter, address(at), false);
+        }
     }
 
     pub(crate) fn release_saves(&mut self) {
@@ -362,6 +378,66 @@ impl World {
         result
     }
 
+    pub(crate) fn remove_compromised(&mut self, at: usize, who: &str) {
+        let now = self.now();
+        self.hives[at].remove(now, who, true).expect("a junior");
+        self.settle();
+    }
+
+    /// Whether this machine lets strangers speak at all.
+    pub(crate) fn door(&self, at: usize) -> bool {
+        self.doors[at]
+    }
+
+    /// Whether the disk holds where another machine was.
+    pub(crate) fn disk_locates(&self, at: usize, other: usize) -> bool {
+        let key = [b"address/", &self.hives[other].me().0[..]].concat();
+        self.disks[at].contains_key(&(Table::Meta, key))
+    }
+
+    /// What waits to be written into the own map.
+    pub(crate) fn waiting(&self, at: usize) -> usize {
+        let mut status = StatusView::default();
+        self.hives[at].fill_status(self.now(), &mut status);
+        status.waiting
+    }
+
+    /// From now on this machine says that it has another one's open invite.
+    pub(crate) fn copy_locator(&mut self, at: usize, from: usize) {
+        self.beacons[at].locator = self.beacons[from].locator;
+    }
+
+    /// Everything that a conversation brings to this machine is answered so, by the machine `liar`.
+    pub(crate) fn lie_to_strangers(&mut self, liar: usize, frame: Vec<u8>) {
+        self.doors[liar] = true;
+        self.lie = Some((liar, frame));
+    }
+
+    /// A state of a machine's own map with this many large values, as it would send it.
+    pub(crate) fn heavy(&self, at: usize, values: u8) -> Delta {
+        let key = KeyPair::from_secret(&secret(at));
+        let (genesis, store) = self.stored(at);
+        let held = store.map(key.node()).expect("a map").head();
+        let changes = (0..values).map(|n| {
+            let key = Key {
+                kind: 200,
+                id: [n; 16],
+            };
+            (key, Some(vec![n; 8_000]))
+        });
+        let hlc = hive_core::time::Hlc(held.hlc.0 + 1);
+        let map = store.draft(&key, held.incarnation, hlc, changes.collect());
+        assert_eq!(store.hive(), genesis.hive());
+        map.expect("it fits").delta(None)
+    }
+
+    /// Notes a frame that is not carried.
+    pub(crate) fn note_sent(&mut self, at: usize, effect: HiveEffect) {
+        if let HiveEffect::Send { peer, frame, .. } = effect {
+            self.sent.push((at, peer, frame));
+        }
+    }
+
     pub(crate) fn rename(&mut self, at: usize, label: &str) {
         let now = self.now();
         self.hives[at].label(now, label).expect("a label");
@@ -419,8 +495,7 @@ impl World {
         head[last] ^= 1;
     }
 
-    /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
-    pub(crate) fn fork_of(&self, at: usize, statement: &Statement) -> Delta {
+    fn stored(&self, at: usize) -> (Genesis, Store) {
         let records: Vec<Record> = self.disks[at]
             .iter()
             .map(|((table, key), value)| Record {
@@ -432,6 +507,12 @@ impl World {
         let genesis = &self.disks[at][&(Table::Meta, b"genesis".to_vec())];
         let genesis: Genesis = postcard::from_bytes(genesis).expect("a genesis");
         let (store, _) = disk::restore(genesis.hive(), &records);
+        (genesis, store)
+    }
+
+    /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
+    pub(crate) fn fork_of(&self, at: usize, statement: &Statement) -> Delta {
+        let (genesis, store) = self.stored(at);
         let key = KeyPair::from_secret(&secret(at));
         let held = store.map(key.node()).expect("a map");
         let mut shorter = Store::new(genesis.hive());

@@ -1,4 +1,9 @@
 //! Acts and undoes: intent first, then the deed, then a look at what became of it.
+//!
+//! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
+//! inherited. Started inside a background that carries our 10 it becomes a number of its own, which
+//! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
+//! would have been without us, until that program ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,7 +17,8 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, MachineFacts};
 use hive_core::pattern::Action;
 
-use super::knob::{self, ThreadKnob, Value};
+use super::autogroup::{self, Member};
+use super::knob::{self, Tally, ThreadKnob, Value};
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
@@ -43,15 +49,6 @@ pub(super) struct Hands {
     journal: Journal,
     on: BTreeMap<ChangeId, Change>,
     _lock: File,
-}
-
-/// How far a restoration has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    restored: u32,
-    left_alone: u32,
-    gone: u32,
-    errno: Option<i32>,
 }
 
 /// What a look at the target groups found.
@@ -95,14 +92,15 @@ impl Hands {
         self.on.keys().copied().collect()
     }
 
-    /// Restores whatever the journal says is on.
+    /// Restores whatever the journal says is on. What cannot be restored stays on, for an undo or the
+    /// next recovery.
     pub(super) fn recover(&mut self, eyes: &mut Eyes) -> Result<Recovery, OpenError> {
         let mut recovery = Recovery::default();
         for id in self.on().into_iter().rev() {
             if self
                 .on
                 .get(&id)
-                .is_some_and(|change| change.boot != self.boot)
+                .is_some_and(|it| self.is_of_another_boot(it))
             {
                 recovery.discarded += 1;
                 self.close(id).map_err(OpenError::Journal)?;
@@ -115,6 +113,8 @@ impl Hands {
             recovery.gone += tally.gone;
             if tally.errno.is_none() {
                 self.close(id).map_err(OpenError::Journal)?;
+            } else {
+                recovery.failed += 1;
             }
         }
         Ok(recovery)
@@ -124,6 +124,10 @@ impl Hands {
     pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
         if let Err(no) = self.may(step.action) {
             return no;
+        }
+        if self.boot.is_empty() {
+            // A journal that does not know its boot could not be trusted after a crash.
+            return Outcome::Refused(Refusal::NoJournal);
         }
         if self.on.contains_key(&step.change) {
             return Outcome::Failed {
@@ -209,24 +213,9 @@ impl Hands {
 
     /// Whether the targets are this user's, in scope, and none of ours or of our ancestors.
     fn guard(&self, scan: &Scan, members: &BTreeSet<u32>, step: &Step) -> Result<(), Refusal> {
-        let own = std::process::id();
-        let own_session = scan.get(own).map(|stat| stat.session);
-        let own_autogroup = scan::autogroup(&self.proc, own).map(|(number, _)| number);
         for stat in targeted(scan, &step.targets) {
-            let ours = stat.pid != 1
-                && members.contains(&stat.pid)
-                && !scan.descends(own, &BTreeSet::from([stat.pid]))
-                && scan::owner(&self.proc, stat.pid).is_none_or(|uid| uid == self.uid);
-            if !ours {
+            if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
-            }
-            if step.action == Action::AutogroupNice {
-                let autogroup = scan::autogroup(&self.proc, stat.pid).map(|(number, _)| number);
-                if own_session == Some(stat.session)
-                    || (autogroup.is_some() && autogroup == own_autogroup)
-                {
-                    return Err(Refusal::NotOurs);
-                }
             }
             if step.action == Action::BackgroundNice
                 && !self.nice_all
@@ -236,7 +225,38 @@ impl Hands {
                 return Err(Refusal::NotReversible);
             }
         }
+        if step.action == Action::AutogroupNice {
+            self.guard_autogroups(scan, members, &step.targets)?;
+        }
         Ok(())
+    }
+
+    /// One nice binds a whole autogroup: whether all that live in those of the targets may be touched.
+    fn guard_autogroups(
+        &self,
+        scan: &Scan,
+        members: &BTreeSet<u32>,
+        groups: &[GroupId],
+    ) -> Result<(), Refusal> {
+        let number = |stat: &Stat| scan::autogroup(&self.proc, stat.pid).map(|(number, _)| number);
+        let numbers: BTreeSet<u64> = targeted(scan, groups).filter_map(number).collect();
+        let own_session = scan.get(std::process::id()).map(|stat| stat.session);
+        let spared =
+            |stat: &Stat| own_session == Some(stat.session) || !self.is_ours(scan, members, stat);
+        let bound = |stat: &&Stat| number(stat).is_some_and(|number| numbers.contains(&number));
+        let mut living = scan.stats.iter().filter(|stat| stat.alive());
+        if living.any(|stat| bound(&stat) && spared(stat)) {
+            return Err(Refusal::NotOurs);
+        }
+        Ok(())
+    }
+
+    /// Whether a process is this user's, in scope, and neither we nor an ancestor of ours.
+    fn is_ours(&self, scan: &Scan, members: &BTreeSet<u32>, stat: &Stat) -> bool {
+        stat.pid != 1
+            && members.contains(&stat.pid)
+            && !scan.descends(std::process::id(), &BTreeSet::from([stat.pid]))
+            && scan::owner(&self.proc, stat.pid).is_none_or(|uid| uid == self.uid)
     }
 
     /// Everything in the target groups that still has its default value.
@@ -278,7 +298,8 @@ impl Hands {
         found
     }
 
-    /// Writes until two looks in a row find nothing new; tells how many targets carry the value.
+    /// Writes until two looks in a row find nothing new; tells how many targets carry the value. The
+    /// placebo takes the same looks and pauses, so that it costs what a real action costs.
     fn apply(&mut self, eyes: &mut Eyes, id: ChangeId, first: Vec<Target>) -> io::Result<u32> {
         let mut targets = first;
         let mut touched = 0;
@@ -292,9 +313,6 @@ impl Hands {
             let Some(change) = self.on.get_mut(&id) else {
                 break;
             };
-            if change.action == Action::Placebo {
-                break;
-            }
             let known: BTreeSet<(u32, u64, u64)> = change.targets.iter().map(key).collect();
             let change = change.clone();
             targets = self.find(&scan, &members, &change).targets;
@@ -325,7 +343,12 @@ impl Hands {
             return Ok(false);
         };
         let written = if target.autogroup != 0 {
-            knob::write_autogroup(&self.proc, target.pid, target.autogroup, change.new)
+            let member = Member {
+                pid: target.pid,
+                start: target.start,
+                number: target.autogroup,
+            };
+            autogroup::write(&self.proc, member, change.new, autogroup::APPLYING)
         } else if self.lives(target) {
             self.write_thread(change, target.tid)
         } else {
@@ -363,10 +386,15 @@ impl Hands {
         let Some(change) = self.on.get(&id).cloned() else {
             return tally;
         };
+        if change.boot.is_empty() || change.boot != self.boot {
+            // Its numbers may mean others by now.
+            tally.errno = Some(libc::ESTALE);
+            return tally;
+        }
         if change.action == Action::AutogroupNice {
             let (scan, _) = eyes.look();
             for target in &change.targets {
-                self.restore_autogroup(&scan, &change, target, &mut tally);
+                autogroup::restore(&self.proc, self.uid, &scan, &change, target, &mut tally);
             }
             return tally;
         }
@@ -377,9 +405,7 @@ impl Hands {
                 tally.gone += 1;
             }
         }
-        if change.action != Action::Placebo {
-            self.sweep(eyes, &change, &mut tally);
-        }
+        self.sweep(eyes, &change, &mut tally);
         tally
     }
 
@@ -397,35 +423,6 @@ impl Hands {
             Err(error) => Err(error),
         };
         tally.count(restored);
-    }
-
-    /// Through any living member: the one it was set through may have ended, and the next may end
-    /// while it is written to.
-    fn restore_autogroup(&self, scan: &Scan, change: &Change, target: &Target, tally: &mut Tally) {
-        for stat in scan.stats.iter().filter(|stat| stat.alive()) {
-            let Some((number, nice)) = scan::autogroup(&self.proc, stat.pid) else {
-                continue;
-            };
-            if number != target.autogroup || scan::owner(&self.proc, stat.pid) != Some(self.uid) {
-                continue;
-            }
-            if nice == target.old {
-                // The intent was written and the deed not done, or it was restored through another member.
-                return;
-            }
-            if nice != change.new {
-                tally.left_alone += 1;
-                return;
-            }
-            match knob::write_autogroup(&self.proc, stat.pid, number, target.old) {
-                Err(error) if knob::ended(&error) => {}
-                result => {
-                    tally.count(result);
-                    return;
-                }
-            }
-        }
-        tally.gone += 1;
     }
 
     /// Threads born in the target groups or of the targets since the intent, which carry exactly our
@@ -491,6 +488,12 @@ impl Hands {
         Ok(())
     }
 
+    /// Whether a change was made before this boot, so that nothing of it is left. Where the present
+    /// boot has no name nobody can tell.
+    fn is_of_another_boot(&self, change: &Change) -> bool {
+        !self.boot.is_empty() && change.boot != self.boot
+    }
+
     /// Whether the very thread of the journal still lives and is this user's.
     fn lives(&self, target: &Target) -> bool {
         scan::thread(&self.proc, target.pid, target.tid)
@@ -522,7 +525,11 @@ impl Found {
         value: Value,
     ) {
         let pid = stat.pid;
+        // Inherited from one of ours. At the first look nothing is ours yet.
+        let heir = born >= change.ticks && !change.targets.is_empty();
         match value {
+            // An heir of the real action would carry its value: the placebo passes it over likewise.
+            Value::Default if heir && change.action == Action::Placebo => {}
             Value::Default => self.targets.push(Target {
                 pid,
                 tid,
@@ -530,8 +537,7 @@ impl Found {
                 autogroup,
                 old: 0,
             }),
-            // Born since the intent: inherited from one of ours. At the first look nothing is ours yet.
-            Value::Ours if born >= change.ticks && !change.targets.is_empty() => {}
+            Value::Ours if heir => {}
             Value::Ours | Value::ByHand => self.spared.push(Spared {
                 pid,
                 tid,
@@ -548,16 +554,6 @@ impl Change {
     }
 }
 
-impl Tally {
-    fn count(&mut self, restored: io::Result<()>) {
-        match restored {
-            Ok(()) => self.restored += 1,
-            Err(error) if knob::ended(&error) => self.gone += 1,
-            Err(error) => self.errno = Some(error.raw_os_error().unwrap_or(libc::EIO)),
-        }
-    }
-}
-
 /// What tells a target apart from all others of this boot.
 fn key(target: &Target) -> (u32, u64, u64) {
     (target.tid, target.start, target.autogroup)
@@ -569,3 +565,7 @@ fn targeted<'a>(scan: &'a Scan, groups: &'a [GroupId]) -> impl Iterator<Item = &
         .iter()
         .filter(|stat| stat.alive() && groups.contains(&scan::job(stat)))
 }
+
+#[cfg(test)]
+#[path = "hands/tests.rs"]
+mod tests;

@@ -1,24 +1,16 @@
-//! One value of one thread or session: read it, write it, and tell "default" from "set by hand".
+//! One value of one thread: read it, write it, and tell "default" from "set by hand".
 
-use std::fs;
 use std::io;
-use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use hive_core::pattern::Action;
 
-use super::{FINE_SLICE_NS, scan, sys};
+use super::{FINE_SLICE_NS, sys};
 
 /// The nice that the background gets, and its sessions. Source: `research/optimizer.md` 7.4.
 const BACKGROUND_NICE: i64 = 10;
 
 /// `SCHED_OTHER` and `SCHED_BATCH`: only these share the processor by weight and slice.
 const FAIR_POLICIES: [u32; 2] = [0, 3];
-
-/// The kernel takes one autogroup nice per 100 ms and user (`proc_sched_autogroup_set_nice`); these
-/// waits outlast that.
-const AUTOGROUP_WAITS: [Duration; 3] = [Duration::from_millis(50); 3];
 
 /// What is changed about a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +37,19 @@ pub(super) enum Value {
     ByHand,
     /// It is scheduled by other rules; the value means nothing.
     Meaningless,
+}
+
+/// How far a restoration has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Threads or sessions that have their old value back.
+    pub(super) restored: u32,
+    /// That somebody else had changed.
+    pub(super) left_alone: u32,
+    /// That had ended.
+    pub(super) gone: u32,
+    /// Why not all of them could be restored.
+    pub(super) errno: Option<i32>,
 }
 
 /// What an action writes.
@@ -88,42 +93,18 @@ impl ThreadKnob {
     }
 }
 
-/// Writes the nice of a process's autogroup and reads it back.
-pub(super) fn write_autogroup(proc: &Path, pid: u32, number: u64, value: i64) -> io::Result<()> {
-    let path = proc.join(format!("{pid}/autogroup"));
-    let mut waits = AUTOGROUP_WAITS.iter();
-    loop {
-        match fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .and_then(|mut file| io::Write::write_all(&mut file, value.to_string().as_bytes()))
-        {
-            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
-                let Some(&wait) = waits.next() else {
-                    return Err(error);
-                };
-                thread::sleep(wait);
-            }
-            // An ending process has left its autogroup for the root's, whose nice cannot be set.
-            Err(_) if !is_member(proc, pid, number) => {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            Err(error) => return Err(error),
-            Ok(()) => break,
-        }
-    }
-    match scan::autogroup(proc, pid) {
-        Some((found, is)) if found == number && is == value => Ok(()),
-        Some((found, _)) if found == number => Err(io::Error::from_raw_os_error(libc::EIO)),
-        _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-    }
-}
-
-fn is_member(proc: &Path, pid: u32, number: u64) -> bool {
-    scan::autogroup(proc, pid).is_some_and(|(found, _)| found == number)
-}
-
 /// Whether an error says that the target has ended.
 pub(super) fn ended(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH) || error.kind() == io::ErrorKind::NotFound
+}
+
+impl Tally {
+    /// Counts one attempt to restore.
+    pub(super) fn count(&mut self, restored: io::Result<()>) {
+        match restored {
+            Ok(()) => self.restored += 1,
+            Err(error) if ended(&error) => self.gone += 1,
+            Err(error) => self.errno = Some(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
 }

@@ -42,6 +42,14 @@ impl Scan {
         self.stats.get(at)
     }
 
+    /// Whether a process is of a session that init started without a terminal. Where the session's
+    /// leader has ended, init has taken in who started on its own.
+    pub(super) fn is_service(&self, stat: &Stat) -> bool {
+        let by_init = |stat: &Stat| stat.parent == 1 && !stat.terminal;
+        let leader = self.get(stat.session).filter(|leader| leader.alive());
+        stat.session <= 1 || by_init(leader.unwrap_or(stat))
+    }
+
     /// Whether `pid` is one of `ancestors` or descends from one.
     pub(super) fn descends(&self, pid: u32, ancestors: &BTreeSet<u32>) -> bool {
         let mut at = pid;

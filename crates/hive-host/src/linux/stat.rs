@@ -15,6 +15,8 @@ pub(super) struct Stat {
     pub(super) group: u32,
     /// Session.
     pub(super) session: u32,
+    /// Whether it has a controlling terminal.
+    pub(super) terminal: bool,
     /// Whether its group is the foreground group of its terminal.
     pub(super) foreground: bool,
     /// Whether it is a thread of the kernel.
@@ -56,7 +58,7 @@ impl Stat {
         let text = |field: usize| fields[field - 3];
         let count = |field: usize| number(text(field));
         let group = id(count(5)?);
-        let terminal = text(7);
+        let terminal = text(7) != b"0";
         Some(Self {
             pid: id(pid),
             name: String::from_utf8_lossy(name).into_owned(),
@@ -64,7 +66,8 @@ impl Stat {
             parent: id(count(4)?),
             group,
             session: id(count(6)?),
-            foreground: terminal != b"0" && count(8).is_some_and(|front| id(front) == group),
+            terminal,
+            foreground: terminal && count(8).is_some_and(|front| id(front) == group),
             kernel: count(9)? & KERNEL_THREAD != 0,
             cpu_ticks: count(14)?.saturating_add(count(15)?),
             children_ticks: count(16)?.saturating_add(count(17)?),
@@ -115,7 +118,7 @@ mod tests {
             assert_eq!((stat.group, stat.session), (40, 30));
             assert_eq!((stat.cpu_ticks, stat.children_ticks), (33, 77));
             assert_eq!((stat.nice, stat.threads, stat.start), (-5, 3, 555));
-            assert!(stat.foreground && stat.alive() && !stat.kernel);
+            assert!(stat.terminal && stat.foreground && stat.alive() && !stat.kernel);
             assert_eq!(stat.policy, 3);
         }
     }

@@ -27,6 +27,9 @@ pub(super) struct Eyes {
     ticks_per_second: u64,
     tree: Tree,
     known: BTreeMap<(u32, u64), Known>,
+    /// How often the table was read.
+    #[cfg(test)]
+    pub(super) looks: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,8 @@ impl Eyes {
             ticks_per_second: sys::ticks_per_second(),
             tree: Tree::default(),
             known: BTreeMap::new(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -72,6 +77,10 @@ impl Eyes {
 
     /// The process table, and who of it is in scope.
     pub(super) fn look(&mut self) -> (Scan, BTreeSet<u32>) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let scan = Scan::read(&self.roots.proc);
         let members = self.tree.members(&scan, self.scope);
         (scan, members)
@@ -80,6 +89,8 @@ impl Eyes {
     fn processes(&mut self, at: Instant, scan: &Scan, members: &BTreeSet<u32>) -> Vec<Process> {
         let mut known = BTreeMap::new();
         let mut processes = Vec::with_capacity(members.len());
+        // Another user's services are that user's own programs, and a tree is a demonstration's own.
+        let services = sys::own_uid() == 0 && matches!(self.scope, Scope::OwnUser);
         for stat in &scan.stats {
             if !stat.alive() || !members.contains(&stat.pid) {
                 continue;
@@ -105,6 +116,7 @@ impl Eyes {
                 threads: stat.threads,
                 autogroup: now.autogroup,
                 cpu_cgroup: now.cgroup,
+                service: services && scan.is_service(stat),
             });
         }
         self.known = known;

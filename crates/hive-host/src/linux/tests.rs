@@ -16,18 +16,18 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, Sample, SampleRequest, Survey};
 use hive_core::pattern::Action;
 
-use super::{Host, knob, scan, stat::Stat, sys};
+use super::{Host, autogroup, scan, stat::Stat, sys};
 use crate::{Acting, HostConfig, Recovery, Roots, Scope};
 
 /// A shell in a session of its own; it ends when its input is closed.
-struct Job {
+pub(super) struct Job {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Job {
     /// Runs a shell script and waits for the line `ready`.
-    fn start(script: &str) -> Self {
+    pub(super) fn start(script: &str) -> Self {
         Self::wait_ready(Command::new("setsid").args(["sh", "-c", script]))
     }
 
@@ -46,11 +46,11 @@ impl Job {
         Self { child, lines }
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn group(&self) -> GroupId {
+    pub(super) fn group(&self) -> GroupId {
         GroupId {
             session: self.pid(),
             group: self.pid(),
@@ -98,7 +98,7 @@ impl Drop for Job {
 }
 
 /// A script of one process that lives until its input is closed.
-const ONE: &str = "echo ready; read x";
+pub(super) const ONE: &str = "echo ready; read x";
 
 /// And of two.
 const PAIR: &str = "exec 3<&0; (read x <&3) & echo ready; read x; wait";
@@ -107,7 +107,7 @@ const PAIR: &str = "exec 3<&0; (read x <&3) & echo ready; read x; wait";
 const FORKS_WHEN_ASKED: &str =
     "echo ready; while read line; do (while read x; do :; done) <&3 & echo done; done";
 
-fn config(state: &Path) -> HostConfig {
+pub(super) fn config(state: &Path) -> HostConfig {
     HostConfig {
         roots: Roots::default(),
         scope: Scope::Tree(std::process::id()),
@@ -120,7 +120,7 @@ fn open(state: &Path) -> (Host, Recovery) {
     Host::open(config(state)).expect("opened")
 }
 
-fn step(change: u64, action: Action, targets: &[GroupId]) -> Step {
+pub(super) fn step(change: u64, action: Action, targets: &[GroupId]) -> Step {
     Step {
         change: ChangeId(change),
         action,
@@ -136,7 +136,7 @@ fn survey(host: &mut Host) -> Survey {
 }
 
 /// Whether a test can run here; says so if not.
-fn can(what: &str, right: bool) -> bool {
+pub(super) fn can(what: &str, right: bool) -> bool {
     if !right {
         let mut stderr = std::io::stderr();
         writeln!(stderr, "SKIPPED: {what}").expect("stderr");
@@ -242,6 +242,55 @@ fn a_sessions_autogroup_gets_nice_10_and_comes_back() {
     assert_eq!(nice(), 0);
 }
 
+/// A job beside the session's own: bash puts it into a group of its own, in the same autogroup.
+fn beside(command: &str) -> Job {
+    let inner = format!("{command} -c 'echo ready; read x <&3'");
+    let script = format!("set -m; exec 3<&0; {inner} & read x; wait");
+    Job::wait_ready(Command::new("setsid").args(["bash", "-c", &script]))
+}
+
+#[test]
+fn an_autogroup_in_which_anything_is_spared_is_refused() {
+    let state = tempfile::tempdir().expect("a folder");
+    let (mut host, _) = open(state.path());
+    let there = |name: &str| Command::new(name).arg("--version").output().is_ok();
+    let right = host.facts().rights.autogroup_nice && there("bash");
+    if !can("no autogroups here, or no bash", right) {
+        return;
+    }
+    let number = |pid: u32| scan::autogroup(Path::new("/proc"), pid);
+    // All of it is in scope; then only the job beside.
+    let job = beside("sh");
+    let table = scan::Scan::read(Path::new("/proc"));
+    let inner = |stat: &&Stat| stat.session == job.pid() && stat.group != job.pid();
+    let inner = table.stats.iter().find(inner).expect("a job beside");
+    assert_eq!(number(inner.pid), number(job.pid()));
+    let only = [scan::job(inner)];
+    let outcome = host.act(&step(1, Action::AutogroupNice, &only)).outcome;
+    assert_eq!(outcome, Outcome::Applied { touched: 1 });
+    host.undo(ChangeId(1));
+    let other = tempfile::tempdir().expect("a folder");
+    let (mut narrow, _) = Host::open(HostConfig {
+        scope: Scope::Tree(inner.pid),
+        ..config(other.path())
+    })
+    .expect("opened");
+    let outcome = narrow.act(&step(1, Action::AutogroupNice, &only)).outcome;
+    assert_eq!(outcome, Outcome::Refused(Refusal::NotOurs));
+    let outcome = narrow.act(&step(2, Action::Placebo, &only)).outcome;
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    // Beside it another user's program.
+    if !can("not root", sys::own_uid() == 0 && there("setpriv")) {
+        return;
+    }
+    let mixed = beside("setpriv --reuid=65534 --clear-groups sh");
+    let outcome = host
+        .act(&step(3, Action::AutogroupNice, &[mixed.group()]))
+        .outcome;
+    assert_eq!(outcome, Outcome::Refused(Refusal::NotOurs));
+    assert_eq!(number(mixed.pid()).map(|is| is.1), Some(0));
+}
+
 #[test]
 fn an_autogroup_that_is_back_already_is_nobody_elses() {
     let state = tempfile::tempdir().expect("a folder");
@@ -254,7 +303,15 @@ fn an_autogroup_that_is_back_already_is_nobody_elses() {
     let (number, _) = scan::autogroup(proc, job.pid()).expect("in one");
     host.act(&step(1, Action::AutogroupNice, &[job.group()]));
     // As when it was written through two processes, of which one has ended: the second finds it done.
-    knob::write_autogroup(proc, job.pid(), number, 0).expect("ours to write");
+    let start = scan::thread(proc, job.pid(), job.pid())
+        .expect("lives")
+        .start;
+    let member = autogroup::Member {
+        pid: job.pid(),
+        start,
+        number,
+    };
+    autogroup::write(proc, member, 0, autogroup::UNDOING).expect("ours to write");
     assert_eq!(
         host.undo(ChangeId(1)).outcome,
         Outcome::Restored {

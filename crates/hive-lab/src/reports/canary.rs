@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hive_mind::Client;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::report::{Figures, Report};
 use crate::reports::scene::{Layout, Names, Scene};
+use crate::reports::told::Told;
 use crate::stats::Dice;
 use crate::work;
 use crate::world::capture::{Capture, Keep};
@@ -28,6 +29,13 @@ const TOKEN_LETTERS: usize = 11;
 /// How long the hive works among the planted names. Trials begin after 10 s of contention
 /// (`research/optimizer.md` 7.5).
 const WORK: Duration = Duration::from_secs(25);
+
+/// How much longer it may take until the first trial has begun. A guess for a busy machine.
+const WORK_LONGER: Duration = Duration::from_secs(45);
+
+/// What the search of the packets can show, in the report itself.
+const PACKETS_NOTE: &str = "packets are searched as an eavesdropper sees them: multicast DNS and handshakes in plain, \
+     frames as QUIC ciphertext, in which no token could be found. Frames in plain are searched by hive-sim's witness";
 
 /// Where tokens are planted.
 const WHERE: [&str; 7] = [
@@ -44,6 +52,14 @@ const WHERE: [&str; 7] = [
 struct Planted {
     what: &'static str,
     token: String,
+}
+
+/// What the machine with the planted names did meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Worked {
+    contended_s: u64,
+    patterns: usize,
+    event_bytes: usize,
 }
 
 /// A place that is searched.
@@ -88,14 +104,26 @@ pub async fn run_for(tools: &Tools, work: Duration) -> Result<Value> {
         start(&laptop, "root").await?,
     ];
     daemon::join(daemons[0].client(), daemons[1].client()).await?;
+    let followed = [
+        Told::follow(daemons[0].client()).await?,
+        Told::follow(daemons[1].client()).await?,
+    ];
     let scene = Scene::open(&desk, Layout::SameSession, &names)?;
     let argued = argued(&desk, of("argument")?, of("working folder")?)?;
-    tokio::time::sleep(work).await;
+    let worked = until_handled(daemons[0].client(), work).await?;
     let mut answers = Vec::new();
     for daemon in &daemons {
         answers.extend(all_answers(daemon.client()).await?);
     }
-    let contended_s = daemons[0].client().status().await?.contended_s;
+    let mut events = Vec::new();
+    for event in followed.into_iter().flat_map(Told::end) {
+        events.extend(event.to_string().into_bytes());
+    }
+    let worked = Worked {
+        event_bytes: events.len(),
+        ..worked
+    };
+    events.extend(control.token.as_bytes());
     send_control(&desk, laptop.address(), &control.token)?;
     fs::write(desk.state().join("control"), &control.token)?;
     answers.extend(control.token.as_bytes());
@@ -108,7 +136,35 @@ pub async fn run_for(tools: &Tools, work: Duration) -> Result<Value> {
         name: "answers",
         bytes: answers,
     });
-    Ok(report.end(told(&places, &planted, &control, contended_s)))
+    places.push(Place {
+        name: "events",
+        bytes: events,
+    });
+    Ok(report.end(told(&places, &planted, &control, worked)))
+}
+
+/// Lets the hive work for that long; longer, up to a limit, until it has met contention and knows a pattern.
+async fn until_handled(client: &Client, work: Duration) -> Result<Worked> {
+    tokio::time::sleep(work).await;
+    let began = Instant::now();
+    loop {
+        let worked = Worked {
+            contended_s: client.status().await?.contended_s,
+            patterns: client.patterns().await?.patterns.len(),
+            event_bytes: 0,
+        };
+        if worked.handled() || began.elapsed() > WORK_LONGER {
+            return Ok(worked);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+impl Worked {
+    /// Whether planted names went through its hands: without contention between programs it looks at none.
+    fn handled(&self) -> bool {
+        self.contended_s > 0 && self.patterns > 0
+    }
 }
 
 /// What is left when the daemons have ended: everything that was on the wires, in the stores and in the logs.
@@ -128,7 +184,7 @@ fn collect(machines: [&Machine; 2], wires: [Capture; 2], control: &Planted) -> R
         .collect())
 }
 
-fn told(places: &[Place], planted: &[Planted], control: &Planted, contended_s: u64) -> Figures {
+fn told(places: &[Place], planted: &[Planted], control: &Planted, worked: Worked) -> Figures {
     let mut figures = Figures::new();
     let mut hits = Vec::new();
     let mut controls = 0;
@@ -142,13 +198,18 @@ fn told(places: &[Place], planted: &[Planted], control: &Planted, contended_s: u
             }
         }
     }
-    figures.put("ok", hits.is_empty() && controls == places.len());
+    let clean = hits.is_empty() && controls == places.len();
+    figures.put("ok", clean && worked.handled());
+    figures.put("names_handled", worked.handled());
     figures.put("tokens", planted.len());
     figures.put("encodings", encodings("token").len());
     figures.put("bytes_searched", sizes);
     figures.put("controls_planted", places.len());
     figures.put("controls_found", controls);
-    figures.put("contended_s", contended_s);
+    figures.put("contended_s", worked.contended_s);
+    figures.put("patterns_known", worked.patterns);
+    figures.put("event_bytes", worked.event_bytes);
+    figures.put("packets_note", PACKETS_NOTE);
     figures.put("hits", hits);
     figures
 }

@@ -45,7 +45,7 @@ pub async fn say(client: &Client, author: usize, dice: &mut Dice) -> Result<Said
             binding: Binding::Task,
             cores: Cores::Few,
             eevdf_slices: true,
-            background: WorkloadType::Build,
+            background: WorkloadType::Batch,
         },
     };
     let shared = client

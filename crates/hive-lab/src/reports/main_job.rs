@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hive_mind::Client;
-use hive_mind::pattern::Verdict;
+use hive_mind::pattern::{Action, Verdict};
 use hive_mind::reply::{Mode, PatternState, PatternView};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
 use crate::report::{Figures, Report};
 use crate::reports::offstage::tell_patterns;
 use crate::reports::scene::{Alternation, Layout, Names, Scene};
 use crate::reports::settle::{self, Learning, Patience};
+use crate::reports::told::Told;
+use crate::stats::Sign;
 use crate::world::daemon::{self, Daemon, Start};
 use crate::world::{Machine, Tools, World};
 
@@ -39,6 +40,12 @@ const OWN_CLOCK: Alternation = Alternation {
     pairs: 6,
     window: Duration::from_millis(2_500),
 };
+
+/// How long nothing may be on after an undo: longer than a window of a pair (a pair takes 2.4 s).
+const STAYS_UNDONE: Duration = Duration::from_millis(3_500);
+
+/// How often is undone when the machine tries other actions afterwards: there are fewer actions than this.
+const UNDOS_AT_MOST: usize = 8;
 
 /// How long restoring may take: `kill -9` is answered by a guardian or not at all.
 const RESTORE_WITHIN: Duration = Duration::from_secs(5);
@@ -273,14 +280,87 @@ async fn second_machine(
         );
         return Ok(());
     }
-    let undone = b.client().undo(None).await?;
-    let left = wait_until_restored(&scene).await;
-    figures.put("undo_restored", left == 0);
-    figures.put(
-        "undo",
-        json!({"threads_on": on, "threads_left": left, "changes": undone.changes}),
-    );
+    undone(&scene, b.client(), on, figures).await
+}
+
+/// Undo by hand answers when the old values are back, and they stay back: nothing is given time to put itself
+/// right, and a hold-out window, which would end within the watch, cannot pass for an undo. A machine may go on to
+/// try an action that was not undone; then that is undone too, and the watch begins anew.
+async fn undone(scene: &Scene, b: &Client, on: usize, figures: &mut Figures) -> Result<()> {
+    let mut undos = Vec::new();
+    let mut watched = Watched::default();
+    let mut changes = 0;
+    for _ in 0..UNDOS_AT_MOST {
+        let undone = b.undo(None).await?;
+        watched = stays_back(scene, b).await?;
+        changes += undone.changes;
+        undos.push(json!({
+            "changes": undone.changes, "restored": undone.restored, "left_alone": undone.left_alone,
+            "threads_left_at_reply": watched.at_reply, "threads_left_at_most": watched.most,
+            "reads": watched.reads, "watched_s": watched.seconds, "tried_next": watched.tried_next,
+        }));
+        if watched.most > 0 || watched.tried_next.is_empty() {
+            break;
+        }
+    }
+    if changes == 0 {
+        let why = "at the moment of the undo nothing was on: it had nothing to put back";
+        figures.missing("undo_restored", why);
+    } else {
+        let told = watched.tried_next.is_empty() || watched.most > 0;
+        let why = "other actions were tried after each undo, so that no watch was long enough";
+        figures.put_or("undo_restored", told.then_some(watched.most == 0), why);
+    }
+    figures.put("undo", json!({"threads_on": on, "undos": undos}));
     Ok(())
+}
+
+/// What was seen of the old values after an undo.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    /// Threads with a value of the hive's when the undo had answered.
+    at_reply: usize,
+    /// The most of them in any read, this first one included, for which no other action accounts.
+    most: usize,
+    reads: u32,
+    seconds: f64,
+    /// Actions that were not undone and were on: they end the watch.
+    tried_next: BTreeSet<String>,
+}
+
+/// Reads at once, and then again and again, until something that was not undone is tried.
+async fn stays_back(scene: &Scene, b: &Client) -> Result<Watched> {
+    let answered = Instant::now();
+    let mut watched = Watched {
+        at_reply: scene.changed(),
+        ..Watched::default()
+    };
+    let mut left = watched.at_reply;
+    let mut patterns = b.patterns().await?.patterns;
+    let undone: BTreeSet<String> = patterns
+        .iter()
+        .filter(|pattern| pattern.state == PatternState::Undone)
+        .map(|pattern| pattern.id.clone())
+        .collect();
+    loop {
+        watched.reads += 1;
+        let others = patterns.iter().filter(|pattern| {
+            pattern.on && pattern.action != Action::Placebo && !undone.contains(&pattern.id)
+        });
+        watched.tried_next.extend(others.map(settle::name));
+        if !watched.tried_next.is_empty() {
+            break;
+        }
+        watched.most = watched.most.max(left);
+        if answered.elapsed() >= STAYS_UNDONE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        left = scene.changed();
+        patterns = b.patterns().await?.patterns;
+    }
+    watched.seconds = answered.elapsed().as_secs_f64();
+    Ok(watched)
 }
 
 /// A machine that is in no hive, under the same contention.
@@ -294,7 +374,8 @@ async fn alone(world: &mut World) -> Result<Learning> {
     Ok(learning)
 }
 
-/// A member whose sessions are apart: what A proved among the jobs of one session must not be used here.
+/// A member whose sessions are apart: what A proved among the jobs of one session must not be used here, or at
+/// least do no harm.
 async fn mismatch(
     machine: &Machine,
     other: &Daemon,
@@ -308,39 +389,106 @@ async fn mismatch(
         );
         return Ok(());
     };
-    let _scene = Scene::open(machine, Layout::OtherSession, &Names::default())?;
-    let began = Instant::now();
-    let mut used = false;
-    let mut heard = false;
-    let mut seen = BTreeSet::new();
-    while began.elapsed() < WATCH_MISMATCH {
-        let patterns = other.client().patterns().await?.patterns;
-        for here in patterns {
-            seen.insert(settle::name(&here));
-            if here.id == pattern.id {
-                heard = true;
-                used |= here.on || here.state != PatternState::Heard;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let contended_s = other.client().status().await?.contended_s;
-    let how = format!(
-        "for {} s under contention between two sessions: A's pattern was known here, and was neither on nor \
-         left the state `heard`",
-        WATCH_MISMATCH.as_secs()
-    );
+    let scene = Scene::open(machine, Layout::OtherSession, &Names::default())?;
+    let odd = Odd::watch(other.client(), &pattern.id).await?;
     let mut own = Figures::new();
-    let met = heard && contended_s > 0;
-    let why =
-        "the machine did not know A's pattern, or saw no contention: nothing was put to the test";
-    own.put_or("harmed", met.then_some(used), why);
-    own.put("how", how);
-    own.put("heard", heard);
-    own.put("contended_s", contended_s);
-    own.put("patterns_seen", seen);
+    match odd.harmed_without_clock() {
+        Ok(Some(harmed)) => own.put("harmed", harmed),
+        Err(why) => own.missing("harmed", why),
+        Ok(None) => {
+            let clock = scene.own_clock(other.client(), OWN_CLOCK).await?;
+            let harmed = clock.mean.map(|mean| mean.sign() == Sign::Worse);
+            own.put_or("harmed", harmed, "too few windows of the own clock");
+            own.put("own_clock", &clock);
+        }
+    }
+    own.put("how", odd.how());
+    own.put("heard", odd.heard > 0);
+    own.put("checks", odd.checks);
+    own.put("checks_on", odd.on);
+    own.put("checks_state_beyond_heard", odd.beyond);
+    own.put("contended_s", odd.contended_s);
+    own.put("patterns_seen", odd.seen);
     figures.put("mismatch", own.into_value());
     Ok(())
+}
+
+/// What was seen of A's pattern on the machine under another mechanism.
+#[derive(Clone, Debug, Default)]
+struct Odd {
+    /// How often the lab looked.
+    checks: u32,
+    /// In how many of the looks the pattern was known there.
+    heard: u32,
+    /// In how many it was on.
+    on: u32,
+    /// In how many its state was another than `heard`.
+    beyond: u32,
+    watched_s: f64,
+    contended_s: u64,
+    seen: BTreeSet<String>,
+}
+
+impl Odd {
+    async fn watch(client: &Client, id: &str) -> Result<Self> {
+        let mut odd = Self::default();
+        let contended_before = client.status().await?.contended_s;
+        let began = Instant::now();
+        while began.elapsed() < WATCH_MISMATCH {
+            odd.checks += 1;
+            for here in client.patterns().await?.patterns {
+                odd.seen.insert(settle::name(&here));
+                if here.id == id {
+                    odd.heard += 1;
+                    odd.on += u32::from(here.on);
+                    odd.beyond += u32::from(here.state != PatternState::Heard);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        odd.watched_s = began.elapsed().as_secs_f64();
+        let contended_s = client.status().await?.contended_s;
+        odd.contended_s = contended_s.saturating_sub(contended_before);
+        Ok(odd)
+    }
+
+    /// What was never used has harmed nobody; what was used must be measured (`None`); where the pattern was not
+    /// known or nobody had to wait, nothing was put to the test.
+    fn harmed_without_clock(&self) -> Result<Option<bool>, &'static str> {
+        if self.heard == 0 {
+            return Err("the machine never knew A's pattern: nothing was put to the test");
+        }
+        if self.contended_s == 0 {
+            return Err("the machine saw no contention: nothing was put to the test");
+        }
+        Ok((self.on == 0 && self.beyond == 0).then_some(false))
+    }
+
+    fn how(&self) -> String {
+        let Self {
+            checks,
+            heard,
+            on,
+            beyond,
+            watched_s,
+            ..
+        } = self;
+        if *heard == 0 {
+            return format!(
+                "A's pattern was not known there: checked {checks} times in {watched_s:.1} s"
+            );
+        }
+        if *on == 0 && *beyond == 0 {
+            return format!(
+                "A's pattern was never on there: checked {checks} times in {watched_s:.1} s"
+            );
+        }
+        format!(
+            "checked {checks} times in {watched_s:.1} s: A's pattern was on in {on} and in another state than \
+             `heard` in {beyond} of them; harmed is whether the loop's own clock was worse with the hive as a whole on than \
+             paused (the whole range of the ratio of the means above 1)"
+        )
+    }
 }
 
 async fn wait_until_changed(scene: &Scene, at_most: Duration) -> usize {
@@ -366,28 +514,46 @@ async fn wait_until_restored(scene: &Scene) -> usize {
     }
 }
 
-/// What a daemon tells while it works, kept with its moments.
-struct Told {
-    following: JoinHandle<()>,
-    heard: std::sync::mpsc::Receiver<Value>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Told {
-    async fn follow(client: &Client) -> Result<Self> {
-        let mut events = client.events().await?;
-        let (sender, heard) = std::sync::mpsc::channel();
-        let following = tokio::spawn(async move {
-            while let Ok(Some(event)) = events.next().await {
-                if sender.send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { following, heard })
-    }
-
-    fn end(self) -> Vec<Value> {
-        self.following.abort();
-        self.heard.try_iter().collect()
+    #[test]
+    fn what_is_said_of_the_odd_machine_follows_from_what_was_seen() {
+        let never = Odd {
+            checks: 9,
+            heard: 9,
+            watched_s: 2.0,
+            contended_s: 1,
+            ..Odd::default()
+        };
+        assert_eq!(never.harmed_without_clock(), Ok(Some(false)));
+        assert_eq!(
+            never.how(),
+            "A's pattern was never on there: checked 9 times in 2.0 s"
+        );
+        let used = Odd {
+            on: 3,
+            beyond: 4,
+            ..never.clone()
+        };
+        assert_eq!(used.harmed_without_clock(), Ok(None));
+        assert!(
+            used.how()
+                .contains("was on in 3 and in another state than `heard` in 4")
+        );
+        let idle = Odd {
+            contended_s: 0,
+            ..used.clone()
+        };
+        assert!(idle.harmed_without_clock().is_err());
+        let unheard = Odd {
+            heard: 0,
+            on: 0,
+            beyond: 0,
+            ..never
+        };
+        assert!(unheard.harmed_without_clock().is_err());
+        assert!(unheard.how().contains("not known there"));
     }
 }

@@ -18,6 +18,11 @@ use crate::world::daemon::until;
 use crate::world::terminal::{Jobs, Terminal};
 use crate::world::{Machine, Tools, World};
 
+/// What `signs_agree` says, in the report itself.
+const SIGNS_RULE: &str = "the side of 1 on which a 95 % range lies as a whole (better below, worse above, else \
+     no_effect): signs_agree when own_clock.ci, the loop's mean with the hive on against paused, and reward.ci, the \
+     hive's own estimate of what it kept on, lie on the same side; a hive that kept nothing on claims no_effect";
+
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -72,6 +77,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     let mut figures = Figures::new();
     let values: Vec<Value> = cases.into_iter().map(|(_, case)| case.value).collect();
     figures.put("cases", values);
+    figures.put("signs_rule", SIGNS_RULE);
     figures.put(
         "note",
         "own_clock.ci is the range of the ratio of the means; p50_ci and p99_ci are those of the others",
@@ -113,7 +119,7 @@ async fn case(name: &str, client: &Client, scene: &Scene, plan: Plan) -> Result<
     figures.put("windows_acted", clock.windows_acted);
     let verdict = subject.map_or(Verdict::Undecided, |pattern| pattern.verdict);
     figures.put("verdict", verdict);
-    figures.put("action", used.map(settle::name));
+    figures.put_or("action", used.map(settle::name), "nothing was kept on");
     tell_patterns(&mut figures, &patterns);
     figures.put("learning", &learning);
     figures.put("left_on_when_paused", left_on(client, scene).await?);
@@ -154,18 +160,10 @@ pub fn tell_patterns(figures: &mut Figures, patterns: &[hive_mind::reply::Patter
     figures.put("patterns", told);
 }
 
-/// Threads that still carry a value of the hive's after `pause`.
+/// Threads that carry a value of the hive's when `pause` has answered: it answers when the old values are back.
 async fn left_on(client: &Client, scene: &Scene) -> Result<usize> {
     client.pause(None).await?;
-    let mut left = scene.changed();
-    // A pause is answered when it is decided; the hands follow.
-    for _ in 0..100 {
-        if left == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        left = scene.changed();
-    }
+    let left = scene.changed();
     client.resume().await?;
     Ok(left)
 }

@@ -31,9 +31,9 @@ pub struct Learning {
     pub changes: u32,
     /// Whether everything that was begun has its verdict.
     pub concluded: bool,
-    /// What is used at the end, `action@binding`: the same action under two names of the background is one choice.
+    /// What is used at the end, `action@binding`: the same action for two workloads is one choice.
     pub choice: BTreeSet<String>,
-    /// How long each pattern was seen in each state, in seconds.
+    /// How long each action, `action@binding`, was seen in each state, in seconds; for two workloads both count.
     pub seconds_in: BTreeMap<String, BTreeMap<String, f64>>,
     /// Whether probation was seen, and how many own pairs there were then.
     pub probation_at_pairs: Option<u32>,
@@ -91,10 +91,8 @@ impl Learning {
         }
         self.concluded = has_settled(patterns);
         for pattern in patterns {
-            let background = format!("{:?}", pattern.context.background).to_lowercase();
-            let one = format!("{} while {background}", name(pattern));
             let state = format!("{:?}", pattern.state).to_lowercase();
-            let seconds = self.seconds_in.entry(one).or_default();
+            let seconds = self.seconds_in.entry(name(pattern)).or_default();
             *seconds.entry(state).or_default() += passed_s;
             if pattern.state == PatternState::Probation {
                 self.probation_at_pairs.get_or_insert(pattern.pairs);

@@ -1,6 +1,6 @@
 //! `hive daemon`: the daemon in the foreground, with its guardian.
 
-use hive_mind::{Options, Scope, StartError};
+use hive_mind::{EndError, Options, RunError, Scope, StartError};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{DaemonArgs, ModeWord, Place};
@@ -52,8 +52,22 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     }
     match ended {
         Ok(()) => Ok(Exit::Ok),
-        Err(why) => Err(not_started(&why)),
+        Err(RunError::End(EndError::Store(why))) => Err(unwritable(&why)),
+        Err(RunError::Start(why)) => Err(not_started(&why)),
+        Err(why) => Err(Problem::new(Exit::Failed, "daemon.ended", why.to_string())),
     }
+}
+
+fn unwritable(why: &str) -> Problem {
+    Problem::new(
+        Exit::Failed,
+        "daemon.store",
+        "the store could not be written",
+    )
+    .known(format!(
+        "{why}; everything was put back and the daemon has ended"
+    ))
+    .try_next("free space and run hive up")
 }
 
 fn not_started(why: &StartError) -> Problem {

@@ -1,6 +1,6 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
-use hive_mind::reply::{ActiveView, StatusView};
+use hive_mind::reply::{ActiveView, StatusView, UndoneView};
 use serde::Serialize;
 
 use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
@@ -58,11 +58,7 @@ pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
     }
     let view = link.ask(link.client().undo(args.pattern.as_deref()))?;
     show(args.format, "hive.undone/1", &view, text::undone)?;
-    Ok(if view.left_alone > 0 {
-        Exit::Partly
-    } else {
-        Exit::Ok
-    })
+    Ok(exit_of(&view))
 }
 
 /// Sets how much may be done.
@@ -97,11 +93,7 @@ pub(super) fn pause(at: &Place, args: PauseArgs) -> Result<Exit, Problem> {
     let view = link.ask(link.client().pause(args.span))?;
     print!("{}", text::undone(&view));
     println!("paused {until}");
-    Ok(if view.left_alone > 0 {
-        Exit::Partly
-    } else {
-        Exit::Ok
-    })
+    Ok(exit_of(&view))
 }
 
 /// Ends a pause.
@@ -122,6 +114,15 @@ pub(super) fn resume(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> 
     link.ask(link.client().resume())?;
     println!("watching again: {}", screen::mode_words(status.mode));
     Ok(Exit::Ok)
+}
+
+/// A value that somebody else has set meanwhile is theirs and no failure; one that could not be put back is.
+pub(super) fn exit_of(view: &UndoneView) -> Exit {
+    if view.failed > 0 {
+        Exit::Partly
+    } else {
+        Exit::Ok
+    }
 }
 
 /// What an undo would put back now.
@@ -165,5 +166,16 @@ mod tests {
             WouldUndo::of(&StatusView::default(), None).words(),
             "would put back 0 settings\n"
         );
+    }
+
+    #[test]
+    fn only_what_could_not_be_put_back_is_a_failure() {
+        let view = UndoneView {
+            changes: 1,
+            left_alone: 3,
+            ..UndoneView::default()
+        };
+        assert_eq!(exit_of(&view), Exit::Ok);
+        assert_eq!(exit_of(&UndoneView { failed: 1, ..view }), Exit::Partly);
     }
 }

@@ -9,16 +9,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hive_mind::reply::{Mode, StatusView};
+use hive_mind::reply::{Mode, StatusView, UndoneView};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::args::{ConsentFlags, Place, Rehearsal};
 use crate::commands::daemon::NOT_STARTED;
+use crate::commands::tuning::exit_of;
 use crate::consent::{self, Consent};
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
+use crate::render::patterns::undone;
 use crate::render::text::count;
 
 /// How long a start may take. A guess: a slow disk needs seconds for the first key and store.
@@ -30,6 +32,10 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// How long an end may take. A guess: restoring thousands of threads takes well under a second.
 const END: Duration = Duration::from_secs(20);
+
+/// How long the pause before an end lasts, in seconds: the next start must not find itself paused. A guess:
+/// the end is asked for within milliseconds of the answer.
+const LAST_PAUSE_S: u64 = 2;
 
 /// Starts watching.
 pub(super) fn up(at: &Place, flags: ConsentFlags) -> Result<Exit, Problem> {
@@ -133,6 +139,7 @@ pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
         println!("would stop the daemon and put {on} back");
         return Ok(Exit::Ok);
     }
+    let undone = put_back(&link, &status);
     let pid = daemon_pid(&place::socket(at)?)?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|why| Problem::system("the daemon could not be found", &why.into()))?;
@@ -145,8 +152,30 @@ pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
                 .try_next("hive status"),
         );
     }
-    println!("stopped; {on} put back");
-    Ok(Exit::Ok)
+    print!("{}", stopped(undone.as_ref()));
+    Ok(undone.as_ref().map_or(Exit::Ok, exit_of))
+}
+
+/// Asks the daemon to put everything back while it can still tell what came of it. None = it could not be
+/// asked; it puts everything back as it ends all the same.
+fn put_back(link: &Link, status: &StatusView) -> Option<UndoneView> {
+    if status.paused {
+        // Everything was put back when the pause began, and that pause is to last.
+        return Some(UndoneView::default());
+    }
+    link.ask(link.client().pause(Some(LAST_PAUSE_S))).ok()
+}
+
+fn stopped(view: Option<&UndoneView>) -> String {
+    match view {
+        None => "stopped; it could not be asked what it put back\n".to_owned(),
+        Some(view) if view.failed > 0 => format!(
+            "stopped; {} could not be put back when asked and had a last try at the end\n  \
+             try: hive up   (puts back what is still noted as on)\n",
+            count(view.failed as usize, "change", "changes")
+        ),
+        Some(view) => format!("{}stopped\n", undone(view)),
+    }
 }
 
 /// Waits for a process's end, even where nobody has buried it yet.
@@ -208,6 +237,25 @@ fn last_words(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_tells_what_was_really_put_back() {
+        let mut view = UndoneView {
+            changes: 1,
+            restored: 9,
+            ..UndoneView::default()
+        };
+        assert_eq!(
+            stopped(Some(&view)),
+            "1 change undone, 9 threads and sessions back to the old value\nstopped\n"
+        );
+        view.failed = 1;
+        assert!(stopped(Some(&view)).contains("1 change could not be put back"));
+        assert!(!stopped(None).contains("undone"));
+        for line in stopped(Some(&view)).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 
     #[test]
     fn the_closing_line_says_what_is_done_and_what_to_type() {

@@ -60,11 +60,31 @@ pub(crate) fn why(view: &WhyView) -> String {
 
 /// What an undo did.
 pub(crate) fn undone(view: &UndoneView) -> String {
+    let mut out = put_back(view);
+    if view.failed > 0 {
+        let failed = count(view.failed as usize, "change", "changes");
+        out.push_str(&wrap(
+            &format!(
+                "{failed} could NOT be put back; the daemon tries again, and once more when it ends"
+            ),
+            0,
+            2,
+        ));
+        out.push_str("  try: hive down\n");
+    }
+    out
+}
+
+fn put_back(view: &UndoneView) -> String {
+    let none = view.restored == 0 && view.left_alone == 0;
+    if none && view.failed > 0 {
+        return String::new();
+    }
     if view.changes == 0 {
         return "nothing was on; nothing had to be put back\n".to_owned();
     }
     let changes = count(view.changes, "change", "changes");
-    if view.restored == 0 && view.left_alone == 0 {
+    if none {
         return format!("{changes} undone; the programs that carried it have ended\n");
     }
     let mut out = format!(
@@ -296,6 +316,7 @@ mod tests {
             changes: 1,
             restored: 9,
             left_alone: 2,
+            failed: 0,
         };
         assert_eq!(
             undone(&view),
@@ -303,5 +324,27 @@ mod tests {
              because somebody else had changed them meanwhile\n"
         );
         assert!(undone(&UndoneView::default()).contains("nothing was on"));
+    }
+
+    #[test]
+    fn an_undo_that_failed_says_so_and_what_to_type() {
+        let view = UndoneView {
+            changes: 1,
+            failed: 1,
+            ..UndoneView::default()
+        };
+        let text = undone(&view);
+        assert!(text.contains("1 change could NOT be put back"), "{text}");
+        assert!(text.ends_with("  try: hive down\n"), "{text}");
+        assert!(!text.contains("undone"), "{text}");
+        let in_part = undone(&UndoneView {
+            restored: 3,
+            ..view
+        });
+        assert!(in_part.contains("3 threads and sessions back"), "{in_part}");
+        assert!(in_part.contains("could NOT be put back"), "{in_part}");
+        for line in in_part.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 }

@@ -87,8 +87,8 @@ fn a_killed_host_leaves_nothing_on_after_recovery() {
     assert_eq!(again, Recovery::default());
 }
 
-/// A journal that says "this thread had nice 0 and gets 10".
-fn write_journal(state: &Path, boot: &str, pid: u32, start: u64) -> Vec<u8> {
+/// A journal that says "this thread had nice `old` and gets 10".
+fn write_journal(state: &Path, boot: &str, pid: u32, start: u64, old: i64) -> Vec<u8> {
     let folder = state.join("state");
     fs::create_dir_all(&folder).expect("made");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("closed");
@@ -98,7 +98,7 @@ fn write_journal(state: &Path, boot: &str, pid: u32, start: u64) -> Vec<u8> {
         tid: pid,
         start,
         autogroup: 0,
-        old: 0,
+        old,
     };
     let change = Change {
         id: ChangeId(7),
@@ -125,7 +125,7 @@ fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
     let recovered = |boot: &str, start: u64| {
         let state = tempfile::tempdir().expect("a folder");
         sys::set_nice(job.pid(), 10).expect("set");
-        write_journal(state.path(), boot, job.pid(), start);
+        write_journal(state.path(), boot, job.pid(), start, 0);
         recover(&config(state.path())).expect("recovered")
     };
     assert_eq!(recovered(boot, start + 1).gone, 1);
@@ -139,6 +139,38 @@ fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
 }
 
 #[test]
+fn what_a_recovery_cannot_restore_stays_on_for_the_next() {
+    let job = Job::start(ONE);
+    let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
+    let start = start.expect("lives").start;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
+    let state = tempfile::tempdir().expect("a folder");
+    sys::set_nice(job.pid(), 10).expect("set");
+    // No nice is as large: the write fails each time.
+    write_journal(state.path(), boot.trim(), job.pid(), start, i64::MAX);
+    let failed = Recovery {
+        changes: vec![ChangeId(7)],
+        failed: 1,
+        ..Recovery::default()
+    };
+    assert_eq!(recover(&config(state.path())).expect("recovered"), failed);
+    let (mut host, recovery) = open(state.path());
+    assert_eq!(recovery, failed);
+    let errno = libc::EIO;
+    assert_eq!(host.undo(ChangeId(7)).outcome, Outcome::Failed { errno });
+    drop(job);
+    let gone = Outcome::Restored {
+        restored: 0,
+        left_alone: 0,
+        gone: 1,
+    };
+    assert_eq!(host.undo(ChangeId(7)).outcome, gone);
+    drop(host);
+    let (_, recovery) = open(state.path());
+    assert_eq!(recovery, Recovery::default());
+}
+
+#[test]
 fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
     if !can("no right to lower nice again", facts_nice()) {
         return;
@@ -149,7 +181,7 @@ fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
     let state = tempfile::tempdir().expect("a folder");
     let start = start.expect("lives").start;
-    let whole = write_journal(state.path(), boot.trim(), job.pid(), start);
+    let whole = write_journal(state.path(), boot.trim(), job.pid(), start, 0);
     for cut in 0..=whole.len() {
         sys::set_nice(job.pid(), 10).expect("set");
         fs::write(state.path().join("state/journal"), &whole[..cut]).expect("cut");
