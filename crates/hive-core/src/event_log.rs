@@ -83,6 +83,11 @@ pub enum Happening {
         /// What.
         action: Action,
     },
+    /// Old values could not be put back; the host is asked again until they are.
+    UndoFailed {
+        /// What is, or may be, still on.
+        action: Action,
+    },
     /// The store held something damaged; it was dropped and will be asked of the peers.
     StoreDamaged,
 }

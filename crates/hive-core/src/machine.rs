@@ -14,6 +14,7 @@ pub mod trial;
 pub mod decide;
 pub mod hands;
 pub mod run;
+mod acted;
 mod measure;
 mod record;
 mod command;
@@ -27,10 +28,10 @@ use crate::event_log::Happening;
 use crate::hive::outside::Record;
 use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
 use crate::limits;
-use crate::machine::act::{Outcome, Receipt, Refusal, Step};
+use crate::machine::act::Step;
 use crate::machine::decide::{Choice, Grounds};
 use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
-use crate::machine::hands::{Hands, News};
+use crate::machine::hands::Hands;
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
@@ -56,6 +57,13 @@ const CANDIDATES_MAX: usize = 16;
 
 /// Program names kept to re-key their patterns when this machine joins another hive. A guess.
 const NAMES_MAX: usize = 256;
+
+/// After a person's undo nothing is tried or turned on for so long. A guess: whoever just took their hands
+/// off the machine does not want the next trial in the same breath.
+const REST_AFTER_UNDO: Span = Span::from_secs(600);
+
+/// How long to leave the machine to another daemon before asking the host again. A guess.
+const OTHER_ACTS: Span = Span::from_secs(60);
 
 /// Something the machine part wants done outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +104,10 @@ pub struct Machine {
     chance: Chance,
     mode: Mode,
     pause: Option<Pause>,
+    /// Until when nothing is begun because a person undid something.
+    rest_until: Option<Instant>,
+    /// Another daemon acts on this machine; until then nothing is asked of the host.
+    other_acts_until: Option<Instant>,
     out: VecDeque<MachineEffect>,
     observer: Observer,
     situation: Situation,
@@ -164,6 +176,8 @@ impl Machine {
             chance,
             mode: record::restored_mode(restored).unwrap_or(config.mode),
             pause: record::restored_pause(restored, now),
+            rest_until: None,
+            other_acts_until: None,
             out: VecDeque::new(),
             observer: Observer::default(),
             situation: Situation::default(),
@@ -216,30 +230,6 @@ impl Machine {
         self.turn(now);
     }
 
-    /// The host did something, or did not.
-    pub fn on_acted(&mut self, now: Now, receipt: Receipt) {
-        let news = self.hands.on_receipt(receipt);
-        if let News::Off {
-            restored,
-            left_alone,
-            ..
-        } = news
-        {
-            self.put_back = (restored, left_alone);
-        }
-        match news {
-            News::Off {
-                action, left_alone, ..
-            } if left_alone > 0 => {
-                // Somebody set the value meanwhile. It is theirs; we do not fight.
-                self.refuse(now, action, Outcome::Refused(Refusal::SetByHand));
-            }
-            News::Refused { action, outcome } => self.refuse(now, action, outcome),
-            News::On | News::Off { .. } | News::Nothing => {}
-        }
-        self.turn(now);
-    }
-
     /// What the other members say about patterns; replaces what they said before.
     pub fn on_advice(&mut self, now: Now, advice: &BTreeMap<PatternId, HeardPattern>) {
         let mut records = Vec::new();
@@ -280,6 +270,8 @@ impl Machine {
             self.run.as_ref().and_then(Run::deadline),
             self.hands.deadline(),
             self.pause.and_then(|pause| pause.until),
+            self.rest_until,
+            self.other_acts_until,
         ];
         wakes.into_iter().flatten().min()
     }
@@ -293,6 +285,8 @@ impl Machine {
         {
             self.set_pause(now, None);
         }
+        self.rest_until = self.rest_until.filter(|until| now.boot < *until);
+        self.other_acts_until = self.other_acts_until.filter(|until| now.boot < *until);
         if self
             .asked
             .is_some_and(|(_, at)| now.boot.since(at) >= ASK_AGAIN)
@@ -397,9 +391,10 @@ impl Machine {
             && self.probe.is_none()
             && let Some(entry) = self.ledger.get(run.id)
         {
+            let soon = !run.has_reference();
             let block = run
                 .regime
-                .next_block(entry, &mut run.rests, &mut self.chance);
+                .next_block(entry, soon, &mut run.rests, &mut self.chance);
             run.begin(block);
         }
         let wanted = self.run.as_ref().and_then(Run::wanted);
@@ -549,26 +544,6 @@ impl Machine {
         }
     }
 
-    /// The host would not, or somebody else holds the value: leave the pattern alone for a while.
-    fn refuse(&mut self, now: Now, action: Action, outcome: Outcome) {
-        let Some(run) = &self.run else {
-            return;
-        };
-        if action != run.def.action && action != Action::Placebo {
-            return;
-        }
-        let id = run.id;
-        if outcome == Outcome::Refused(Refusal::Gone) {
-            // Targets that ended a moment ago say nothing about the pattern. Look again first.
-            self.situation.pressure = 0.0;
-        } else if let Some(entry) = self.ledger.get_mut(id) {
-            entry.refused = Some(outcome);
-            entry.drop_for_now(now.wall);
-            self.keep(id);
-        }
-        self.end_run();
-    }
-
     fn tell_on(&mut self) {
         if let Some(run) = &mut self.run
             && run.regime != Regime::Trial
@@ -586,6 +561,10 @@ impl Machine {
     }
 
     fn may_act(&self) -> bool {
-        self.mode == Mode::Auto && self.pause.is_none()
+        // While something that should be off may be on, nothing else is begun.
+        let free = self.hands.stuck().is_none()
+            && self.rest_until.is_none()
+            && self.other_acts_until.is_none();
+        self.mode == Mode::Auto && self.pause.is_none() && free
     }
 }

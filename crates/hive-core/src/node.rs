@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::chance::Chance;
+use crate::collective::evidence::combine;
 use crate::event::{Command, Input, Output};
 use crate::hive::advise::Advice;
 use crate::hive::outside::{HiveEffect, Record};
@@ -19,7 +20,12 @@ use crate::pattern::{Evidence, PatternDef, Verdict};
 use crate::reply::{CommandError, DoneView, ErrorKind, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
 use crate::statement::{Label, Statement, StrategyCell};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, Span};
+use crate::units::LogRatio;
+
+/// How long a person waits at most for old values to be back; then the answer says that they are not. A
+/// guess: a hundred times what an undoing takes, and what somebody bears in front of a screen.
+const BACK_WAIT: Span = Span::from_secs(5);
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -47,11 +53,19 @@ pub struct Node {
     /// Shared results whose reply waits until they are durable and sent.
     sharing: Vec<(CommandId, PatternId)>,
     /// Replies to what changes something, held until it would survive a power cut.
-    promised: Vec<(CommandId, Reply)>,
+    promised: Vec<Promise>,
     /// The secret that the machine's keys were made with.
     secret: [u8; 32],
     /// The wake-up that was asked for last.
     wake: Option<Instant>,
+}
+
+/// A reply that is not to be said yet.
+struct Promise {
+    id: CommandId,
+    reply: Reply,
+    /// Until when it also waits for old values to be back; none = not at all.
+    back_until: Option<Instant>,
 }
 
 impl Node {
@@ -153,6 +167,10 @@ impl Node {
                 | Command::Pause { .. }
                 | Command::Resume
         );
+        let puts_back = matches!(
+            command,
+            Command::Undo { .. } | Command::Tune { .. } | Command::Pause { .. }
+        );
         let reply = match command {
             Command::Status => Reply::Status(Box::new(self.status(now))),
             Command::Members => Reply::Members(self.hive.members(now)),
@@ -190,22 +208,33 @@ impl Node {
             Command::Seek => Reply::Done(self.hive.seek(now)),
         };
         if changes && !matches!(reply, Reply::Refused(_)) {
-            self.promised.push((id, reply));
+            self.promised.push(Promise {
+                id,
+                reply,
+                back_until: puts_back.then(|| now.boot.after(BACK_WAIT)),
+            });
         } else {
             self.outputs.push_back(Output::Reply { id, reply });
         }
     }
 
-    /// A yes is said when it would survive a power cut, and when the old values really are back.
-    fn answer_promises(&mut self) {
-        if self.hive.owes_the_disk() || self.machine.putting_back() {
+    /// A yes is said when it would survive a power cut, and when the old values really are back. Where the
+    /// host cannot put them back, the answer says so after a while instead of never.
+    fn answer_promises(&mut self, now: Now) {
+        if self.hive.owes_the_disk() {
             return;
         }
-        for (id, reply) in self.promised.drain(..) {
-            let reply = match reply {
+        let putting_back = self.machine.putting_back();
+        for promise in core::mem::take(&mut self.promised) {
+            if putting_back && promise.back_until.is_some_and(|until| now.boot < until) {
+                self.promised.push(promise);
+                continue;
+            }
+            let reply = match promise.reply {
                 Reply::Undone(view) => Reply::Undone(self.machine.completed(view)),
                 other => other,
             };
+            let id = promise.id;
             self.outputs.push_back(Output::Reply { id, reply });
         }
     }
@@ -277,8 +306,8 @@ impl Node {
             }
         }
         self.answer_shares();
-        self.answer_promises();
-        self.set_alarm();
+        self.answer_promises(now);
+        self.set_alarm(now);
     }
 
     fn on_machine_effect(&mut self, now: Now, effect: MachineEffect) {
@@ -310,8 +339,11 @@ impl Node {
         });
     }
 
-    fn set_alarm(&mut self) {
-        let next = [self.hive.next_wake(), self.machine.next_wake()]
+    fn set_alarm(&mut self, now: Now) {
+        // One that is past waits for the disk, not for the clock.
+        let promised = self.promised.iter().filter_map(|held| held.back_until);
+        let promised = promised.filter(|until| *until > now.boot).min();
+        let next = [self.hive.next_wake(), self.machine.next_wake(), promised]
             .into_iter()
             .flatten()
             .min();
@@ -343,11 +375,18 @@ fn heard_patterns(advice: &Advice, hive: &Hive) -> BTreeMap<PatternId, HeardPatt
         .patterns
         .iter()
         .map(|(id, heard)| {
-            let others = heard.evidence.iter().filter(|(node, _)| *node != hive.me());
-            let evidence = others.map(with_label).collect();
+            let others: Vec<(NodeId, Evidence)> = heard
+                .evidence
+                .iter()
+                .filter(|(node, _)| *node != hive.me())
+                .copied()
+                .collect();
+            let evidence = others.iter().map(with_label).collect();
+            let together = combine(&others);
             let heard = HeardPattern {
                 def: heard.def,
                 evidence,
+                combined: together.map(|together| LogRatio::from_ln(together.mean)),
                 paused: heard.paused,
                 first_seen: heard.first_seen,
             };

@@ -387,7 +387,7 @@ pub struct UndoneView {
     pub restored: u32,
     /// Left alone because somebody else had changed them meanwhile.
     pub left_alone: u32,
-    /// Changes that could not be put back; they are tried again.
+    /// Changes of which the host has not said that they are back. They are not forgotten: it is asked again.
     #[serde(default)]
     pub failed: u32,
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use hive_core::collective::evidence::combine;
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{HiveEffect, Record, Table};
@@ -22,6 +23,7 @@ use hive_core::pattern::{
 use hive_core::reply::{ErrorKind, Mode, PatternState, Reply, StatusView};
 use hive_core::signed::KeyPair;
 use hive_core::time::{Instant, Now, Span};
+use hive_core::units::LogRatio;
 
 #[path = "machine/toy.rs"]
 mod toy;
@@ -54,6 +56,7 @@ fn advice(def: PatternDef, verdict: Verdict) -> BTreeMap<PatternId, HeardPattern
     let heard = HeardPattern {
         def,
         evidence: vec![(NodeId([7; 32]), "desk".to_owned(), evidence)],
+        combined: None,
         paused: false,
         first_seen: Instant(4_000_000),
     };
@@ -138,7 +141,7 @@ fn undo_puts_it_back_at_once_and_leaves_it_for_a_day() {
     );
 
     world.plan.wall += DAY_MS;
-    assert!(world.run_until(60, |w| {
+    assert!(world.run_until(700, |w| {
         w.on.as_ref()
             .is_some_and(|on| on.1 == Action::BackgroundNice)
     }));
@@ -328,6 +331,31 @@ fn a_refusal_is_remembered_shown_and_not_repeated() {
 }
 
 #[test]
+fn another_acting_daemon_is_told_and_counts_against_no_pattern() {
+    let mut world = World::new(Plan {
+        refuse: Some(Outcome::Refused(Refusal::NotTheActor)),
+        ..Plan::strong(6)
+    });
+    world.run(20);
+    let mut status = StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    assert!(
+        status
+            .limits
+            .iter()
+            .any(|s| s.contains("another hive daemon")),
+        "{:?}",
+        status.limits
+    );
+    // The other one ends.
+    world.plan.refuse = None;
+    assert!(world.run_until(200, |w| {
+        w.pattern(Action::BackgroundNice)
+            .is_some_and(|p| p.verdict == Verdict::Helps)
+    }));
+}
+
+#[test]
 fn joining_another_hive_rekeys_what_is_known_by_name() {
     let mut world = World::new(Plan::strong(1));
     proven(&mut world);
@@ -463,4 +491,142 @@ fn nobody_can_tell_the_hive_numbers_in_the_place_of_measured_ones() {
         assert!(matches!(reply, Reply::Shared(_)), "{reply:?}");
         assert_eq!(wins(&mut node), before + times);
     }
+}
+
+#[test]
+fn a_failed_undo_is_never_told_as_done_and_is_asked_again() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    world.undo_fails = 4;
+    let clock = world.clock();
+    let view = world.machine.undo(clock, None).expect("everything");
+    assert_eq!(view.changes, 1);
+    let (acts, undos) = (world.acts.len(), world.undos.len());
+    world.drain();
+    assert!(world.on.is_some() && world.machine.putting_back());
+    let told = Happening::UndoFailed {
+        action: Action::BackgroundNice,
+    };
+    let tells = |world: &World| world.tells.iter().filter(|t| **t == told).count();
+    assert_eq!(tells(&world), 1);
+    let needs = |world: &World| {
+        let mut status = StatusView::default();
+        world.machine.fill_status(world.clock(), &mut status);
+        status.needs
+    };
+    assert_eq!(needs(&world)[0].code, "undo.failed");
+    let answer = world.machine.completed(view);
+    assert_eq!((answer.failed, answer.restored), (1, 0), "{answer:?}");
+    // Asked a second time: still counted as on.
+    let clock = world.clock();
+    let view = world.machine.undo(clock, Some("p-1")).expect("known");
+    assert_eq!(view.changes, 1);
+
+    assert!(world.run_until(60, |w| w.on.is_none()));
+    assert!(!world.machine.putting_back() && needs(&world).is_empty());
+    let gaps: Vec<u64> = world.undos[undos..]
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]) / 900_000)
+        .collect();
+    assert_eq!(gaps, [1, 2, 4, 8], "the wait doubles");
+    assert_eq!(world.machine.completed(answer).restored, 4);
+    assert_eq!((world.acts.len(), tells(&world)), (acts, 1));
+}
+
+#[test]
+fn an_act_that_failed_is_undone_once_to_be_sure() {
+    let refuse = Some(Outcome::Failed { errno: 1 });
+    let mut world = World::new(Plan {
+        refuse,
+        ..Plan::strong(6)
+    });
+    assert!(world.run_until(60, |w| w.real_acts().len() == 1));
+    assert_eq!(world.undos.len(), world.acts.len());
+    assert!(!world.machine.putting_back());
+    let why = world.machine.why(world.clock(), "p-1").expect("known");
+    assert_eq!(why.pattern.state, PatternState::Dropped);
+}
+
+#[test]
+fn what_is_only_being_turned_on_is_put_back_before_a_person_is_answered() {
+    type Stop = fn(&mut World) -> usize;
+    let stops: [Stop; 3] = [
+        |w| w.machine.undo(w.clock(), None).expect("all").changes,
+        |w| w.machine.pause(w.clock(), None).changes,
+        |w| {
+            w.machine.set_mode(w.clock(), Mode::Observe);
+            1
+        },
+    ];
+    for stop in stops {
+        let mut world = World::new(Plan::strong(1));
+        world.late = true;
+        assert!(world.run_until(60, |w| w.on.is_some()));
+        assert!(world.undos.is_empty());
+        assert_eq!(stop(&mut world), 1);
+        assert!(world.machine.putting_back(), "not back yet");
+        world.drain();
+        assert!(world.on.is_none() && !world.machine.putting_back());
+        assert_eq!(world.undos.len(), 1);
+    }
+}
+
+#[test]
+fn after_an_undo_of_everything_nothing_is_begun_for_ten_minutes() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let acts = world.acts.len();
+    let clock = world.clock();
+    world.machine.undo(clock, None).expect("everything");
+    world.run(590);
+    assert_eq!(world.acts.len(), acts, "the next trial did not wait");
+    let mut status = StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    assert!(status.limits.iter().any(|s| s.contains("after an undo")));
+    let decision = world.machine.decide(world.clock());
+    assert!(decision.because.contains("at rest"), "{decision:?}");
+    assert!(
+        world.run_until(30, |w| w.acts.len() > acts),
+        "and then it goes on"
+    );
+
+    // Whoever says "go on" does not wait.
+    let clock = world.clock();
+    world.machine.undo(clock, None).expect("everything");
+    world.plan.wall += DAY_MS;
+    let clock = world.clock();
+    world.machine.resume(clock);
+    let acts = world.acts.len();
+    assert!(world.run_until(30, |w| w.acts.len() > acts));
+}
+
+#[test]
+fn one_machine_with_many_pairs_does_not_outvote_the_others() {
+    let said = |node: u8, pairs: u32, ln: f64| {
+        let mut evidence = Evidence::default();
+        for _ in 0..pairs {
+            evidence.trial.add(ln);
+        }
+        (NodeId([node; 32]), evidence)
+    };
+    let all = [said(1, 40, -1.0), said(2, 6, 0.2), said(3, 6, 0.2)];
+    let with_label = |(node, evidence): &(NodeId, Evidence)| (*node, "desk".to_owned(), *evidence);
+    let mut heard = HeardPattern {
+        def: here(Action::BackgroundNice),
+        evidence: all.iter().map(with_label).collect(),
+        combined: None,
+        paused: false,
+        first_seen: Instant::START,
+    };
+    assert!(
+        heard.estimate() < -0.7,
+        "pooled where nothing better is told"
+    );
+    let together = combine(&all).expect("three machines");
+    heard.combined = Some(LogRatio::from_ln(together.mean));
+    assert!(
+        (heard.estimate() + 0.2).abs() < 0.01,
+        "{}",
+        heard.estimate()
+    );
 }

@@ -329,3 +329,28 @@ fn a_proven_action_that_stops_helping_is_withdrawn() {
         pattern.verdict
     );
 }
+
+#[test]
+fn the_placebo_goes_to_the_same_jobs_as_what_is_tried() {
+    let mut world = World::new(Plan {
+        noise: 0.1,
+        ..Plan::default()
+    });
+    let mut last = None;
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        let at = |w: &World| w.on.as_ref().map(|on| on.0);
+        let before = last;
+        world.run_until(30, |w| w.on.is_some() && at(w) != before);
+        last = at(&world);
+        let Some((_, action, targets)) = world.on.clone() else {
+            continue;
+        };
+        let tried = world.real_acts();
+        if action == Action::Placebo && tried.last() == Some(&Action::BackgroundNice) {
+            assert_eq!(targets, [toy::BACK]);
+            seen.push(targets);
+        }
+    }
+    assert!(seen.len() > 2, "{} placebos", seen.len());
+}

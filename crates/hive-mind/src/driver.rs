@@ -71,12 +71,7 @@ fn start_on(
 ) -> Result<Shared, StartError> {
     let paths = Paths::of(&options)?;
     let config = Config::load(paths.config.as_deref())?;
-    let label = options
-        .label
-        .as_deref()
-        .map(Label::new)
-        .transpose()
-        .map_err(StartError::Label)?;
+    let label = label(&options)?;
     key::private_folder(&paths.state)?;
     let secret = key::load_or_make(&paths.state)?;
     let mut store = open(&paths.store()).map_err(|error| match error {
@@ -136,6 +131,11 @@ fn start_on(
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
+}
+
+fn label(options: &Options) -> Result<Option<Label>, StartError> {
+    let label = options.label.as_deref().map(Label::new).transpose();
+    label.map_err(StartError::Label)
 }
 
 fn open_network(

@@ -148,6 +148,12 @@ impl Host {
         self.conns.keys().copied()
     }
 
+    /// What it answered to a command that nobody waited for.
+    #[must_use]
+    pub fn reply(&self, id: CommandId) -> Option<&Reply> {
+        self.replies.get(&id)
+    }
+
     /// Whether something like this was told.
     pub fn was_told(&self, like: impl Fn(&Happening) -> bool) -> bool {
         self.told.iter().any(|(_, happening)| like(happening))

@@ -61,6 +61,8 @@ pub struct Machine {
     dice: Dice,
     /// Steps that were applied, the placebo not counted.
     pub applied: u64,
+    /// Whether the kernel refuses to put anything back.
+    pub stuck: bool,
 }
 
 /// Names of programs on a machine.
@@ -183,6 +185,7 @@ impl Machine {
             compilers: 0,
             dice,
             applied: 0,
+            stuck: false,
         }
     }
 
@@ -214,6 +217,10 @@ impl Machine {
     /// Puts a change back.
     pub fn undo(&mut self, now: Instant, change: ChangeId) -> Receipt {
         self.run_until(now);
+        if self.stuck {
+            let outcome = Outcome::Failed { errno: 1 };
+            return Receipt { change, outcome };
+        }
         let restored = if self.changes.remove(&change).is_some() {
             4
         } else {

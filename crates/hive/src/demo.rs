@@ -54,14 +54,35 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
         Err(why) => Err(why),
     };
     drop(own);
-    figures.ok = played.is_ok() && figures.clean;
+    figures.ok = succeeded(played.is_ok(), &figures);
     figures.seconds = watch.seconds();
     if let Err(problem) = &played {
         let why = [problem.what.as_str(), problem.known.as_str()].join(": ");
         figures.explain(why.trim_end_matches(": "));
     }
     figures.explain("the story did not come this far");
-    finish(format, &watch, &figures, played)
+    finish(
+        format,
+        &watch,
+        &figures,
+        played.and_then(|()| undone(&figures)),
+    )
+}
+
+/// Every step ran, nothing is left, and an undo that was shown did undo.
+fn succeeded(played: bool, figures: &Figures) -> bool {
+    played && figures.clean && undone(figures).is_ok()
+}
+
+fn undone(figures: &Figures) -> Result<(), Problem> {
+    if figures.undo_restored == Some(false) {
+        return Err(Problem::new(
+            Exit::Failed,
+            "demo.undo",
+            "after hive undo not everything was as it was before",
+        ));
+    }
+    Ok(())
 }
 
 fn finish(
@@ -88,4 +109,21 @@ fn finish(
     ));
     played?;
     Ok(if figures.ok { Exit::Ok } else { Exit::Partly })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_whose_undo_did_not_undo_has_failed() {
+        let mut figures = Figures::here();
+        figures.clean = true;
+        assert!(succeeded(true, &figures), "no undo was shown");
+        figures.undo_restored = Some(true);
+        assert!(succeeded(true, &figures));
+        figures.undo_restored = Some(false);
+        assert!(!succeeded(true, &figures));
+        assert_eq!(undone(&figures).expect_err("it failed").exit, Exit::Failed);
+    }
 }

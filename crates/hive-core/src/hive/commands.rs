@@ -222,7 +222,7 @@ impl Hive {
     }
 
     /// A yes that could not be written would be none.
-    fn check_writer(&self, now: Now) -> Result<(), CommandError> {
+    pub(super) fn check_writer(&self, now: Now) -> Result<(), CommandError> {
         let (what, known, try_next) = match self.writer.readiness(now.boot) {
             Readiness::Free => return Ok(()),
             Readiness::Silent(left) => (

@@ -10,7 +10,7 @@ use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
 use crate::hive::meta::{self, Pending};
 use crate::hive::outside::HiveEffect;
-use crate::hive::writer::AfterSave;
+use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::{LinkId, NodeId};
 use crate::limits;
 use crate::reply::{CommandError, ErrorKind, InviteView};
@@ -135,6 +135,10 @@ impl Hive {
     /// Opens the door for one machine.
     pub fn invite(&mut self, now: Now) -> Result<InviteView, CommandError> {
         self.check_admin()?;
+        // The first word may still wait: that is over before a person has typed the code.
+        if !matches!(self.writer.readiness(now.boot), Readiness::Silent(_)) {
+            self.check_writer(now)?;
+        }
         self.door.invites.retain(|it| it.until > now.boot);
         if self.door.invites.iter().filter(|it| !it.spent).count() >= limits::INVITES_MAX {
             return Err(CommandError {

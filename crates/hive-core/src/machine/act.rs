@@ -28,7 +28,8 @@ pub struct Receipt {
     pub outcome: Outcome,
 }
 
-/// What became of a change. In every case but `Applied` nothing of ours is left on.
+/// What became of a change. Nothing of ours is left on, except after `Applied`, and perhaps after `Failed`:
+/// whoever reads that asks for an undoing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -42,7 +43,7 @@ pub enum Outcome {
     Refused(Refusal),
     /// This kernel or system cannot do it.
     Unsupported,
-    /// The kernel said no half-way; what had been done was put back.
+    /// The kernel said no half-way. What had been done was put back as far as the kernel let us.
     Failed {
         /// The kernel's error number.
         errno: i32,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::id::PatternId;
 use crate::machine::learn::BACKOFF_MS;
-use crate::machine::{Machine, Pause};
+use crate::machine::{Machine, Pause, REST_AFTER_UNDO};
 use crate::reply::{CommandError, ErrorKind, Mode, PatternState, UndoneView};
 use crate::time::{Now, Span, WallTime};
 
@@ -27,12 +27,17 @@ impl Machine {
     pub fn set_mode(&mut self, now: Now, mode: Mode) {
         self.mode = mode;
         self.keep_mode();
+        // Whoever sets the mode says anew what they want.
+        self.rest_until = None;
+        if mode != Mode::Auto {
+            self.let_go(now);
+        }
         self.turn(now);
     }
 
     /// Puts everything back and keeps still.
     pub fn pause(&mut self, now: Now, span: Option<Span>) -> UndoneView {
-        let changes = usize::from(self.hands.on().is_some());
+        let changes = self.let_go(now);
         let until = span.map(|span| now.boot.after(span));
         self.set_pause(now, Some(Pause { until }));
         self.turn(now);
@@ -42,10 +47,12 @@ impl Machine {
     /// Ends a pause.
     pub fn resume(&mut self, now: Now) {
         self.set_pause(now, None);
+        self.rest_until = None;
         self.turn(now);
     }
 
-    /// Puts a pattern's old values back (or everything's) and leaves it alone for a day.
+    /// Puts a pattern's old values back (or everything's) and leaves it alone for a day. Where that ended
+    /// something, or was about everything, nothing else is begun for [`REST_AFTER_UNDO`].
     ///
     /// Nothing is said to the hive: one person's wish for one machine is no evidence, and a mark would
     /// switch the pattern off on machines where it helps.
@@ -64,7 +71,17 @@ impl Machine {
                 .collect(),
         };
         let running = self.run.as_ref().is_some_and(|run| ids.contains(&run.id));
-        let changes = usize::from(running && self.hands.on().is_some());
+        // What is on for no run any more, because it could not be put back yet, counts as well.
+        let mine = word.is_none()
+            || running
+            || self
+                .hands
+                .held()
+                .filter(|_| self.run.is_none())
+                .is_some_and(|held| {
+                    let of = |id: &PatternId| self.ledger.get(*id).map(|entry| entry.def.action);
+                    ids.iter().any(|id| of(id) == Some(held.action))
+                });
         for id in ids {
             if let Some(entry) = self.ledger.get_mut(id) {
                 entry.state = PatternState::Undone;
@@ -72,8 +89,9 @@ impl Machine {
             }
             self.keep(id);
         }
-        if running {
-            self.end_run();
+        let changes = if mine { self.let_go(now) } else { 0 };
+        if mine {
+            self.rest_until = Some(now.boot.after(REST_AFTER_UNDO));
         }
         self.turn(now);
         Ok(undone(changes))
@@ -86,17 +104,34 @@ impl Machine {
         entry.is_some_and(|entry| entry.trials > 0 || entry.trial.pairs > 0)
     }
 
+    /// Ends the run and puts back what is on, or on its way on, without waiting for a receipt. Tells how
+    /// many changes there are to put back.
+    fn let_go(&mut self, now: Now) -> usize {
+        let changes = usize::from(self.hands.held().is_some());
+        if changes > 0 {
+            self.put_back = (0, 0);
+        }
+        self.end_run();
+        self.out.extend(self.hands.release(now.boot));
+        changes
+    }
+
     /// Whether old values are on their way back: a person is answered when they are.
     #[must_use]
     pub fn putting_back(&self) -> bool {
         self.hands.putting_back()
     }
 
-    /// Completes an answer with what the host told of the undoing, which is over by now.
+    /// Completes an answer with what the host told of the undoing. Where that is not over, the change
+    /// counts as failed: the person must not take it for done.
     #[must_use]
     pub fn completed(&self, view: UndoneView) -> UndoneView {
         if view.changes == 0 {
             return view;
+        }
+        if self.putting_back() {
+            let failed = u32::try_from(view.changes).unwrap_or(u32::MAX);
+            return UndoneView { failed, ..view };
         }
         let (restored, left_alone) = self.put_back;
         UndoneView {

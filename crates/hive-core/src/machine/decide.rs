@@ -107,7 +107,7 @@ fn next_trial(
     let untried = || open.iter().filter(|def| !is_proven(ledger, def.id()));
     let estimate = |def: &PatternDef| {
         let heard = grounds.advice.get(&def.id());
-        heard.map_or(0.0, |heard| heard.combined().mean())
+        heard.map_or(0.0, HeardPattern::estimate)
     };
     let by_estimate = |a: &&PatternDef, b: &&PatternDef| estimate(a).total_cmp(&estimate(b));
     let heard = untried()

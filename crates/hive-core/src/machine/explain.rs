@@ -14,7 +14,7 @@ use crate::machine::{Machine, sequence};
 use crate::pattern::{Action, Binding, PairStats, Verdict};
 use crate::reply::words::waits;
 use crate::reply::{
-    ActiveView, CommandError, DecisionView, Mode, OtherView, PatternState, PatternView,
+    ActiveView, CommandError, DecisionView, Mode, NeedView, OtherView, PatternState, PatternView,
     PatternsView, PlaceboView, StatusView, TrialView, WhyView,
 };
 use crate::time::Now;
@@ -42,6 +42,7 @@ impl Machine {
         because.extend(entry.refused.as_ref().map(refused));
         because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
+        because.extend(self.at_rest(now));
         Ok(WhyView {
             pattern: self.view(id, entry),
             because,
@@ -72,9 +73,10 @@ impl Machine {
             Choice::Leave(because) => return leave(because),
             Choice::Run(regime, def) => (regime, def),
         };
-        let would = match (self.mode, self.pause.is_some()) {
-            (Mode::Auto, false) => "",
-            (Mode::Auto, true) => "paused; otherwise: ",
+        let would = match (self.mode, self.pause.is_some(), self.rest_until.is_some()) {
+            (Mode::Auto, false, false) => "",
+            (Mode::Auto, true, _) => "paused; otherwise: ",
+            (Mode::Auto, false, true) => "at rest after an undo; otherwise: ",
             _ => "nothing is changed in this mode; in auto: ",
         };
         let step = match regime {
@@ -98,7 +100,7 @@ impl Machine {
     }
 
     /// Fills in what the machine part knows of the one screen.
-    pub fn fill_status(&self, _now: Now, status: &mut StatusView) {
+    pub fn fill_status(&self, now: Now, status: &mut StatusView) {
         let seconds = |micros: u64| micros / 1_000_000;
         status.mode = self.mode;
         status.paused = self.pause.is_some();
@@ -106,6 +108,8 @@ impl Machine {
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
         status.limits = self.limits();
+        status.limits.extend(self.at_rest(now));
+        status.needs.extend(self.hands.stuck().map(undo_failed));
         let Some((run, entry)) = self
             .run
             .as_ref()
@@ -131,9 +135,25 @@ impl Machine {
         }
     }
 
+    /// Says that a person's undo keeps everything off for a while.
+    fn at_rest(&self, now: Now) -> Option<String> {
+        let left = self.rest_until?.0.checked_sub(now.boot.0)?;
+        let left = crate::time::Span(left);
+        Some(format!(
+            "nothing is tried or turned on for {left} after an undo; \"hive resume\" ends that"
+        ))
+    }
+
     fn limits(&self) -> Vec<String> {
         let rights = self.facts.rights;
         let mut limits = Vec::new();
+        if self.other_acts_until.is_some() {
+            limits.push(
+                crate::machine::act::Refusal::NotTheActor
+                    .remedy()
+                    .to_string(),
+            );
+        }
         if !self.facts.pressure {
             limits.push("no pressure figures (PSI): nothing is tried; boot with psi=1".to_string());
         }
@@ -309,12 +329,23 @@ fn placebo(entry: &Entry) -> Option<String> {
     ))
 }
 
+fn undo_failed(action: Action) -> NeedView {
+    NeedView {
+        code: String::from("undo.failed"),
+        words: format!(
+            "the old values could not be put back and \"{}\" may still be on; it is tried again, and stopping the daemon tries as well",
+            action.words()
+        ),
+        fix: Vec::from([String::from("hive down")]),
+    }
+}
+
 fn refused(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused(refusal) => format!("Not done: {}.", refusal.remedy()),
         Outcome::Unsupported => String::from("Not done: this kernel cannot do it."),
         Outcome::Failed { errno } => {
-            format!("Not done: the kernel refused half-way (error {errno}); all was put back.")
+            format!("Not done: the kernel refused half-way (error {errno}); it was put back.")
         }
         Outcome::Applied { .. } | Outcome::Restored { .. } => {
             String::from("Not done: the host's answer made no sense.")

@@ -14,6 +14,13 @@ use crate::time::{Instant, Span};
 /// host's journal is one fsync, and a slow disk needs a second.
 const RECEIPT_WAIT: Span = Span::from_secs(10);
 
+/// After a failed undoing it is asked for again so much later, then after twice as long, and so on. A guess:
+/// what fails for a moment is over by then.
+const UNDO_AGAIN: Span = Span::from_secs(1);
+
+/// The wait between two undoings stops doubling here: five times double, cut to 30 s. A guess.
+const UNDO_AGAIN_MAX: Span = Span::from_secs(30);
+
 /// What is wanted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -38,8 +45,19 @@ enum Hold {
     TurningOn(ChangeId, Wanted, Instant),
     /// On.
     On(ChangeId, Wanted),
-    /// Asked to be put back, no receipt yet.
-    TurningOff(ChangeId, Wanted, Instant),
+    /// Asked to be put back, not known to be back.
+    TurningOff(ChangeId, Wanted, Undoing),
+}
+
+/// How far an undoing has come.
+#[derive(Clone, Copy, Debug)]
+struct Undoing {
+    /// When it is asked for again.
+    again: Instant,
+    /// How often the host said that it could not.
+    failed: u32,
+    /// Whether the receipt of the turning on is still to come: it was overtaken.
+    overtook: bool,
 }
 
 /// What a receipt meant.
@@ -62,6 +80,13 @@ pub enum News {
         action: Action,
         /// Why not.
         outcome: Outcome,
+    },
+    /// The old values could not be put back; it is asked for again.
+    UndoFailed {
+        /// What is, or may be, still on.
+        action: Action,
+        /// Whether this is the first time.
+        first: bool,
     },
     /// A receipt for something that is not ours any more.
     Nothing,
@@ -92,9 +117,16 @@ impl Hands {
                 (false, Some(MachineEffect::Act(step)))
             }
             (Hold::On(_, is), Some(wanted)) if is.covers(wanted, allowed) => (true, None),
-            (Hold::On(..), _) => (false, self.put_back(now)),
-            (Hold::TurningOn(_, _, since) | Hold::TurningOff(_, _, since), _) => {
+            (Hold::TurningOn(_, is, since), Some(wanted)) if is.covers(wanted, allowed) => {
                 if now.since(*since) < RECEIPT_WAIT {
+                    return (false, None);
+                }
+                (false, self.put_back(now))
+            }
+            // Wanted no longer: the undoing is not kept waiting for the receipt of the turning on.
+            (Hold::On(..) | Hold::TurningOn(..), _) => (false, self.put_back(now)),
+            (Hold::TurningOff(_, _, undoing), _) => {
+                if now < undoing.again {
                     return (false, None);
                 }
                 (false, self.put_back(now))
@@ -111,15 +143,19 @@ impl Hands {
     }
 
     fn put_back(&mut self, now: Instant) -> Option<MachineEffect> {
-        match core::mem::take(&mut self.hold) {
-            Hold::Off => None,
-            Hold::TurningOn(change, what, _)
-            | Hold::On(change, what)
-            | Hold::TurningOff(change, what, _) => {
-                self.hold = Hold::TurningOff(change, what, now);
-                Some(MachineEffect::Undo(change))
-            }
-        }
+        let (change, what, failed, overtook) = match core::mem::take(&mut self.hold) {
+            Hold::Off => return None,
+            Hold::TurningOn(change, what, _) => (change, what, 0, true),
+            Hold::On(change, what) => (change, what, 0, false),
+            Hold::TurningOff(change, what, old) => (change, what, old.failed, old.overtook),
+        };
+        let undoing = Undoing {
+            again: now.after(RECEIPT_WAIT),
+            failed,
+            overtook,
+        };
+        self.hold = Hold::TurningOff(change, what, undoing);
+        Some(MachineEffect::Undo(change))
     }
 
     /// Whatever is, or may still be, on.
@@ -133,8 +169,8 @@ impl Hands {
         }
     }
 
-    /// Takes the host's answer.
-    pub fn on_receipt(&mut self, receipt: Receipt) -> News {
+    /// Takes the host's answer. Only the host's word that the old values are back ends an undoing.
+    pub fn on_receipt(&mut self, now: Instant, receipt: Receipt) -> News {
         let (news, hold) = match (core::mem::take(&mut self.hold), receipt.outcome) {
             (Hold::TurningOn(change, what, _), Outcome::Applied { .. })
                 if change == receipt.change =>
@@ -156,13 +192,18 @@ impl Hands {
                 };
                 (news, Hold::Off)
             }
-            // The application that was overtaken by its undoing: its own receipt is still to come.
-            (hold @ Hold::TurningOff(..), Outcome::Applied { .. }) => (News::Nothing, hold),
-            (Hold::TurningOn(change, what, _) | Hold::TurningOff(change, what, _), outcome)
-                if change == receipt.change =>
-            {
+            (Hold::TurningOn(change, what, _), outcome) if change == receipt.change => {
                 let action = what.action;
-                (News::Refused { action, outcome }, Hold::Off)
+                let hold = if matches!(outcome, Outcome::Failed { .. }) {
+                    // It may have failed in the putting back: undone once more, to be sure, at once.
+                    Hold::TurningOff(change, what, Undoing::due(now))
+                } else {
+                    Hold::Off
+                };
+                (News::Refused { action, outcome }, hold)
+            }
+            (Hold::TurningOff(change, what, undoing), outcome) if change == receipt.change => {
+                undoing.on_no(now, change, what, outcome)
             }
             (hold, _) => (News::Nothing, hold),
         };
@@ -179,21 +220,71 @@ impl Hands {
         }
     }
 
-    /// Whether old values are on their way back.
+    /// Whether old values are on their way back. What is wanted no longer while it is being turned on is
+    /// among them: [`Self::reach`] and [`Self::release`] ask for its undoing at once.
     #[must_use]
     pub fn putting_back(&self) -> bool {
         matches!(self.hold, Hold::TurningOff(..))
     }
 
-    /// When a missing receipt is to be given up.
+    /// What should be off and could not be put back so far.
+    #[must_use]
+    pub fn stuck(&self) -> Option<Action> {
+        match &self.hold {
+            Hold::TurningOff(_, what, undoing) if undoing.failed > 0 => Some(what.action),
+            _ => None,
+        }
+    }
+
+    /// When a missing receipt is to be given up, or an undoing asked for again.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match &self.hold {
-            Hold::TurningOn(_, _, since) | Hold::TurningOff(_, _, since) => {
-                Some(since.after(RECEIPT_WAIT))
-            }
+            Hold::TurningOn(_, _, since) => Some(since.after(RECEIPT_WAIT)),
+            Hold::TurningOff(_, _, undoing) => Some(undoing.again),
             Hold::Off | Hold::On(..) => None,
         }
+    }
+}
+
+impl Undoing {
+    /// One that is still to be asked for.
+    fn due(again: Instant) -> Self {
+        Self {
+            again,
+            failed: 0,
+            overtook: false,
+        }
+    }
+
+    /// Takes an answer that is not "the old values are back".
+    fn on_no(
+        mut self,
+        now: Instant,
+        change: ChangeId,
+        what: Wanted,
+        outcome: Outcome,
+    ) -> (News, Hold) {
+        let action = what.action;
+        let news = match outcome {
+            Outcome::Applied { .. } => {
+                self.overtook = false;
+                News::Nothing
+            }
+            // The answer to the turning on; the one to the undoing is still to come.
+            outcome if self.overtook => {
+                self.overtook = false;
+                News::Refused { action, outcome }
+            }
+            _ => {
+                let wait = UNDO_AGAIN.0 << self.failed.min(5);
+                self.again = now.after(Span(wait.min(UNDO_AGAIN_MAX.0)));
+                self.failed = self.failed.saturating_add(1);
+                let first = self.failed == 1;
+                News::UndoFailed { action, first }
+            }
+        };
+        (news, Hold::TurningOff(change, what, self))
     }
 }
 

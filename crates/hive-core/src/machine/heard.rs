@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::id::NodeId;
 use crate::pattern::{Evidence, PairStats, PatternDef, Verdict};
 use crate::time::Instant;
+use crate::units::LogRatio;
 
 /// One pattern, as the other members know it. This machine's own evidence is not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct HeardPattern {
     pub def: PatternDef,
     /// Each other member's own trials: who, its label, the numbers.
     pub evidence: Vec<(NodeId, String, Evidence)>,
+    /// What the members' trials say together, as a natural log ratio, where at least two say something.
+    pub combined: Option<LogRatio>,
     /// Whether somebody asked that it not be used.
     pub paused: bool,
     /// When this machine first heard of it.
@@ -30,13 +33,15 @@ impl HeardPattern {
             .map(|(_, label, _)| label.as_str())
     }
 
-    /// All members' trial pairs together: orders what is tried first, decides nothing.
+    /// The best guess at the natural log ratio here: orders what is tried first, decides nothing. One machine's
+    /// many pairs do not outvote the others: that is what [`Self::combined`] is for. Without it one machine
+    /// at most has told enough, and its mean is all there is.
     #[must_use]
-    pub fn combined(&self) -> PairStats {
-        self.evidence
-            .iter()
-            .fold(PairStats::default(), |sum, (_, _, evidence)| {
-                sum.plus(evidence.trial)
-            })
+    pub fn estimate(&self) -> f64 {
+        let pooled = || {
+            let trials = self.evidence.iter().map(|(_, _, evidence)| evidence.trial);
+            trials.fold(PairStats::default(), PairStats::plus).mean()
+        };
+        self.combined.map_or_else(pooled, LogRatio::ln)
     }
 }

@@ -93,13 +93,15 @@ pub struct Group {
     pub foreground: bool,
     /// Whether the owner named it in `protect`.
     pub named: bool,
-    /// Whether it may be background at all: own uid, ordinary, nice 0, not spared.
+    /// Whether it may be background at all: own uid, ordinary, nice 0, not spared, no service.
     pub touchable: bool,
     /// Whether it may be protected: own uid, ordinary, nice 0, not in `never`.
     pub protectable: bool,
     /// Whether it uses enough to be background.
     pub hungry: bool,
     autogroup: Option<u64>,
+    /// Of all its processes; one that left its session's autogroup is rare, but would be hit.
+    autogroups: BTreeSet<u64>,
     cgroup: u64,
     fresh_per_s: f64,
     parents: BTreeSet<GroupId>,
@@ -292,11 +294,7 @@ impl Situation {
             *weight.entry(binding(front, g, facts)).or_default() += g.cores;
         }
         let bound = *weight.iter().max_by(|a, b| a.1.total_cmp(b.1))?.0;
-        // A session that also holds something shielded is not the background's alone.
-        let shared: BTreeSet<u64> = shielded
-            .iter()
-            .filter_map(|id| self.groups.get(id)?.autogroup)
-            .collect();
+        let shared = self.shared_sessions(&shielded);
         let of_class = |id: &GroupId, g: &Group| {
             open(id, g)
                 && binding(front, g, facts) == bound
@@ -325,6 +323,22 @@ impl Situation {
             background,
             pressure: self.pressure,
         })
+    }
+
+    /// Sessions that are not the background's alone: a session's weight binds every job in it.
+    ///
+    /// Besides what is shielded that is what must never be touched, and a foreground job that does not
+    /// burn: somebody may be typing in it, too slowly to count as waited for. A shell in whose foreground
+    /// the build runs does not block its own session; a shell at its prompt with the build in the
+    /// background (`make &`) is a foreground job that does not burn, so that session is left alone.
+    fn shared_sessions(&self, shielded: &BTreeSet<GroupId>) -> BTreeSet<u64> {
+        let alone = |id: &GroupId, g: &Group| {
+            g.touchable && !shielded.contains(id) && (!g.foreground || g.hungry)
+        };
+        let others = self.groups.iter().filter(|(id, g)| !alone(id, g));
+        others
+            .flat_map(|(_, g)| g.autogroups.iter().copied())
+            .collect()
     }
 
     /// Everything that somebody waits for or may wait for, and its ancestors: the shell and the terminal
@@ -387,8 +401,11 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             && process.pid != 1
             && !yardstick.never.contains(&process.name);
         job.protectable &= plain;
-        job.touchable &=
-            plain && !spared.contains(&process.pid) && !SPARED.contains(&process.name.local());
+        job.autogroups.extend(process.autogroup);
+        job.touchable &= plain
+            && !process.service
+            && !spared.contains(&process.pid)
+            && !SPARED.contains(&process.name.local());
         job.foreground |= process.foreground;
         job.named |= yardstick.protect.contains(&process.name);
         if let Some(parent) = by_pid.get(&process.parent)

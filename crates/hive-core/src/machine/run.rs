@@ -143,6 +143,12 @@ impl Run {
         self.block.is_none()
     }
 
+    /// Whether the guard rails have something to compare with.
+    #[must_use]
+    pub fn has_reference(&self) -> bool {
+        !self.controls.is_empty()
+    }
+
     /// Begins a block.
     pub fn begin(&mut self, block: Block) {
         self.background.clone_from(&self.next_background);
@@ -168,7 +174,8 @@ impl Run {
             Arm::Treated => self.def.action,
             Arm::Placebo => Action::Placebo,
         };
-        let targets = match action.side() {
+        // The placebo takes the very same steps, so it goes to the same jobs as what is under trial.
+        let targets = match self.def.action.side() {
             Side::Protected => Vec::from([self.protected]),
             Side::Background => self.background.clone(),
         };

@@ -51,6 +51,10 @@ const ALPHA_HOLDOUT: f64 = 0.02;
 /// Windows of a probation block, one of them control: 20 % (DESIGN section 10).
 const PROBATION_WINDOWS: u64 = 5;
 
+/// In a probation's first block the control is among the first so many windows, so that a guard rail can
+/// fall within the next ones. Two, so that chance still decides.
+const CONTROL_SOON: u64 = 2;
+
 /// Rest windows between two hold-out windows of half their length: the action is off for one window
 /// in twenty, about 5 % of the time (DESIGN section 9).
 const REST_WINDOWS: u64 = 10;
@@ -100,16 +104,23 @@ pub enum Regime {
 }
 
 impl Regime {
-    /// What comes next, and in which (random) order.
+    /// What comes next, and in which (random) order. `soon` asks for a control window early, because the
+    /// guard rails have nothing to compare with yet.
     #[must_use]
-    pub fn next_block(self, entry: &Entry, rests: &mut u64, chance: &mut Chance) -> Block {
+    pub fn next_block(
+        self,
+        entry: &Entry,
+        soon: bool,
+        rests: &mut u64,
+        chance: &mut Chance,
+    ) -> Block {
         // After every two real pairs one placebo pair.
         if self != Self::Proven && entry.placebo.pairs < entry.trial.pairs / 2 {
             return Block::pair(Purpose::Placebo, Arm::Placebo, chance);
         }
         match self {
             Self::Trial => Block::pair(Purpose::Real, Arm::Treated, chance),
-            Self::Probation => Block::probation(chance),
+            Self::Probation => Block::probation(soon, chance),
             Self::Proven => {
                 let Some(left) = rests.checked_sub(1) else {
                     // The hold-outs keep their mean distance and lie at random.
@@ -150,8 +161,13 @@ impl Block {
         }
     }
 
-    fn probation(chance: &mut Chance) -> Self {
-        let control = chance.below(PROBATION_WINDOWS);
+    fn probation(soon: bool, chance: &mut Chance) -> Self {
+        let places = if soon {
+            CONTROL_SOON
+        } else {
+            PROBATION_WINDOWS
+        };
+        let control = chance.below(places);
         let slots = (0..PROBATION_WINDOWS).map(|place| Slot {
             arm: if place == control {
                 Arm::Control
@@ -236,4 +252,25 @@ pub fn holdouts_deny(recent: &PairStats, trial: &PairStats) -> Option<Verdict> {
     } else {
         Verdict::Undecided
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_first_probation_block_has_its_control_early() {
+        let mut chance = Chance::from_seed([1; 32]);
+        let mut places = |soon| -> BTreeSet<Option<usize>> {
+            let blocks = (0..100).map(|_| Block::probation(soon, &mut chance));
+            let control = |slot: &Slot| slot.arm == Arm::Control;
+            blocks
+                .map(|block| block.slots.iter().position(control))
+                .collect()
+        };
+        assert_eq!(places(true), BTreeSet::from([Some(0), Some(1)]));
+        assert_eq!(places(false).len(), 5);
+    }
 }

@@ -117,6 +117,15 @@ pub struct World {
     pub front: bool,
     pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
     pub acts: Vec<Action>,
+    /// When an undoing was asked for.
+    pub undos: Vec<u64>,
+    /// So many undoings fail from now on.
+    pub undo_fails: u32,
+    /// Whether the receipts of acts are late: they come with the next undoing's.
+    pub late: bool,
+    late_receipt: Option<Receipt>,
+    /// The last act, if it failed half-way.
+    failed: Option<ChangeId>,
     pub tells: Vec<Happening>,
     pub published: Vec<(PatternId, Evidence)>,
     pub store: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -178,6 +187,11 @@ impl World {
             front: true,
             on: None,
             acts: vec![],
+            undos: vec![],
+            undo_fails: 0,
+            late: false,
+            late_receipt: None,
+            failed: None,
             tells: vec![],
             published: vec![],
             on_time: 0,
@@ -255,24 +269,26 @@ impl World {
                         self.on = Some((step.change, step.action, step.targets));
                         Outcome::Applied { touched: 4 }
                     });
+                if matches!(outcome, Outcome::Failed { .. }) {
+                    self.failed = Some(step.change);
+                }
                 let receipt = Receipt {
                     change: step.change,
                     outcome,
                 };
-                self.machine.on_acted(self.clock(), receipt);
+                if self.late {
+                    self.late_receipt = Some(receipt);
+                } else {
+                    self.machine.on_acted(self.clock(), receipt);
+                }
             }
             MachineEffect::Undo(change) => {
                 self.pass(self.now + 1_000);
-                let was = self.on.take();
-                assert!(
-                    was.is_some_and(|was| was.0 == change),
-                    "undo of what is not on"
-                );
-                let outcome = Outcome::Restored {
-                    restored: 4,
-                    left_alone: 0,
-                    gone: 0,
-                };
+                self.undos.push(self.now);
+                if let Some(receipt) = self.late_receipt.take() {
+                    self.machine.on_acted(self.clock(), receipt);
+                }
+                let outcome = self.undo(change);
                 self.machine
                     .on_acted(self.clock(), Receipt { change, outcome });
             }
@@ -298,6 +314,21 @@ impl World {
                 }
                 self.tells.push(happening);
             }
+        }
+    }
+
+    fn undo(&mut self, change: ChangeId) -> Outcome {
+        if self.undo_fails > 0 {
+            self.undo_fails -= 1;
+            return Outcome::Failed { errno: 1 };
+        }
+        let was = self.on.take().map(|was| was.0);
+        let failed = self.failed.take();
+        assert!(was.or(failed) == Some(change), "undo of what is not on");
+        Outcome::Restored {
+            restored: if was.is_some() { 4 } else { 0 },
+            left_alone: 0,
+            gone: 0,
         }
     }
 

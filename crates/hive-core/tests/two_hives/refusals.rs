@@ -39,6 +39,11 @@ fn a_machine_whose_key_runs_twice_says_that_it_writes_nothing() {
     let label = world.label(1);
     let error = world.remove(0, &label).expect_err("it cannot write");
     assert_eq!(error.code, "member.not_now");
+    let now = world.now();
+    let error = world.hives[0]
+        .invite(now)
+        .expect_err("nobody could be let in");
+    assert_eq!(error.code, "member.not_now");
     assert!(world.is_linked(0, 1), "nothing was changed");
     assert_eq!(world.pending(0).len(), 1);
 }
@@ -98,8 +103,14 @@ fn a_stranger_hears_nothing_when_the_invite_is_over() {
 
 #[test]
 fn the_door_closes_when_the_guest_is_in() {
-    let mut world = pair();
-    world.run(Span::from_secs(600));
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(700));
+    assert!(world.door(0) && world.door(1), "both wait for a person");
+    let who = world.pending(0)[0].node.clone();
+    world.approve(0, &who).expect("it waits");
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
     assert!(!world.door(0) && !world.door(1));
 }
 

@@ -33,8 +33,8 @@ const GRACE: Duration = Duration::from_millis(300);
 /// How long an end may take. A guess: restoring thousands of threads takes well under a second.
 const END: Duration = Duration::from_secs(20);
 
-/// How long the pause before an end lasts, in seconds: the next start must not find itself paused. A guess:
-/// the end is asked for within milliseconds of the answer.
+/// How long the pause before an end lasts at most, in seconds, should it not be taken back. A guess: the end is
+/// asked for within milliseconds of the answer.
 const LAST_PAUSE_S: u64 = 2;
 
 /// Starts watching.
@@ -163,7 +163,15 @@ fn put_back(link: &Link, status: &StatusView) -> Option<UndoneView> {
         // Everything was put back when the pause began, and that pause is to last.
         return Some(UndoneView::default());
     }
-    link.ask(link.client().pause(Some(LAST_PAUSE_S))).ok()
+    let undone = link.ask(link.client().pause(Some(LAST_PAUSE_S))).ok();
+    // A pause outlives its daemon, and the next one is to watch at once.
+    if let Err(why) = link.ask(link.client().resume()) {
+        eprintln!(
+            "the next start may be paused for {LAST_PAUSE_S} s: {}",
+            why.what
+        );
+    }
+    undone
 }
 
 fn stopped(view: Option<&UndoneView>) -> String {

@@ -13,7 +13,7 @@ pub(crate) struct Figures {
     pub(crate) commit: &'static str,
     pub(crate) machine: Machine,
     pub(crate) seconds: f64,
-    /// Every step ran, and everything was cleaned up.
+    /// Every step ran, an undo that was shown did undo, and everything was cleaned up.
     pub(crate) ok: bool,
     pub(crate) discovery_ms: Option<f64>,
     pub(crate) join_ms: Option<f64>,

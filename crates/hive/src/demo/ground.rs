@@ -134,6 +134,8 @@ impl Machine {
         let mut process = command
             .args(["stage", "machine"])
             .arg(&folder)
+            // What programs of the machine leave in a folder for temporary things goes with its own.
+            .env("TMPDIR", &folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -1,10 +1,12 @@
 //! The story, step by step: up, invite, join, trial, sync, undo, the second machine's own proof.
 
+mod undo;
+
 use std::time::Duration;
 
 use hive_mind::Client;
 use hive_mind::Role;
-use hive_mind::pattern::{Action, Verdict};
+use hive_mind::pattern::Verdict;
 use hive_mind::reply::{JoinStage, JoinView, PatternState, PatternView};
 
 use crate::demo::figures::{Figures, Proof};
@@ -16,6 +18,8 @@ use crate::problem::{Exit, Problem};
 use crate::render::patterns as text;
 use crate::render::text::{count, waits};
 use crate::stage::machine::{Order, Values};
+
+use self::undo::{note_unknown_slices, undo};
 
 /// How long a daemon may take to answer. A guess: it takes a fraction of a second.
 const UP: Duration = Duration::from_secs(10);
@@ -30,7 +34,7 @@ const JOIN: Duration = Duration::from_secs(10);
 /// machine about 45 s; where the first one needed longer, the second is shown as far as it comes.
 const AFTER_TRIAL: Duration = Duration::from_secs(20);
 
-/// How long a change or an undo may take to show in `/proc`. A guess: it takes tens of milliseconds.
+/// How long a change may take to show in `/proc`. A guess: it takes tens of milliseconds.
 const ACT: Duration = Duration::from_secs(6);
 
 /// How long cleaning up may take.
@@ -371,66 +375,30 @@ fn sync(
     let said = desk
         .told
         .last("trial_ended", |event| event["verdict"] == "helps");
-    figures.synced_ms = said.map(|said| {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "microseconds of a boot clock, far below 2^53"
-        )]
-        let us = known.known_at_us.saturating_sub(said) as f64;
-        us / 1_000.0
-    });
-    match figures.synced_ms {
-        Some(ms) => watch.say(&format!(
+    figures.synced_ms = said.and_then(|said| milliseconds_between(said, known.known_at_us));
+    if let Some(ms) = figures.synced_ms {
+        watch.say(&format!(
             "\nlaptop knows it {ms:.1} ms after desk's verdict."
-        )),
-        None => {
-            figures.why.insert(
-                "synced_ms",
-                "the desk did not tell when its trial ended".to_owned(),
-            );
-        }
+        ));
+    } else {
+        let why = if said.is_none() {
+            "the desk did not tell when its trial ended"
+        } else {
+            "the laptop noted the pattern before the desk told the end of its trial"
+        };
+        figures.why.insert("synced_ms", why.to_owned());
     }
     Ok(())
 }
 
-/// Takes the pattern off while it is on, and reads in `/proc` whether every value is as it was.
-fn undo(
-    watch: &Watch,
-    figures: &mut Figures,
-    pattern: &PatternView,
-    desk: &mut Actor,
-) -> Result<(), Problem> {
-    let on = watch.until(watch.in_(ACT), || {
-        let values = desk.values()?;
-        Ok((carrying(pattern.action, &values) > 0).then_some(values))
-    })?;
-    let Some(on) = on else {
-        figures.why.insert(
-            "undo_restored",
-            "the pattern was not on when it was to be undone".to_owned(),
-        );
-        watch.say("\nThe pattern is not on now, so there is nothing to undo.");
-        return Ok(());
-    };
-    watch.say(&format!(
-        "\ndesk $ hive undo {}\n  before: {} of {} threads and sessions carry the new value",
-        pattern.name,
-        carrying(pattern.action, &on),
-        on.threads
-    ));
-    desk.link.ask(desk.client.undo(Some(&pattern.name)))?;
-    let restored = figures.step("undo", || {
-        watch.until(watch.in_(ACT), || {
-            let values = desk.values()?;
-            Ok((carrying(pattern.action, &values) == 0).then_some(values))
-        })
-    })?;
-    figures.undo_restored = Some(restored.is_some());
-    match restored {
-        Some(values) => watch.say(&format!("  after:  0 of {}", values.threads)),
-        None => watch.say("  after:  NOT everything is as it was"),
-    }
-    Ok(())
+/// None when the second moment is not the later one: then the two are no beginning and end.
+fn milliseconds_between(said_us: u64, known_us: u64) -> Option<f64> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "microseconds of a boot clock, far below 2^53"
+    )]
+    let us = known_us.checked_sub(said_us)? as f64;
+    Some(us / 1_000.0)
 }
 
 /// The same load on the laptop: probation at once, then its own verdict, as far as the time goes.
@@ -493,10 +461,10 @@ fn end(
     desk.machine.tell(&Order::Unload)?;
     laptop.machine.tell(&Order::Unload)?;
     let threads: usize = left.iter().map(|values| values.threads).sum();
-    let changed: usize = left
-        .iter()
-        .map(|values| values.niced + values.sliced + values.autogroups_niced)
-        .sum();
+    let changed: usize = left.iter().map(Values::changed).sum();
+    for values in &left {
+        note_unknown_slices(figures, values);
+    }
     if changed > 0 {
         return Err(Problem::new(
             Exit::Failed,
@@ -551,16 +519,6 @@ fn lines(pattern: &PatternView) -> String {
     kept.join("\n")
 }
 
-/// How many threads or sessions carry what an action sets.
-fn carrying(action: Action, values: &Values) -> usize {
-    match action {
-        Action::BackgroundNice => values.niced,
-        Action::AutogroupNice => values.autogroups_niced,
-        Action::FinerSlice => values.sliced,
-        _ => 0,
-    }
-}
-
 /// Whether this user can lower a nice value again (setpriority(2)): `CAP_SYS_NICE` is capability 23.
 fn can_undo_nice() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -571,4 +529,15 @@ fn can_undo_nice() -> bool {
         .unwrap_or(0);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nice).current;
     effective >> 23 & 1 == 1 || limit.is_none_or(|limit| limit >= 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_known_before_it_was_said_took_no_time_that_could_be_told() {
+        assert_eq!(milliseconds_between(1_000, 3_500), Some(2.5));
+        assert_eq!(milliseconds_between(3_500, 1_000), None);
+    }
 }

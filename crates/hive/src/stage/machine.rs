@@ -75,10 +75,17 @@ pub(crate) struct Values {
     pub(crate) threads: usize,
     /// Threads whose nice is not the usual 0.
     pub(crate) niced: usize,
-    /// Threads whose time slice is not the usual one.
-    pub(crate) sliced: usize,
+    /// Threads whose time slice is not the usual one; none where this kernel does not tell slices.
+    pub(crate) sliced: Option<usize>,
     /// Sessions whose autogroup nice is not the usual 0.
     pub(crate) autogroups_niced: usize,
+}
+
+impl Values {
+    /// Everything that is not as usual, as far as the kernel tells.
+    pub(crate) fn changed(&self) -> usize {
+        self.niced + self.sliced.unwrap_or(0) + self.autogroups_niced
+    }
 }
 
 struct Machine {
@@ -338,7 +345,11 @@ fn network(interface: &str, address: &str) -> Result<(), Problem> {
 
 /// Reads `/proc` for every thread of these process groups.
 fn values_of(groups: &[i32]) -> Values {
-    let mut values = Values::default();
+    let usual = slice(Path::new("/proc/thread-self"));
+    let mut values = Values {
+        sliced: usual.map(|_| 0),
+        ..Values::default()
+    };
     let mut sessions = std::collections::BTreeMap::new();
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return values;
@@ -355,7 +366,11 @@ fn values_of(groups: &[i32]) -> Values {
             if let Some(stat) = Stat::of(&thread.path()) {
                 values.threads += 1;
                 values.niced += usize::from(stat.nice != 0);
-                values.sliced += usize::from(has_own_slice(&thread.path()));
+                if let (Some(sliced), Some(usual)) = (&mut values.sliced, usual) {
+                    // A thread that tells no slice while this one does has just ended.
+                    let its = slice(&thread.path()).unwrap_or(usual);
+                    *sliced += usize::from(its != usual);
+                }
             }
         }
     }
@@ -391,22 +406,31 @@ impl Stat {
     }
 }
 
-/// Whether a thread's slice differs from the usual: `se.slice` of its `sched` file, against this thread's own.
-fn has_own_slice(thread: &Path) -> bool {
-    let slice = |folder: &Path| -> Option<u64> {
-        let text = std::fs::read_to_string(folder.join("sched")).ok()?;
-        let line = text.lines().find(|line| line.starts_with("se.slice"))?;
-        line.rsplit(':').next()?.trim().parse().ok()
-    };
-    match (slice(thread), slice(Path::new("/proc/thread-self"))) {
-        (Some(its), Some(usual)) => its != usual,
-        _ => false,
-    }
+/// A thread's time slice: `se.slice` of its `sched` file, which not every kernel has.
+fn slice(thread: &Path) -> Option<u64> {
+    parse_slice(&std::fs::read_to_string(thread.join("sched")).ok()?)
+}
+
+fn parse_slice(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with("se.slice"))?;
+    line.rsplit(':').next()?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slice_that_is_not_told_is_unknown_and_not_usual() {
+        let told = "hive (7, #threads: 1)\nse.vruntime : 1.5\nse.slice       :    2800000\n";
+        assert_eq!(parse_slice(told), Some(2_800_000));
+        assert_eq!(parse_slice("se.vruntime : 1.5\n"), None);
+        let values = values_of(&[]);
+        assert_eq!(
+            values.sliced.is_some(),
+            slice(Path::new("/proc/thread-self")).is_some()
+        );
+    }
 
     #[test]
     fn a_stat_line_is_read_behind_a_name_with_brackets() {

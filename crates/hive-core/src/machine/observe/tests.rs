@@ -122,11 +122,12 @@ fn a_build_in_the_background_competes_with_the_editor() {
 #[test]
 fn what_is_not_ours_to_touch_is_no_background() {
     type Change = fn(&mut Process);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("another user's", |p| p.uid = 5),
         ("reniced by somebody", |p| p.nice = 10),
         ("not ordinarily scheduled", |p| p.ordinary = false),
         ("a display server", |p| p.name = ProgramName::new("Xorg")),
+        ("a service of the system", |p| p.service = p.pid == 21),
         ("the daemon itself", |p| p.name = ProgramName::new("hive")),
     ];
     for (case, change) in cases {
@@ -232,4 +233,56 @@ fn the_binding_follows_the_majority_and_a_shared_session_is_left_alone() {
         contention(&below).expect("contention").context.binding,
         Binding::Task
     );
+}
+
+#[test]
+fn a_session_is_acted_on_only_when_nothing_in_it_must_be_left_alone() {
+    type Change = fn(&mut Process);
+    let other = GroupId {
+        session: 20,
+        group: 20,
+    };
+    let found = |change: Change| {
+        let (mut first, mut second) = two_seconds();
+        for survey in [&mut first, &mut second] {
+            for process in &mut survey.processes {
+                process.autogroup = Some(u64::from(process.group.session));
+            }
+            let mut shell = process(20, 1, other, 5);
+            shell.autogroup = Some(20);
+            change(&mut shell);
+            survey.processes.push(shell);
+        }
+        let facts = facts();
+        let yardstick = Yardstick {
+            facts: &facts,
+            protect: &[],
+            never: &[ProgramName::new("precious")],
+            niced: &[],
+        };
+        let mut observer = Observer::default();
+        observer.on_survey(first, &yardstick);
+        let situation = observer.on_survey(second, &yardstick).expect("two");
+        let pace = |interactive| Pace {
+            wakeups_per_s: 100.0,
+            interactive,
+        };
+        let paces = BTreeMap::from([(EDITOR, pace(true)), (other, pace(false))]);
+        situation.contention(&paces, None, &facts)
+    };
+    let plain = found(|_| {}).expect("the shell that started the build does not block it");
+    assert_eq!(plain.context.binding, Binding::Autogroup);
+    assert_eq!(plain.background, vec![MAKE]);
+    let cases: [(&str, Change); 5] = [
+        ("typed in slowly", |p| p.foreground = true),
+        ("named never to be touched", |p| {
+            p.name = ProgramName::new("precious");
+        }),
+        ("spared", |p| p.name = ProgramName::new("postgres")),
+        ("another user's", |p| p.uid = 0),
+        ("reniced by somebody", |p| p.nice = 5),
+    ];
+    for (case, change) in cases {
+        assert_eq!(found(change), None, "{case}");
+    }
 }
