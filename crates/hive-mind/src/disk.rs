@@ -42,7 +42,7 @@ pub(crate) enum StoreError {
         found: u64,
     },
     /// The disk or the file is at fault.
-    #[error("it is damaged, or something else ({0}); restore it, or: hive leave (forgets it)")]
+    #[error("it is damaged or no store ({0}); restore it, or start anew: hive leave")]
     Damaged(Box<redb::Error>),
 }
 

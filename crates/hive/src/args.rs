@@ -19,10 +19,11 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Start:      hive up      then  hive invite  and, on the other machine,  hive join CODE
-See it:     hive demo    two real daemons on this machine, nothing left behind
-Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not reachable, 4 not allowed, 5 not found,
-            6 peer silent, 7 needs you, 8 already so, 9 partly done, 10 over a limit";
+Start:  hive up      then  hive invite,  and on another machine  hive join CODE
+See it: hive demo    two real daemons on this machine, nothing left behind
+Exit codes:
+  0 ok, 1 failed, 2 usage, 3 daemon not reachable, 4 not allowed, 5 not found,
+  6 peer silent, 7 needs you, 8 already so, 9 partly done, 10 over a limit";
 
 /// Where the daemon's state and its socket are.
 #[derive(Args, Clone, Debug, Default)]

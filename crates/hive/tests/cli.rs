@@ -206,4 +206,9 @@ fn the_help_fits_the_narrowest_screen() {
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("hive join CODE\nSee it:"),
+        "a line was broken"
+    );
 }

@@ -33,9 +33,10 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         println!("nothing was done");
         return Ok(Exit::Ok);
     }
-    if status.is_some() {
-        up::down(at, Rehearsal { dry_run: rehearsal })?;
-    }
+    let stopped = match &status {
+        Some(_) => up::down(at, Rehearsal { dry_run: rehearsal })?,
+        None => Exit::Ok,
+    };
     if rehearsal {
         println!("would delete the key, the store and the consent of this machine in");
         println!("  {}", state.display());
@@ -55,7 +56,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
             crate::render::members::quoted(&status.label)
         );
     }
-    Ok(Exit::Ok)
+    Ok(stopped)
 }
 
 /// What is there to forget.
