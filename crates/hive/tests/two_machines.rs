@@ -1,10 +1,15 @@
 //! Two real daemons on the loopback interface, spoken to only through what a person types.
 
+#[path = "two_machines/patience.rs"]
+mod patience;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::patience::ended;
 
 /// Looks at most this often for something to happen; each look is a whole run of the program.
 const LOOKS_MAX: usize = 2_000;
@@ -91,9 +96,9 @@ impl Machine {
     fn ends_in_order(mut self) {
         let output = self.hive(&["down"]);
         assert!(output.status.success(), "{}", told(&output));
-        let mut daemon = self.daemon.take().expect("it was started");
+        let daemon = self.daemon.take().expect("it was started");
         assert!(
-            daemon.wait().expect("a child").success(),
+            ended(daemon).status.success(),
             "the daemon did not end in order"
         );
         assert_eq!(self.hive(&["status"]).status.code(), Some(3));
@@ -170,7 +175,7 @@ fn two_machines_join_by_code_words_and_approval_and_one_is_removed_again() {
 
     let approved = desk.hive(&["approve", "laptop"]);
     assert!(approved.status.success(), "{}", told(&approved));
-    let joined = join.wait_with_output().expect("it was started");
+    let joined = ended(join);
     assert!(joined.status.success(), "{}", told(&joined));
     let story = said(&joined);
     assert!(
@@ -202,8 +207,8 @@ fn leaves_and_starts_anew(mut machine: Machine) {
     let left = machine.hive(&["leave", "--yes"]);
     assert!(left.status.success(), "{}", told(&left));
     assert!(said(&left).contains("it starts anew with hive up"));
-    let mut daemon = machine.daemon.take().expect("it was started");
-    assert!(daemon.wait().expect("a child").success());
+    let daemon = machine.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
     let up = machine.hive(&["up"]);
     assert!(up.status.success(), "{}", told(&up));
     let after = machine.json(&["status", "--json"]);
@@ -217,7 +222,7 @@ fn leaves_and_starts_anew(mut machine: Machine) {
 #[test]
 fn a_demo_pauses_the_users_own_daemon_and_ends_the_pause_when_interrupted() {
     let desk = Machine::start("desk");
-    let mut demo = desk
+    let demo = desk
         .command(&["demo", "--json"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -227,7 +232,7 @@ fn a_demo_pauses_the_users_own_daemon_and_ends_the_pause_when_interrupted() {
     desk.until("it is paused", |desk| paused(desk).then_some(()));
     let pid = i32::try_from(demo.id()).ok().and_then(Pid::from_raw);
     kill_process(pid.expect("a process"), Signal::INT).expect("it was ours to end");
-    demo.wait().expect("a child");
+    ended(demo);
     assert!(!paused(&desk), "the pause outlived the demo");
     desk.ends_in_order();
 }
@@ -243,7 +248,7 @@ fn a_denied_machine_stays_outside_and_is_told() {
     });
     let denied = desk.hive(&["deny", "laptop"]);
     assert!(denied.status.success(), "{}", told(&denied));
-    let joined = join.wait_with_output().expect("it was started");
+    let joined = ended(join);
     assert!(
         !joined.status.success(),
         "a denied machine believes it is a member"
@@ -265,7 +270,7 @@ fn two_who_start_it_at_once_both_find_it_running() {
             .expect("the program runs")
     });
     for up in both {
-        let output = up.wait_with_output().expect("a child");
+        let output = ended(up);
         assert!(output.status.success(), "{}", told(&output));
     }
     let down = machine.hive(&["down"]);

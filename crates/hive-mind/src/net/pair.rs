@@ -106,10 +106,11 @@ impl Begun {
             outbox,
         })))
         .await;
+        // That the connection ended is noticed by reading, behind the last word: who watched for it here would
+        // miss what came just before it.
         tokio::select! {
             () = read(&talk, receive) => {}
             () = write(send, frames) => {}
-            _ = talk.connection.closed() => {}
         }
         talk.connection.close(code::BYE, b"");
         talk.report(Report::PairEnded { link: talk.link }).await;

@@ -374,6 +374,63 @@ async fn pairing_is_shut_until_it_is_opened_and_the_last_word_arrives() {
     joiner.expect(&Input::PairDown { link }).await;
 }
 
+/// Everything that comes until the conversation's end; the last word must be among it.
+async fn until_the_end(net: &mut Net, link: LinkId) -> Vec<Input> {
+    let mut heard = Vec::new();
+    loop {
+        let input = patiently(net.next()).await.expect("the network never ends");
+        let ended = input == Input::PairDown { link };
+        heard.push(input);
+        if ended {
+            return heard;
+        }
+    }
+}
+
+/// A joiner on a machine so busy that the last frame and the end of the connection are there before it looks: a
+/// refusal lost here would keep it waiting for a day.
+#[test]
+fn the_last_word_of_a_pairing_is_not_lost_on_a_busy_machine() {
+    let new = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
+    let inviters = new();
+    // Works only while it is asked for something.
+    let joiners = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    // The race was lost every second time.
+    for round in 0..4 {
+        let mut inviter = inviters.block_on(async { Machine::new(40 + round) });
+        let mut joiner = joiners.block_on(async { Machine::new(80 + round) });
+        inviter.net.pair_open(true);
+        joiners.block_on(async { joiner.net.pair_dial(inviter.address(), None) });
+        let Input::PairUp { link, .. } = joiners.block_on(joiner.next()) else {
+            panic!("no conversation")
+        };
+        let Input::PairUp { link: there, .. } = inviters.block_on(inviter.next()) else {
+            panic!("no conversation")
+        };
+        inviter.net.pair_send(there, b"denied".to_vec());
+        inviter.net.pair_close(there);
+        inviters.block_on(async {
+            // Said, and hung up after waiting in vain for an acknowledgement.
+            inviter.net.endpoint.wait_idle().await;
+        });
+        let heard = joiners.block_on(until_the_end(&mut joiner.net, link));
+        let said = Input::PairReceived {
+            link,
+            frame: b"denied".to_vec(),
+        };
+        assert!(heard.contains(&said), "{heard:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_machine_on_loopback_is_found_by_one_question() {
     let around = Interfaces::new(vec!["lo".into()]);
