@@ -27,6 +27,7 @@ use crate::hive::advise::Advice;
 use crate::hive::budget::Traffic;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
+use crate::hive::meta::Fate;
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
@@ -108,7 +109,11 @@ impl Hive {
         // The note of a yes and the admission are two writes: without the admission it was no yes.
         let mut pending = meta.pending;
         for (node, waiting) in &mut pending {
-            waiting.approved = roster.has(*node);
+            waiting.fate = match waiting.fate {
+                Fate::Denied => Fate::Denied,
+                _ if roster.has(*node) => Fate::Approved,
+                _ => Fate::Open,
+            };
         }
         let mut hive = Self {
             key: config.key,
@@ -140,11 +145,6 @@ impl Hive {
         };
         for (one, two) in &meta.forks {
             hive.store.join_proof(one, two);
-        }
-        let roster = &hive.roster;
-        for (node, pending) in &mut hive.door.pending {
-            // Approved just before a crash, but the admission was not written: a person decides again.
-            pending.approved &= roster.has(*node);
         }
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;

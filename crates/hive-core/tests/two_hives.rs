@@ -271,6 +271,47 @@ fn a_denied_machine_stays_on_its_own() {
 }
 
 #[test]
+fn a_machine_denied_while_it_was_away_hears_of_it_when_it_is_back() {
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(3));
+    world.drop_pairings();
+    let who = world.pending(0)[0].node.clone();
+    world.deny(0, &who);
+    assert!(
+        world.pending(0).is_empty(),
+        "a denied machine is still shown"
+    );
+    world.restart(0);
+    world.restart(1);
+    assert_eq!(world.join_state(1).stage, JoinStage::Waiting);
+    world.run(Span::from_secs(60));
+    let state = world.join_state(1);
+    assert_eq!(state.error.expect("a reason").code, "join.denied");
+    // It is no life sentence: a new code is a new request.
+    world.join(1, 0);
+    assert_eq!(world.members(1).len(), 2);
+}
+
+#[test]
+fn a_waiting_machine_that_lost_the_inviter_for_a_moment_waits_on() {
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(3));
+    for _ in 0..5 {
+        world.drop_pairings();
+        world.run(Span::from_secs(20));
+    }
+    assert_eq!(world.join_state(1).stage, JoinStage::Waiting);
+    let who = world.pending(0)[0].node.clone();
+    world.approve(0, &who).expect("still waiting");
+    world.run(Span::from_secs(1));
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
+}
+
+#[test]
 fn a_machine_approved_later_is_called_back() {
     let mut world = World::new(2);
     let code = world.invite(0);

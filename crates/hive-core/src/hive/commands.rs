@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::hive::Hive;
-use crate::hive::meta;
+use crate::hive::meta::{self, Fate};
 use crate::hive::words;
 use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
@@ -30,7 +30,7 @@ impl Hive {
                 try_next: "hive remove NAME".into(),
             });
         }
-        self.mark_approved(node);
+        self.decide(node, Fate::Approved);
         let admit = Admit {
             node,
             role,
@@ -102,7 +102,7 @@ impl Hive {
             .door
             .pending
             .iter()
-            .filter(|(_, pending)| !pending.approved)
+            .filter(|(_, pending)| pending.fate == Fate::Open)
             .collect();
         waiting.sort_by_key(|(node, pending)| (pending.since, **node));
         let pending = waiting
@@ -303,7 +303,7 @@ impl Hive {
             self.door
                 .pending
                 .iter()
-                .filter(|(_, pending)| !pending.approved)
+                .filter(|(_, pending)| pending.fate == Fate::Open)
         };
         let found: Vec<_> = waiting()
             .filter(|(node, pending)| names(who, **node, pending.label.as_str()))

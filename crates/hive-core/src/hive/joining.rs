@@ -1,5 +1,6 @@
 //! The joining side: find the inviter, prove the code, wait for a person, enter the other hive.
 
+mod again;
 mod errors;
 
 use alloc::collections::BTreeSet;
@@ -9,6 +10,7 @@ use core::net::SocketAddr;
 
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
+use crate::hive::joining::again::ASK_AGAIN;
 use crate::hive::joining::errors::{bad_code, not_found, refusal, refused, silent};
 use crate::hive::meta::{self, Proved};
 use crate::hive::outside::{HiveEffect, Sighting};
@@ -46,6 +48,8 @@ pub(super) struct Joining {
     busy_since: Instant,
     /// Heard of, but without a proof that they know the code.
     failed: BTreeSet<SocketAddr>,
+    /// Dials to an inviter that was lost while this machine waits.
+    asked_again: u32,
     talk: Option<Talk>,
     proved: Option<Proved>,
     /// Kept after the welcome too: a person may look only then.
@@ -89,6 +93,7 @@ impl Joining {
             dialling: None,
             busy_since: now,
             failed: BTreeSet::new(),
+            asked_again: 0,
             talk: None,
             proved: None,
             words: None,
@@ -105,12 +110,13 @@ impl Joining {
             stage: JoinStage::Waiting,
             started: Instant::START,
             until: None,
-            retry_at: None,
+            retry_at: Some(Instant::START),
             code: None,
             at: None,
             dialling: None,
             busy_since: Instant::START,
             failed: BTreeSet::new(),
+            asked_again: 0,
             talk: None,
             proved: Some(proved),
             words: Some(words::line(&proved.words)),
@@ -232,9 +238,13 @@ impl Hive {
         if joining.retry_at.is_none_or(|at| at > now.boot) {
             return;
         }
+        if joining.stage == JoinStage::Waiting {
+            self.ask_again(now);
+            return;
+        }
         joining.retry_at = Some(now.boot.after(RETRY));
         if joining.dialling.is_some() || joining.talk.is_some() {
-            let heard_of = joining.at.is_none() && joining.stage != JoinStage::Waiting;
+            let heard_of = joining.at.is_none();
             if heard_of && now.boot.since(joining.busy_since) >= ONE_PATIENCE {
                 self.try_another(now, None);
             }
@@ -299,8 +309,14 @@ impl Hive {
             theirs: None,
         };
         let expected = joining.proved.map(|proved| proved.inviter);
-        if !dialled && joining.stage == JoinStage::Waiting && expected == Some(key) {
+        if joining.stage == JoinStage::Waiting && expected == Some(key) {
             joining.talk = Some(talk);
+            joining.asked_again = 0;
+            joining.retry_at = None;
+            if dialled {
+                let label = self.label.clone();
+                self.pair_send(link, &PairFrame::Hello { nonce, label });
+            }
             return true;
         }
         if !dialled || joining.stage != JoinStage::Seeking || joining.dialling.is_none() {
@@ -339,6 +355,10 @@ impl Hive {
             (JoinStage::Proving, PairFrame::Refused(Refusal::Wait)) => joining.retry(now.boot),
             (JoinStage::Proving, PairFrame::Refused(why)) => {
                 self.unproved(now, link, Some(refusal(*why)));
+            }
+            // It is asked for a proof anew: the inviter does not keep its request any more.
+            (JoinStage::Waiting, PairFrame::Challenge { .. }) => {
+                self.fail_join(now, refusal(Refusal::Denied));
             }
             (JoinStage::Waiting, PairFrame::Refused(why)) => self.fail_join(now, refusal(*why)),
             (
@@ -402,8 +422,10 @@ impl Hive {
         };
         if joining.talk.is_some_and(|talk| talk.link == link) {
             joining.talk = None;
-            if joining.stage == JoinStage::Proving {
-                joining.retry(now.boot);
+            match joining.stage {
+                JoinStage::Proving => joining.retry(now.boot),
+                JoinStage::Waiting => joining.retry_at = Some(now.boot.after(ASK_AGAIN)),
+                _ => {}
             }
         }
     }

@@ -19,7 +19,18 @@ pub(super) struct Pending {
     pub(super) words: [u16; 4],
     pub(super) address: SocketAddr,
     pub(super) since: WallTime,
-    pub(super) approved: bool,
+    pub(super) fate: Fate,
+}
+
+/// What a person decided about a machine that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Fate {
+    /// Nothing yet.
+    Open,
+    /// Let in; it is waiting for its welcome.
+    Approved,
+    /// Turned away. Kept until its time is over, so that the machine hears of it when it comes back.
+    Denied,
 }
 
 /// Where a joiner proved a code and waits.

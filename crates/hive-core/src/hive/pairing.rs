@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::event_log::Happening;
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
-use crate::hive::meta::{self, Pending};
+use crate::hive::meta::{self, Fate, Pending};
 use crate::hive::outside::HiveEffect;
 use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::{LinkId, NodeId};
@@ -94,10 +94,15 @@ impl Door {
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let invites = self.invites.iter().map(|invite| invite.until);
         let guests = self.links.values().filter_map(|guest| guest.until);
-        let approved = self.pending.values().any(|it| it.approved);
+        let approved = self.pending.values().any(|it| it.fate == Fate::Approved);
         let redial = self.redial_at.filter(|_| approved);
         let others = redial.into_iter().chain(self.over_at);
         invites.chain(guests).chain(others).min()
+    }
+
+    /// Machines that wait for a person, or for their welcome.
+    fn waiting(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.values().filter(|it| it.fate != Fate::Denied)
     }
 
     /// Whether a machine that is no member has any business here: a code that is good or was, within its
@@ -181,7 +186,7 @@ impl Hive {
             self.bring_welcome(link, key);
             return;
         }
-        if self.door.pending.get(&key).is_some_and(|it| it.approved) {
+        if self.fate_of(key) == Some(Fate::Approved) {
             self.add_guest(now, link, key, exporter, address);
             self.bring_welcome(link, key);
             return;
@@ -247,7 +252,7 @@ impl Hive {
                 .door
                 .pending
                 .iter()
-                .filter(|(_, it)| it.approved)
+                .filter(|(_, it)| it.fate == Fate::Approved)
                 .map(|(node, _)| *node)
                 .collect();
             for node in approved {
@@ -302,14 +307,14 @@ impl Hive {
 
     /// A member that is connected needs no welcome any more.
     pub(super) fn thanks_by_link(&mut self, now: Now, node: NodeId) {
-        if self.door.pending.get(&node).is_some_and(|it| it.approved) {
+        if self.fate_of(node) == Some(Fate::Approved) {
             self.forget_pending(node);
             self.watch_door(now);
         }
     }
 
     pub(super) fn turn_away(&mut self, now: Now, node: NodeId) {
-        self.forget_pending(node);
+        self.decide(node, Fate::Denied);
         if let Some(link) = self.guest_of(node) {
             self.refuse(link, Refusal::Denied);
         }
@@ -325,9 +330,9 @@ impl Hive {
         }
     }
 
-    pub(super) fn mark_approved(&mut self, node: NodeId) {
+    pub(super) fn decide(&mut self, node: NodeId, fate: Fate) {
         if let Some(pending) = self.door.pending.get_mut(&node) {
-            pending.approved = true;
+            pending.fate = fate;
             let record = meta::pending(node, Some(pending));
             self.save(alloc::vec![record], AfterSave::Nothing);
         }
@@ -370,7 +375,17 @@ impl Hive {
 
     fn on_hello(&mut self, link: LinkId, label: Label, theirs: [u8; 16]) {
         let ours = self.chance.bytes();
+        let waits = self
+            .door
+            .links
+            .get(&link)
+            .and_then(|it| self.fate_of(it.key));
         match self.door.links.get_mut(&link) {
+            // It is back and waits on; whoever is not expected any more is asked for a proof like everybody.
+            Some(guest) if matches!(waits, Some(Fate::Open | Fate::Approved)) => {
+                guest.until = None;
+                self.keep_newest(link);
+            }
             Some(guest) if guest.hello.is_none() => {
                 guest.hello = Some((label, theirs, ours));
                 self.pair_send(link, &PairFrame::Challenge { nonce: ours });
@@ -404,7 +419,7 @@ impl Hive {
             self.refuse(link, Refusal::Spent);
             return;
         }
-        if self.door.pending.len() >= limits::PENDING_MAX
+        if self.door.waiting().count() >= limits::PENDING_MAX
             || self.roster.has(key)
             || self.roster.removed(key).is_some()
         {
@@ -417,7 +432,7 @@ impl Hive {
             words,
             address,
             since: now.wall,
-            approved: false,
+            fate: Fate::Open,
         };
         self.let_wait(now, link, key, pending, mac);
     }
@@ -432,6 +447,7 @@ impl Hive {
         self.tell(Happening::AsksToJoin {
             label: pending.label.as_str().into(),
         });
+        self.make_room();
         self.door.pending.insert(key, pending);
         self.watch_door(now);
     }
@@ -478,7 +494,7 @@ impl Hive {
             self.end_pairing(link);
             return;
         };
-        if self.door.pending.get(&key).is_some_and(|it| it.approved) {
+        if self.fate_of(key) == Some(Fate::Approved) {
             self.forget_pending(key);
         }
         self.end_pairing(link);
@@ -486,7 +502,11 @@ impl Hive {
     }
 
     fn bring_welcome(&mut self, link: LinkId, key: NodeId) {
-        let approved = self.door.pending.get(&key).filter(|it| it.approved);
+        let approved = self
+            .door
+            .pending
+            .get(&key)
+            .filter(|it| it.fate == Fate::Approved);
         if approved.is_none() || !self.roster.has(key) {
             self.end_pairing(link);
             return;
@@ -522,6 +542,41 @@ impl Hive {
                 expect: Some(node),
             });
         }
+    }
+
+    /// A machine speaks on one connection: older ones of the same key are dead, or soon will be.
+    fn keep_newest(&mut self, link: LinkId) {
+        let Some(key) = self.door.links.get(&link).map(|it| it.key) else {
+            return;
+        };
+        let links = self.door.links.iter();
+        let older: Vec<LinkId> = links
+            .filter(|(other, guest)| guest.key == key && **other != link)
+            .map(|(other, _)| *other)
+            .collect();
+        for other in older {
+            self.end_pairing(other);
+        }
+    }
+
+    /// The oldest of those who were turned away makes room.
+    fn make_room(&mut self) {
+        if self.door.pending.len() < limits::PENDING_MAX {
+            return;
+        }
+        let denied = self
+            .door
+            .pending
+            .iter()
+            .filter(|(_, it)| it.fate == Fate::Denied);
+        let oldest = denied.min_by_key(|(_, it)| it.since).map(|(node, _)| *node);
+        if let Some(node) = oldest {
+            self.forget_pending(node);
+        }
+    }
+
+    fn fate_of(&self, node: NodeId) -> Option<Fate> {
+        self.door.pending.get(&node).map(|it| it.fate)
     }
 
     fn guest_of(&self, node: NodeId) -> Option<LinkId> {

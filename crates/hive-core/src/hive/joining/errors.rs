@@ -57,7 +57,10 @@ pub(super) fn refusal(why: Refusal) -> CommandError {
         ),
         Refusal::Spent => refused("join.expired", "that code was already used"),
         Refusal::Full => refused("join.full", "the inviting machine takes nobody more"),
-        Refusal::Denied => refused("join.denied", "a person on the other side said no"),
+        Refusal::Denied => refused(
+            "join.denied",
+            "the other side said no, or keeps the request no longer",
+        ),
     }
 }
 
