@@ -106,6 +106,8 @@ pub struct Machine {
     pause: Option<Pause>,
     /// Until when nothing is begun because a person undid something.
     rest_until: Option<Instant>,
+    /// A yes was said that a power cut could still take back: nothing is begun on it.
+    yes_on_its_way: bool,
     /// Another daemon acts on this machine; until then nothing is asked of the host.
     other_acts_until: Option<Instant>,
     out: VecDeque<MachineEffect>,
@@ -177,6 +179,7 @@ impl Machine {
             mode: record::restored_mode(restored).unwrap_or(config.mode),
             pause: record::restored_pause(restored, now),
             rest_until: None,
+            yes_on_its_way: false,
             other_acts_until: None,
             out: VecDeque::new(),
             observer: Observer::default(),
@@ -565,6 +568,6 @@ impl Machine {
         let free = self.hands.stuck().is_none()
             && self.rest_until.is_none()
             && self.other_acts_until.is_none();
-        self.mode == Mode::Auto && self.pause.is_none() && free
+        self.mode == Mode::Auto && self.pause.is_none() && !self.yes_on_its_way && free
     }
 }

@@ -301,12 +301,16 @@ impl Node {
                 let heard = heard_patterns(self.hive.advice(), &self.hive);
                 self.machine.on_advice(now, &heard);
             }
-            if quiet {
+            if !quiet {
+                continue;
+            }
+            // A yes is answered before it is used: what is begun on it needs the disk again.
+            self.answer_promises(now);
+            if self.hive.owes_the_disk() || !self.machine.on_durable(now) {
                 break;
             }
         }
         self.answer_shares();
-        self.answer_promises(now);
         self.set_alarm(now);
     }
 

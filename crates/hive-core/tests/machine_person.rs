@@ -595,8 +595,16 @@ fn after_an_undo_of_everything_nothing_is_begun_for_ten_minutes() {
     world.machine.undo(clock, None).expect("everything");
     world.plan.wall += DAY_MS;
     let clock = world.clock();
+    world.slow_disk = true;
     world.machine.resume(clock);
     let acts = world.acts.len();
+    world.run(30);
+    assert_eq!(
+        world.acts.len(),
+        acts,
+        "a yes was used that a power cut would take back"
+    );
+    world.slow_disk = false;
     assert!(world.run_until(30, |w| w.acts.len() > acts));
 }
 

@@ -1,12 +1,13 @@
 //! Eyes and hands: the host on its own thread, asked in order, so that a slow `/proc` never stops the loop.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use hive_core::event::Input;
 use hive_core::id::ChangeId;
-use hive_core::machine::act::Step;
+use hive_core::machine::act::{Outcome, Receipt, Refusal, Step};
 use hive_core::machine::facts::{MachineFacts, SampleRequest};
 
 pub use hive_host::{Acting, Scope};
@@ -25,6 +26,32 @@ enum Job {
     Sample(SampleRequest),
     Act(Step),
     Undo(ChangeId),
+}
+
+/// Jobs that were asked for and are not begun.
+#[derive(Default)]
+struct Waiting(VecDeque<Job>);
+
+impl Waiting {
+    /// The next job, in the order in which they were asked for; `None` when no more will come.
+    fn next(&mut self, inbox: &mpsc::Receiver<Job>) -> Option<Job> {
+        self.0.extend(inbox.try_iter());
+        self.0.pop_front().or_else(|| inbox.recv().ok())
+    }
+
+    /// Whether the undoing of a change that is not begun was asked for already. A pause that is said while the
+    /// host is slow finds its act still waiting; from then on nothing may be turned on.
+    fn withdraws(&self, change: ChangeId) -> bool {
+        let undoing = |job: &Job| matches!(job, Job::Undo(which) if *which == change);
+        self.0.iter().any(undoing)
+    }
+}
+
+fn withdrawn(change: ChangeId) -> Receipt {
+    Receipt {
+        change,
+        outcome: Outcome::Refused(Refusal::Withdrawn),
+    }
 }
 
 impl Hands {
@@ -52,9 +79,13 @@ impl Hands {
         let thread = std::thread::Builder::new()
             .name("hive-host".into())
             .spawn(move || {
-                while let Ok(job) = inbox.recv() {
+                let mut waiting = Waiting::default();
+                while let Some(job) = waiting.next(&inbox) {
                     answer(match job {
                         Job::Sample(request) => Input::Sampled(host.sample(&request)),
+                        Job::Act(step) if waiting.withdraws(step.change) => {
+                            Input::Acted(withdrawn(step.change))
+                        }
                         Job::Act(step) => Input::Acted(host.act(&step)),
                         Job::Undo(change) => Input::Acted(host.undo(change)),
                     });
@@ -108,5 +139,38 @@ impl Hands {
         if lost {
             tracing::error!("the host thread has ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hive_core::pattern::Action;
+
+    fn act(change: u64) -> Job {
+        Job::Act(Step {
+            change: ChangeId(change),
+            action: Action::Placebo,
+            targets: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn an_act_whose_undoing_waits_behind_it_is_not_begun() {
+        let (jobs, inbox) = mpsc::channel();
+        for job in [act(1), act(2), Job::Undo(ChangeId(2))] {
+            jobs.send(job).expect("the inbox is there");
+        }
+        drop(jobs);
+        let mut waiting = Waiting::default();
+        let mut told = Vec::new();
+        while let Some(job) = waiting.next(&inbox) {
+            told.push(match job {
+                Job::Act(step) => (step.change.0, waiting.withdraws(step.change)),
+                Job::Undo(change) => (change.0, false),
+                Job::Sample(_) => unreachable!("none was asked for"),
+            });
+        }
+        assert_eq!(told, [(1, false), (2, true), (2, false)]);
     }
 }

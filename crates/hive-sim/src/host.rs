@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::Beacon;
-use hive_core::id::{CommandId, LinkId, NodeId};
+use hive_core::id::{ChangeId, CommandId, LinkId, NodeId};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{Mode, Reply};
 use hive_core::signed::KeyPair;
@@ -50,6 +50,8 @@ pub struct Host {
     pub(crate) wake: u64,
     /// When the host has carried out what it was asked so far: it does one thing after the other.
     pub(crate) hands_busy_until: Moment,
+    /// Changes whose undoing was asked for: their acts are not begun any more.
+    pub(crate) withdrawn: BTreeSet<ChangeId>,
     pub(crate) allowed: BTreeSet<NodeId>,
     pub(crate) beacon: Option<Beacon>,
     pub(crate) pair_open: bool,
@@ -123,6 +125,7 @@ impl Host {
             started: Moment::default(),
             wake: 0,
             hands_busy_until: Moment::default(),
+            withdrawn: BTreeSet::new(),
             allowed: BTreeSet::new(),
             beacon: None,
             pair_open: false,
@@ -189,6 +192,7 @@ impl Host {
             self.ran_us += now.since(self.started);
         }
         self.wake += 1;
+        self.withdrawn.clear();
         self.allowed.clear();
         self.beacon = None;
         self.pair_open = false;

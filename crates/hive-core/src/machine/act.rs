@@ -76,6 +76,8 @@ pub enum Refusal {
     NoJournal,
     /// Another daemon acts on this machine.
     NotTheActor,
+    /// Its undoing was asked for before it was begun.
+    Withdrawn,
 }
 
 impl Refusal {
@@ -95,6 +97,7 @@ impl Refusal {
             Self::NotTheActor => {
                 "another hive daemon already acts on this machine; this one observes"
             }
+            Self::Withdrawn => "nothing: it was not wanted any more",
         }
     }
 }

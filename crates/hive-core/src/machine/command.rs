@@ -29,10 +29,21 @@ impl Machine {
         self.keep_mode();
         // Whoever sets the mode says anew what they want.
         self.rest_until = None;
+        self.yes_on_its_way |= mode == Mode::Auto;
         if mode != Mode::Auto {
             self.let_go(now);
         }
         self.turn(now);
+    }
+
+    /// Nothing that was kept waits for the disk: a yes that was said counts from now on. Tells whether there
+    /// was one.
+    pub fn on_durable(&mut self, now: Now) -> bool {
+        let said = core::mem::take(&mut self.yes_on_its_way);
+        if said {
+            self.turn(now);
+        }
+        said
     }
 
     /// Puts everything back and keeps still.
@@ -48,6 +59,7 @@ impl Machine {
     pub fn resume(&mut self, now: Now) {
         self.set_pause(now, None);
         self.rest_until = None;
+        self.yes_on_its_way = true;
         self.turn(now);
     }
 

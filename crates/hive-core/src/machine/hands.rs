@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::chance::Chance;
 use crate::id::ChangeId;
 use crate::machine::MachineEffect;
-use crate::machine::act::{Outcome, Receipt, Step};
+use crate::machine::act::{Outcome, Receipt, Refusal, Step};
 use crate::machine::facts::GroupId;
 use crate::pattern::Action;
 use crate::time::{Instant, Span};
@@ -267,7 +267,7 @@ impl Undoing {
     ) -> (News, Hold) {
         let action = what.action;
         let news = match outcome {
-            Outcome::Applied { .. } => {
+            Outcome::Applied { .. } | Outcome::Refused(Refusal::Withdrawn) => {
                 self.overtook = false;
                 News::Nothing
             }

@@ -108,6 +108,10 @@ impl Plan {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that a test turns one by one"
+)]
 pub struct World {
     pub machine: Machine,
     pub plan: Plan,
@@ -123,6 +127,8 @@ pub struct World {
     pub undo_fails: u32,
     /// Whether the receipts of acts are late: they come with the next undoing's.
     pub late: bool,
+    /// Whether the disk has not answered yet.
+    pub slow_disk: bool,
     late_receipt: Option<Receipt>,
     /// The last act, if it failed half-way.
     failed: Option<ChangeId>,
@@ -190,6 +196,7 @@ impl World {
             undos: vec![],
             undo_fails: 0,
             late: false,
+            slow_disk: false,
             late_receipt: None,
             failed: None,
             tells: vec![],
@@ -243,10 +250,12 @@ impl World {
             while let Some(effect) = self.machine.poll() {
                 work.push_back(effect);
             }
-            let Some(effect) = work.pop_front() else {
-                return;
-            };
-            self.carry_out(effect);
+            match work.pop_front() {
+                Some(effect) => self.carry_out(effect),
+                // Whatever was to be kept is kept.
+                None if !self.slow_disk && self.machine.on_durable(self.clock()) => {}
+                None => return,
+            }
         }
         panic!("the machine never comes to rest");
     }

@@ -7,7 +7,7 @@ use hive_core::event_log::{Happening, Misdeed};
 use hive_core::hive::outside::{HiveEffect, Lane, Record, Sighting};
 use hive_core::id::{LinkId, NodeId, SaveId};
 use hive_core::limits::{FRAME_BYTES_MAX, PAIR_FRAME_BYTES_MAX};
-use hive_core::machine::act::Outcome;
+use hive_core::machine::act::{Outcome, Receipt, Refusal};
 
 use super::{Death, Event, World};
 use crate::disk::Unanswered;
@@ -54,6 +54,7 @@ impl World {
                 );
             }
             Output::Undo(change) => {
+                self.hosts[id.0].withdrawn.insert(change);
                 let at = self.next_turn(id);
                 self.queue.plan(
                     at,
@@ -151,6 +152,7 @@ impl World {
             Event::Act { host, life, step } if self.lives(host, life) => self.act(host, step),
             Event::Undo { host, life, change } if self.lives(host, life) => {
                 let boot = self.hosts[host.0].clock.boot(self.now);
+                self.hosts[host.0].withdrawn.remove(&change);
                 let receipt = self.hosts[host.0].machine.undo(boot, change);
                 self.note(b"undo", host, &change.0.to_le_bytes());
                 self.feed(host, Input::Acted(receipt));
@@ -217,7 +219,14 @@ impl World {
         let consent = self.hosts[id.0].consent;
         let boot = self.hosts[id.0].clock.boot(self.now);
         let action = step.action;
-        let receipt = self.hosts[id.0].machine.act(boot, step);
+        let receipt = if self.hosts[id.0].withdrawn.contains(&step.change) {
+            Receipt {
+                change: step.change,
+                outcome: Outcome::Refused(Refusal::Withdrawn),
+            }
+        } else {
+            self.hosts[id.0].machine.act(boot, step)
+        };
         self.note(b"act", id, action.name().as_bytes());
         let applied = matches!(receipt.outcome, Outcome::Applied { .. });
         if applied && !consent.allows(self.now) {
