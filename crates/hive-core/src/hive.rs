@@ -6,6 +6,7 @@ pub mod store;
 pub mod roster;
 pub mod words;
 pub mod invite;
+pub mod recovery;
 pub mod budget;
 pub mod advise;
 mod meta;
@@ -14,6 +15,10 @@ mod sync;
 mod links;
 mod pairing;
 mod joining;
+mod entering;
+mod farewell;
+mod standing;
+mod recover;
 mod commands;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,7 +41,7 @@ use crate::hive::sync::Repair;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
-use crate::statement::Label;
+use crate::statement::{Farewell, Label};
 use crate::time::{Instant, Now};
 use crate::wire::Genesis;
 
@@ -65,7 +70,13 @@ pub struct Hive {
     roster: Roster,
     /// Removed by this machine, its word not yet durable.
     expelled: BTreeSet<NodeId>,
+    /// By whom and how this machine was told that it was removed.
+    dismissed: Option<(NodeId, Farewell)>,
+    /// How often removed machines were told so.
+    told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
+    /// What the network was told last about who may connect.
+    announced: Vec<NodeId>,
     advice: Advice,
     changed: bool,
     writer: Writer,
@@ -129,7 +140,10 @@ impl Hive {
             store,
             roster,
             expelled: BTreeSet::new(),
+            dismissed: meta.dismissed,
+            told_off: BTreeMap::new(),
             allowed: Vec::new(),
+            announced: Vec::new(),
             advice: Advice::default(),
             changed: false,
             writer: Writer::new(incarnation, now),
@@ -173,8 +187,6 @@ impl Hive {
         self.save(records, AfterSave::Incarnation);
         self.begin_writing(now);
         self.refresh(now);
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
         self.start_links(now);
         self.watch_door(now);
     }
@@ -261,11 +273,14 @@ impl Hive {
             }
         }
         for node in before {
-            if next.removed(node).is_some() {
+            if next.left(node) {
+                self.tell(Happening::Left { node: node.short() });
+            } else if next.is_gone(node) {
                 self.tell(Happening::Removed { node: node.short() });
             }
         }
         self.roster = next;
+        self.review_dismissal();
         if self.sponsor.is_some() && self.roster.has(self.me) {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
@@ -318,16 +333,16 @@ impl Hive {
 
     /// Closes what must not be open any more and tells the network who may connect.
     fn admit_only_members(&mut self, now: Now) {
+        // A machine that was removed itself dials nobody any more, but still listens to the members: its
+        // removal may be void one day, when its remover turns out to be a thief.
         let mut allowed: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
-        if !allowed.contains(&self.me) && self.roster.removed(self.me).is_some() {
-            allowed.clear();
-        }
         allowed.extend(self.sponsor);
         allowed.remove(&self.me);
         allowed.retain(|node| !self.expelled.contains(node));
         let allowed: Vec<NodeId> = allowed.into_iter().collect();
         self.forget_addresses();
         if allowed == self.allowed {
+            self.announce_members();
             return;
         }
         self.allowed = allowed;
@@ -337,8 +352,7 @@ impl Hive {
                 self.outbox.push_back(HiveEffect::Close { peer });
             }
         }
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
+        self.announce_members();
         self.links.retain(&self.allowed);
         self.look_for_missing(now);
     }
@@ -347,7 +361,7 @@ impl Hive {
     /// the disk keeps what it knows.
     fn forget_addresses(&mut self) {
         for node in self.links.located() {
-            let gone = self.roster.removed(node).is_some() || self.expelled.contains(&node);
+            let gone = self.roster.is_gone(node) || self.expelled.contains(&node);
             if gone && self.links.forget(node) {
                 self.save(alloc::vec![meta::addresses(node, None)], AfterSave::Nothing);
             }

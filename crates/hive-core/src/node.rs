@@ -161,6 +161,11 @@ impl Node {
             Command::Approve { .. }
                 | Command::Deny { .. }
                 | Command::Remove { .. }
+                | Command::SetRole { .. }
+                | Command::Forgive { .. }
+                | Command::Leave
+                | Command::RecoveryKey
+                | Command::Recover { .. }
                 | Command::Label { .. }
                 | Command::Undo { .. }
                 | Command::Tune { .. }
@@ -188,6 +193,21 @@ impl Node {
             Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
             Command::Remove { who, compromised } => {
                 answer(self.hive.remove(now, &who, compromised), Reply::Done)
+            }
+            Command::SetRole { who, role } => {
+                answer(self.hive.set_role(now, &who, role), Reply::Done)
+            }
+            Command::Forgive { who } => answer(self.hive.forgive(now, &who), Reply::Done),
+            Command::Leave => answer(self.hive.leave(now), Reply::Done),
+            Command::RecoveryKey => answer(self.hive.recovery_key(now), Reply::RecoveryKey),
+            Command::Recover {
+                words,
+                remove,
+                compromised,
+            } => {
+                let remove = remove.as_deref();
+                let outcome = self.hive.recover(now, words.reveal(), remove, compromised);
+                answer(outcome, Reply::Done)
             }
             Command::Label { label } => answer(self.hive.label(now, &label), Reply::Done),
             Command::Undo { pattern } => {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{Key, Label};
+use crate::statement::{Farewell, Key, Label};
 use crate::time::Hlc;
 
 /// First byte of every frame. Shorter author names, for one, will come with another number.
@@ -45,6 +45,13 @@ pub enum Frame {
     },
     /// Two signed heads that cannot both be honest.
     Proof(Head, Head),
+    /// "You were removed." The last word on a connection; who says it proves it.
+    Farewell {
+        /// The admin that removed the machine.
+        by: NodeId,
+        /// Its signed word.
+        word: Farewell,
+    },
 }
 
 /// One line of a digest.

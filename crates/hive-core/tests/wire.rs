@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hive_core::id::{HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Key, Label};
+use hive_core::statement::{Farewell, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, Have, Head, Line, PairFrame, Refusal,
@@ -93,6 +93,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("proof", Frame::Proof(head(), head())),
+        (
+            "farewell",
+            Frame::Farewell {
+                by: NodeId([1; 32]),
+                word: Farewell {
+                    node: NodeId([2; 32]),
+                    sig: [[3; 32], [4; 32]],
+                },
+            },
+        ),
     ]
 }
 

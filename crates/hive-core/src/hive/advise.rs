@@ -47,7 +47,7 @@ impl Advice {
         let maps: Vec<&AuthorMap> = store
             .maps()
             .map(|(_, map)| map)
-            .filter(|map| roster.counts(map) && store.fork(map.head().author).is_none())
+            .filter(|map| roster.counts(map) && !roster.quarantines(map.head().author, store))
             .collect();
         let mut advice = Self {
             members: roster.order().len(),

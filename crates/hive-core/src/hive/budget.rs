@@ -184,7 +184,12 @@ pub fn is_membership(statement: &Statement) -> bool {
 /// The most valuable first: membership is never held back.
 fn class(statement: &Statement) -> u8 {
     match statement {
-        Statement::Admit(_) | Statement::Revoke(_) | Statement::Profile(_) => 0,
+        Statement::Admit(_)
+        | Statement::Revoke(_)
+        | Statement::Profile(_)
+        | Statement::SetRole(_)
+        | Statement::Forgive(_)
+        | Statement::Farewell(_) => 0,
         Statement::Pattern(_) | Statement::Mark(..) => 1,
         Statement::Evidence(..) => 2,
         Statement::Strategy(..) => 3,

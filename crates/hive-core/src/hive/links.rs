@@ -317,7 +317,8 @@ impl Hive {
         }
         for (peer, mut addresses) in due {
             addresses.extend(self.fixed.iter().copied());
-            let reachable = self.is_allowed(peer) && !self.links.is_connected(peer);
+            let reachable =
+                self.is_allowed(peer) && !self.links.is_connected(peer) && !self.is_out();
             if reachable && !addresses.is_empty() {
                 self.outbox.push_back(HiveEffect::Dial { peer, addresses });
             } else if let Some(known) = self.links.known.get_mut(&peer) {
@@ -344,10 +345,11 @@ impl Hive {
 
     /// Plans dials and questions for members that are not connected; nothing when all are.
     pub(super) fn look_for_missing(&mut self, now: Now) {
+        let gone = self.is_out();
         let missing: Vec<NodeId> = self
             .allowed
             .iter()
-            .filter(|node| !self.links.is_connected(**node))
+            .filter(|node| !gone && !self.links.is_connected(**node))
             .copied()
             .collect();
         if missing.is_empty() {
@@ -382,8 +384,11 @@ impl Hive {
         }
     }
 
-    /// Plans a dial unless one is planned or under way.
+    /// Plans a dial unless one is planned or under way. Who was removed dials nobody.
     fn plan_dial(&mut self, node: NodeId, at: Instant) {
+        if self.is_out() {
+            return;
+        }
         let fixed = !self.fixed.is_empty();
         let known = self
             .links

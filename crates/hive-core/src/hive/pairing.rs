@@ -43,7 +43,8 @@ pub(super) struct Door {
     redial_at: Option<Instant>,
     /// When the oldest request, here or of this machine, has waited too long.
     over_at: Option<Instant>,
-    open: bool,
+    /// Whether strangers may speak: an invite is open, or somebody waits.
+    pub(super) open: bool,
 }
 
 #[derive(Debug)]
@@ -421,7 +422,7 @@ impl Hive {
         }
         if self.door.waiting().count() >= limits::PENDING_MAX
             || self.roster.has(key)
-            || self.roster.removed(key).is_some()
+            || self.roster.is_gone(key)
         {
             self.refuse(link, Refusal::Full);
             return;

@@ -97,6 +97,16 @@ impl AuthorMap {
         })
     }
 
+    /// Those of them that can matter for who belongs.
+    pub fn member_statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
+        let about = self.entries.values();
+        let about = about.filter(|entry| entry.key.is_about_members());
+        about.filter_map(|entry| {
+            let value = entry.value.as_deref()?;
+            Some((entry, Statement::decode(entry.key, value)?))
+        })
+    }
+
     /// The bytes under a key, if something stands there.
     #[must_use]
     pub fn value(&self, key: &Key) -> Option<&[u8]> {
@@ -283,12 +293,11 @@ impl Store {
             return Ok(Joined::Nothing);
         }
         let contradiction = contradicts(self.hive, &held.head, &built.head);
-        if contradiction {
-            self.forks
-                .entry(delta.author)
-                .or_insert((held.head, built.head));
-        }
+        let proof = (held.head, built.head);
         let newer = rank(&built) > rank(held);
+        if contradiction {
+            self.note_fork(proof);
+        }
         if newer {
             self.maps.insert(delta.author, built);
         }
@@ -303,15 +312,25 @@ impl Store {
     pub fn join_proof(&mut self, one: &Head, two: &Head) -> bool {
         let genuine =
             |head: &Head| is_signed_by(head.author, &head.signed_bytes(self.hive), &head.sig);
-        if self.forks.contains_key(&one.author)
-            || !contradicts(self.hive, one, two)
-            || !genuine(one)
-            || !genuine(two)
-        {
-            return false;
+        self.is_later_fork(one)
+            && contradicts(self.hive, one, two)
+            && genuine(one)
+            && genuine(two)
+            && self.note_fork((*one, *two))
+    }
+
+    /// Keeps the proof of the latest incarnation: an earlier one may have been forgiven.
+    fn note_fork(&mut self, proof: (Head, Head)) -> bool {
+        let later = self.is_later_fork(&proof.0);
+        if later {
+            self.forks.insert(proof.0.author, proof);
         }
-        self.forks.insert(one.author, (*one, *two));
-        true
+        later
+    }
+
+    fn is_later_fork(&self, head: &Head) -> bool {
+        let held = self.forks.get(&head.author);
+        held.is_none_or(|(one, _)| head.incarnation > one.incarnation)
     }
 
     /// The next state of the own map, signed but not yet in the store: it must be durable first.

@@ -46,6 +46,7 @@ impl Hive {
     /// A member whose key is proven is connected.
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
         if !self.is_allowed(peer) || self.links.is_shunned(peer, now.boot) {
+            self.say_farewell(peer);
             self.outbox.push_back(HiveEffect::Close { peer });
             return;
         }
@@ -192,6 +193,7 @@ impl Hive {
             Frame::Want(wants) => self.on_want(peer, &wants),
             Frame::Delta(delta) => self.on_delta(now, peer, &delta),
             Frame::Proof(one, two) => self.on_proof(now, &one, &two),
+            Frame::Farewell { by, word } => self.on_farewell(now, peer, by, word),
             Frame::Part { .. } => {}
         }
     }
@@ -206,7 +208,7 @@ impl Hive {
                 incarnation: map.head().incarnation,
                 seq: map.head().seq,
                 id: first_half(map.id().0),
-                forked: self.store.fork(map.head().author).is_some(),
+                forked: self.roster.quarantines(map.head().author, &self.store),
             })
             .collect()
     }
@@ -251,7 +253,9 @@ impl Hive {
                 gives.push((line.author, None));
                 wants.push(have(line.author, (0, 0)));
             }
-            match (self.store.fork(line.author), line.forked) {
+            let proof = self.store.fork(line.author);
+            let proof = proof.filter(|_| self.roster.quarantines(line.author, &self.store));
+            match (proof, line.forked) {
                 (Some((one, two)), false) => proofs.push(Frame::Proof(*one, *two)),
                 (None, true) if held.is_some() => tell_back = true,
                 _ => {}
@@ -375,7 +379,7 @@ impl Hive {
         }
     }
 
-    fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
+    pub(super) fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
         let Some(count) = self.links.count_misdeed(peer) else {
             return;
         };

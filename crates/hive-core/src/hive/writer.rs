@@ -8,7 +8,7 @@ use crate::hive::Hive;
 use crate::hive::budget::{Allowance, Waiting, is_membership};
 use crate::hive::outside::{Lane, Record};
 use crate::hive::store::{AuthorMap, disk, entry_bytes, step};
-use crate::hive::{joining, meta};
+use crate::hive::{joining, meta, recover};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
 use crate::statement::{Profile, Statement, StrategyCell};
@@ -39,6 +39,10 @@ pub(super) enum AfterSave {
     },
     /// The other hive is on the disk.
     Adopted(joining::Adopted),
+    /// This machine's hive, founded anew with a recovery key, is on the disk.
+    Refounded(recover::Refounded),
+    /// The recovery key's word may be shown and sent.
+    Recovered(AuthorMap),
 }
 
 #[derive(Debug)]
@@ -205,6 +209,8 @@ impl Hive {
             Some(AfterSave::Request { link, mac }) => self.on_request_durable(link, mac),
             Some(AfterSave::Batch) => self.on_batch_durable(now),
             Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
+            Some(AfterSave::Refounded(refounded)) => self.on_refounded(now, &refounded),
+            Some(AfterSave::Recovered(map)) => self.on_recovered(now, map),
         }
         self.flush(now);
     }
@@ -271,12 +277,12 @@ impl Hive {
 
     /// Signs the next batch, if there is something to say and it may be said.
     pub(super) fn flush(&mut self, now: Now) {
+        let gone = self.is_out();
         let writer = &mut self.writer;
         let silent = writer.silent_until.is_some_and(|until| now.boot < until);
-        let removed = self.roster.removed(self.me).is_some();
         if writer.mood != Mood::Free
             || silent
-            || removed
+            || gone
             || !writer.incarnation_durable
             || writer.in_flight.is_some()
         {

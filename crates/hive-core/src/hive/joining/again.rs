@@ -2,6 +2,7 @@
 
 use crate::hive::Hive;
 use crate::hive::outside::HiveEffect;
+use crate::reply::JoinStage;
 use crate::time::{Now, Span};
 
 /// A waiting machine that lost the inviter asks again after this, then after twice as long, and so on. A guess: a
@@ -27,5 +28,15 @@ impl Hive {
                 expect: Some(proved.inviter),
             });
         }
+    }
+
+    /// Whether an attempt to join is under way.
+    pub(in crate::hive) fn joiner_is_busy(&self) -> bool {
+        self.joining.as_ref().is_some_and(|joining| {
+            matches!(
+                joining.stage,
+                JoinStage::Seeking | JoinStage::Proving | JoinStage::Waiting
+            )
+        })
     }
 }
