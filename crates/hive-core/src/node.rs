@@ -187,6 +187,41 @@ impl Node {
             Command::Invite => answer(self.hive.invite(now), Reply::Invite),
             Command::Join { code, at } => answer(self.hive.join(now, &code, at), Reply::Join),
             Command::JoinState => Reply::Join(self.hive.join_state(now)),
+            Command::Undo { pattern } => {
+                answer(self.machine.undo(now, pattern.as_deref()), Reply::Undone)
+            }
+            Command::Tune { mode } => {
+                self.machine.set_mode(now, mode);
+                done("the optimizer's mode is set")
+            }
+            Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
+            Command::Resume => {
+                self.machine.resume(now);
+                done("resumed")
+            }
+            Command::Share { def, evidence } => return self.share(now, id, def, evidence),
+            Command::Decide => Reply::Decision(self.machine.decide(now)),
+            Command::Nearby => Reply::Nearby(self.hive.nearby(now)),
+            Command::Seek => Reply::Done(self.hive.seek(now)),
+            other => match self.on_member_command(now, other) {
+                Some(reply) => reply,
+                None => return,
+            },
+        };
+        if changes && !matches!(reply, Reply::Refused(_)) {
+            self.promised.push(Promise {
+                id,
+                reply,
+                back_until: puts_back.then(|| now.boot.after(BACK_WAIT)),
+            });
+        } else {
+            self.outputs.push_back(Output::Reply { id, reply });
+        }
+    }
+
+    /// Commands about who belongs; none = it is no such command.
+    fn on_member_command(&mut self, now: Now, command: Command) -> Option<Reply> {
+        Some(match command {
             Command::Approve { who, role } => {
                 answer(self.hive.approve(now, &who, role), Reply::Done)
             }
@@ -210,32 +245,8 @@ impl Node {
                 answer(outcome, Reply::Done)
             }
             Command::Label { label } => answer(self.hive.label(now, &label), Reply::Done),
-            Command::Undo { pattern } => {
-                answer(self.machine.undo(now, pattern.as_deref()), Reply::Undone)
-            }
-            Command::Tune { mode } => {
-                self.machine.set_mode(now, mode);
-                done("the optimizer's mode is set")
-            }
-            Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
-            Command::Resume => {
-                self.machine.resume(now);
-                done("resumed")
-            }
-            Command::Share { def, evidence } => return self.share(now, id, def, evidence),
-            Command::Decide => Reply::Decision(self.machine.decide(now)),
-            Command::Nearby => Reply::Nearby(self.hive.nearby(now)),
-            Command::Seek => Reply::Done(self.hive.seek(now)),
-        };
-        if changes && !matches!(reply, Reply::Refused(_)) {
-            self.promised.push(Promise {
-                id,
-                reply,
-                back_until: puts_back.then(|| now.boot.after(BACK_WAIT)),
-            });
-        } else {
-            self.outputs.push_back(Output::Reply { id, reply });
-        }
+            _ => return None,
+        })
     }
 
     /// A yes is said when it would survive a power cut, and when the old values really are back. Where the

@@ -230,7 +230,7 @@ fn names(roster: &Roster) -> BTreeSet<NodeId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn a_stolen_admin_key_expels_no_senior(theft in theft()) {

@@ -235,10 +235,12 @@ impl Net {
         self.start_dial(peer, addresses);
     }
 
-    /// Ends a member's connection at once.
+    /// Ends a member's connection: nothing more is read or taken, and what was already said to it is brought,
+    /// so that a removed machine hears its last word.
     pub(crate) fn close(&mut self, peer: NodeId) {
-        if let Some(link) = self.links.get(&peer) {
-            turn_away(&link.connection, code::NOT_A_MEMBER);
+        // The connection's task does the rest when this end of its outbox is dropped.
+        if self.links.remove(&peer).is_some() {
+            self.inputs.push_back(Input::PeerDown { peer });
         }
     }
 

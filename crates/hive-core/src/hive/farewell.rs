@@ -42,7 +42,6 @@ impl Hive {
         if let Some((by, word)) = self.roster.farewell(peer) {
             *self.told_off.entry(peer).or_insert(0) += 1;
             self.send(peer, Lane::Urgent, &Frame::Farewell { by, word });
-            self.announce_members();
         }
     }
 

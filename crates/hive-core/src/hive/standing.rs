@@ -193,10 +193,12 @@ impl Hive {
             }
         }
         if !kept.is_empty() {
-            words += &alloc::format!("; brought in by it and kept: {}", kept.join(", "));
+            words.push_str("; brought in by it and kept: ");
+            words.push_str(&kept.join(", "));
         }
         if !out.is_empty() {
-            words += &alloc::format!("; removed by it and still out: {}", out.join(", "));
+            words.push_str("; removed by it and still out: ");
+            words.push_str(&out.join(", "));
         }
         words
     }

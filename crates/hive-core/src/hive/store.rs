@@ -296,7 +296,7 @@ impl Store {
         let proof = (held.head, built.head);
         let newer = rank(&built) > rank(held);
         if contradiction {
-            self.note_fork(proof);
+            self.note_fork(&proof);
         }
         if newer {
             self.maps.insert(delta.author, built);
@@ -316,14 +316,14 @@ impl Store {
             && contradicts(self.hive, one, two)
             && genuine(one)
             && genuine(two)
-            && self.note_fork((*one, *two))
+            && self.note_fork(&(*one, *two))
     }
 
     /// Keeps the proof of the latest incarnation: an earlier one may have been forgiven.
-    fn note_fork(&mut self, proof: (Head, Head)) -> bool {
+    fn note_fork(&mut self, proof: &(Head, Head)) -> bool {
         let later = self.is_later_fork(&proof.0);
         if later {
-            self.forks.insert(proof.0.author, proof);
+            self.forks.insert(proof.0.author, *proof);
         }
         later
     }

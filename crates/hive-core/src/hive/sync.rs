@@ -48,6 +48,7 @@ impl Hive {
         if !self.is_allowed(peer) || self.links.is_shunned(peer, now.boot) {
             self.say_farewell(peer);
             self.outbox.push_back(HiveEffect::Close { peer });
+            self.announce_members();
             return;
         }
         self.link_up(now, peer, address);
