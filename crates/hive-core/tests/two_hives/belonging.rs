@@ -324,3 +324,38 @@ fn a_hive_founded_anew_with_a_recovery_key_is_the_same_after_a_restart() {
     assert_eq!(after, (world.hive_id(0), *world.hives[0].secret()));
     assert_eq!(world.members(0).len(), 1);
 }
+
+/// A statement of a kind that this version does not know, as a later one may say it.
+fn from_the_future(world: &World, at: usize) -> Frame {
+    Frame::Delta(world.heavy(at, 3))
+}
+
+#[test]
+fn what_a_newer_member_says_is_kept_and_passed_on_though_nobody_here_understands_it() {
+    let mut world = three();
+    world.cut(1, 2);
+    let newer = world.hives[1].me();
+    let now = world.now();
+    // 1 runs a later version; 0 and 2 do not, and 2 hears it through 0 alone.
+    let frame = from_the_future(&world, 1);
+    world.hives[0].on_received(now, newer, &frame.encode());
+    world.settle();
+    world.run(Span::from_secs(60));
+    assert_eq!(world.view(0), world.view(2), "not passed on");
+    world.restart(0);
+    world.run(Span::from_secs(60));
+    assert_eq!(world.view(0), world.view(2), "not kept");
+    // And the other way round: the newer one hears what the older ones say.
+    world.publish(2, vec![Statement::Pattern(pattern(4))]);
+    world.heal(1, 2);
+    world.run(Span::from_secs(400));
+    for at in 0..3 {
+        assert_eq!(world.view(at), world.view(0), "machine {at}");
+        assert!(
+            world.hives[at]
+                .advice()
+                .patterns
+                .contains_key(&pattern(4).id())
+        );
+    }
+}
