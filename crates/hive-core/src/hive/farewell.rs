@@ -51,7 +51,7 @@ impl Hive {
             self.misbehaved(now, peer, Misdeed::BadSignature);
             return;
         }
-        if self.dismissed.is_some() || !self.roster.outranks(by, self.me) {
+        if self.dismissed.is_some() || !self.may_dismiss(by) {
             return;
         }
         self.dismissed = Some((by, word));
@@ -67,12 +67,18 @@ impl Hive {
         let stands = |(by, word): (NodeId, Farewell)| {
             word.node == self.me
                 && word.is_from(by, self.store.hive())
-                && self.roster.outranks(by, self.me)
+                && self.may_dismiss(by)
         };
         if self.dismissed.is_some_and(|it| !stands(it)) {
             self.dismissed = None;
             self.save(alloc::vec![meta::dismissed(None)], AfterSave::Nothing);
         }
+    }
+
+    /// A senior admin; or the inviter, as long as it is all that this machine knows of its hive.
+    fn may_dismiss(&self, by: NodeId) -> bool {
+        let new_here = self.sponsor == Some(by) && !self.roster.has(self.me);
+        new_here || self.roster.outranks(by, self.me)
     }
 
     fn owes_word(&self, node: NodeId) -> bool {
