@@ -4,6 +4,7 @@ pub mod outside;
 
 pub mod store;
 pub mod roster;
+pub mod views;
 pub mod words;
 pub mod invite;
 pub mod budget;
@@ -12,6 +13,8 @@ mod meta;
 mod writer;
 mod sync;
 mod audit;
+pub mod compact;
+pub mod pins;
 mod links;
 mod pairing;
 mod joining;
@@ -27,13 +30,14 @@ use crate::event_log::Happening;
 use crate::hive::advise::Advice;
 use crate::hive::audit::Audit;
 use crate::hive::budget::Traffic;
+use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
 use crate::hive::meta::Fate;
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
-use crate::hive::store::{Store, disk};
+use crate::hive::store::{AuthorMap, Store, disk};
 use crate::hive::sync::Repair;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
@@ -74,12 +78,15 @@ pub struct Hive {
     links: Links,
     repair: Repair,
     audit: Audit,
+    compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
+    /// Whether this hive was founded in this run.
+    is_new: bool,
     saves: u64,
     saved: u64,
     after_save: BTreeMap<SaveId, AfterSave>,
@@ -99,7 +106,10 @@ impl Hive {
             .or(config.label)
             .unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
-        let incarnation = meta.incarnation.unwrap_or(0).saturating_add(1);
+        // The own map knows it too, should the note be lost.
+        let own = store.map(me).map_or(0, |map| map.head().incarnation);
+        let before = meta.incarnation.unwrap_or(0).max(own);
+        let incarnation = writer::next_incarnation(before, &mut chance);
         let mut at_start: Vec<Record> = damaged
             .iter()
             .flat_map(|author| disk::wipe(*author, restored))
@@ -138,10 +148,12 @@ impl Hive {
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
             audit: Audit::new(now.boot, &mut chance),
+            compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
             at_start,
             damaged: !damaged.is_empty(),
+            is_new: founded.is_none(),
             saves: 0,
             saved: 0,
             after_save: BTreeMap::new(),
@@ -149,6 +161,12 @@ impl Hive {
         };
         for (one, two) in &meta.forks {
             hive.store.join_proof(one, two);
+        }
+        for (head, entries) in meta.pins {
+            // A damaged one is as good as missing: it is asked of the peers again.
+            if let Ok(map) = AuthorMap::restore(hive.store.hive(), head, entries) {
+                hive.store.insert_pin(map);
+            }
         }
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
@@ -188,6 +206,7 @@ impl Hive {
         self.flush(now);
         self.on_repair_time(now);
         self.on_audit_time(now);
+        self.on_compact_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -247,6 +266,7 @@ impl Hive {
             self.writer_wake(),
             self.repair_wake(),
             self.audit_wake(),
+            Some(self.compact_wake()),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),
@@ -292,10 +312,12 @@ impl Hive {
         }
     }
 
-    /// Forgets states that no longer count, until nothing more falls: each pass can reveal the next.
+    /// Forgets states that no longer count and brings back those that do, until nothing moves: each pass can
+    /// reveal the next.
     fn reseat(&mut self) {
         for _ in 0..crate::limits::MEMBERS_MAX {
             let roster = Roster::of(&self.genesis, &self.store);
+            self.hold_named(&roster);
             let void: Vec<NodeId> = roster
                 .all_removed()
                 .filter(|node| *node != self.me)
@@ -312,12 +334,13 @@ impl Hive {
                     },
                 )
                 .collect();
-            if void.is_empty() {
-                return;
-            }
+            let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
+            }
+            if !self.bring_back(&roster) && settled {
+                return;
             }
         }
     }
