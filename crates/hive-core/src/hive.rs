@@ -14,6 +14,7 @@ mod writer;
 mod sync;
 mod audit;
 pub mod compact;
+pub mod anomaly_log;
 pub mod pins;
 mod links;
 mod pairing;
@@ -28,6 +29,7 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
+use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
 use crate::hive::budget::Traffic;
 use crate::hive::compact::Compact;
@@ -73,6 +75,7 @@ pub struct Hive {
     expelled: BTreeSet<NodeId>,
     allowed: Vec<NodeId>,
     advice: Advice,
+    anomaly_log: AnomalyLog,
     changed: bool,
     writer: Writer,
     links: Links,
@@ -144,6 +147,7 @@ impl Hive {
             expelled: BTreeSet::new(),
             allowed: Vec::new(),
             advice: Advice::default(),
+            anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
@@ -309,6 +313,7 @@ impl Hive {
             }
             self.advice = advice;
             self.changed = true;
+            self.log_anomalies();
         }
     }
 

@@ -1,9 +1,10 @@
 //! Stories of a hive that stays true over days: forks that nobody saw, clocks that are wrong, disks that rot.
 
 use hive_core::event_log::Happening;
+use hive_core::hive::anomaly_log::LogEvent;
 use hive_core::hive::store::AuthorMap;
 use hive_core::id::PatternId;
-use hive_core::statement::{Mark, Revoke, Statement};
+use hive_core::statement::{Anomaly, Mark, Revoke, Statement};
 use hive_core::time::Span;
 use hive_core::wire::Frame;
 
@@ -388,4 +389,44 @@ fn a_machine_that_lost_every_map_gets_its_own_back_before_it_speaks() {
         assert_eq!(world.view(at), world.view(0));
     }
     assert!(world.needs(1).is_empty(), "{:?}", world.needs(1));
+}
+
+#[test]
+fn an_anomaly_is_told_retracted_by_an_admin_and_swept_away_and_every_log_tells_it() {
+    let mut world = three();
+    let odd = Anomaly {
+        metrics: 5,
+        ..Anomaly::default()
+    };
+    world.publish(1, vec![Statement::Anomaly(odd)]);
+    world.run(Span::from_secs(20));
+    let known =
+        |world: &World, at: usize| world.hives[at].advice().anomalies.get(odd.id()).cloned();
+    for at in 0..3 {
+        assert_eq!(known(&world, at).map(|it| it.dots.len()), Some(1), "{at}");
+    }
+    let now = world.now();
+    assert!(world.hives[0].retract_anomaly(now, odd.id()));
+    world.run(Span::from_secs(20));
+    assert!(!world.hives[0].retract_anomaly(now, odd.id()), "it is gone");
+    let said = |world: &World, author: usize| {
+        let store = world.disk_store(2);
+        let map = store.map(world.hives[author].me()).expect("held");
+        map.live()
+    };
+    let before = said(&world, 1);
+    world.run(Span::from_secs(2 * 86_400));
+    assert_eq!(said(&world, 1), before - 1, "its author took it back");
+    world.restart(2);
+    world.run(Span::from_secs(20));
+    for at in 0..3 {
+        assert!(known(&world, at).is_none());
+        let log: Vec<LogEvent> = world.hives[at]
+            .anomaly_log()
+            .lines()
+            .map(|it| it.what)
+            .collect();
+        assert_eq!(log, [LogEvent::Reported, LogEvent::Ended], "machine {at}");
+        assert_eq!(world.view(at), world.view(0));
+    }
 }
