@@ -46,7 +46,7 @@ use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
 use crate::statement::Label;
 use crate::time::{Instant, Now};
-use crate::wire::Genesis;
+use crate::wire::{Entry, Genesis, Head};
 
 /// What the hive part is started with.
 pub struct HiveConfig {
@@ -163,18 +163,23 @@ impl Hive {
             after_save: BTreeMap::new(),
             outbox: VecDeque::new(),
         };
-        for (one, two) in &meta.forks {
-            hive.store.join_proof(one, two);
-        }
-        for (head, entries) in meta.pins {
-            // A damaged one is as good as missing: it is asked of the peers again.
-            if let Ok(map) = AuthorMap::restore(hive.store.hive(), head, entries) {
-                hive.store.insert_pin(map);
-            }
-        }
+        hive.recall(&meta.forks, meta.pins);
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
         hive
+    }
+
+    /// What the disk held beside the maps: proofs, and states that removals name.
+    fn recall(&mut self, forks: &[(Head, Head)], pins: Vec<(Head, Vec<Entry>)>) {
+        for (one, two) in forks {
+            self.store.join_proof(one, two);
+        }
+        for (head, entries) in pins {
+            // A damaged one is as good as missing: it is asked of the peers again.
+            if let Ok(map) = AuthorMap::restore(self.store.hive(), head, entries) {
+                self.store.insert_pin(map);
+            }
+        }
     }
 
     /// This machine's name.
