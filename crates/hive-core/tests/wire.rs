@@ -158,6 +158,8 @@ fn pair_frames() -> Vec<(&'static str, PairFrame)> {
             },
         ),
         ("thanks", PairFrame::Thanks),
+        ("waiting", PairFrame::Waiting),
+        ("taken-back", PairFrame::TakenBack),
     ]
 }
 
