@@ -210,11 +210,11 @@ impl Key {
     const PATTERN: u8 = 1;
     const EVIDENCE: u8 = 2;
     const MARK: u8 = 3;
-    const STRATEGY: u8 = 4;
-    const ANOMALY: u8 = 5;
-    const RETRACT: u8 = 6;
-    const ADMIT: u8 = 16;
-    const REVOKE: u8 = 17;
+    pub(crate) const STRATEGY: u8 = 4;
+    pub(crate) const ANOMALY: u8 = 5;
+    pub(crate) const RETRACT: u8 = 6;
+    pub(crate) const ADMIT: u8 = 16;
+    pub(crate) const REVOKE: u8 = 17;
     const PROFILE: u8 = 18;
 
     /// The longest value that may stand under a key of this kind.
@@ -234,14 +234,11 @@ impl Key {
         }
     }
 
-    /// All keys under which a word of removal can stand.
-    pub(crate) const fn revokes() -> core::ops::RangeInclusive<Self> {
-        let first = Self {
-            kind: Self::REVOKE,
-            id: [0; 16],
-        };
+    /// All keys of a kind.
+    pub(crate) const fn all_of(kind: u8) -> core::ops::RangeInclusive<Self> {
+        let first = Self { kind, id: [0; 16] };
         let last = Self {
-            kind: Self::REVOKE,
+            kind,
             id: [0xff; 16],
         };
         first..=last

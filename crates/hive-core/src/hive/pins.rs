@@ -11,7 +11,7 @@ use crate::hive::writer::AfterSave;
 use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
-use crate::statement::Role;
+use crate::statement::{Key, Role, Statement};
 use crate::time::Now;
 use crate::wire::{Delta, Frame, Pin};
 
@@ -35,7 +35,10 @@ pub fn named(roster: &Roster, recovery: Option<NodeId>, store: &Store) -> BTreeS
         let Some(map) = store.map(namer) else {
             continue;
         };
-        for revoke in map.revokes() {
+        for (_, statement) in map.statements_of(Key::REVOKE) {
+            let Statement::Revoke(revoke) = statement else {
+                continue;
+            };
             let count = of_author.entry(revoke.node).or_default();
             if let Some(keep) = revoke.keep
                 && revoke.node != namer

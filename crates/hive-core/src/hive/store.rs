@@ -14,7 +14,7 @@ use crate::hive::store::fork::{Proof, Ring};
 use crate::hive::store::pins::Named;
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::signed::{KeyPair, is_signed_by};
-use crate::statement::{HeadRef, Key, Revoke, Statement};
+use crate::statement::{HeadRef, Key, Statement};
 use crate::time::Hlc;
 use crate::wire::{Delta, Entry, Head};
 
@@ -104,15 +104,13 @@ impl AuthorMap {
         })
     }
 
-    /// The words of removal in it.
-    pub fn revokes(&self) -> impl Iterator<Item = Revoke> {
-        let entries = self.entries.range(Key::revokes());
-        entries.filter_map(
-            |(key, entry)| match Statement::decode(*key, entry.value.as_deref()?)? {
-                Statement::Revoke(revoke) => Some(revoke),
-                _ => None,
-            },
-        )
+    /// Statements of one kind, without looking at the others.
+    pub(crate) fn statements_of(&self, kind: u8) -> impl Iterator<Item = (&Entry, Statement)> {
+        let entries = self.entries.range(Key::all_of(kind));
+        entries.filter_map(|(key, entry)| {
+            let value = entry.value.as_deref()?;
+            Some((entry, Statement::decode(*key, value)?))
+        })
     }
 
     /// The bytes under a key, if something stands there.

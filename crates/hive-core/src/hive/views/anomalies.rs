@@ -7,7 +7,7 @@ use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store};
 use crate::hive::views::eligible;
 use crate::id::{AnomalyId, NodeId};
-use crate::statement::{Anomaly, DOTS_MAX, Dot, Retract, Role, Statement};
+use crate::statement::{Anomaly, DOTS_MAX, Dot, Key, Retract, Role, Statement};
 
 /// What odd behaviour stands reported, and by whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,8 @@ impl Anomalies {
 /// The reports in one map.
 pub(crate) fn added(map: &AuthorMap) -> impl Iterator<Item = (Dot, Anomaly)> + '_ {
     let author = map.head().author;
-    map.statements().filter_map(move |(entry, statement)| {
+    let reports = map.statements_of(Key::ANOMALY);
+    reports.filter_map(move |(entry, statement)| {
         let Statement::Anomaly(anomaly) = statement else {
             return None;
         };
@@ -103,7 +104,7 @@ pub(crate) fn retracted(roster: &Roster, maps: &[&AuthorMap]) -> BTreeSet<Dot> {
     for map in maps {
         let author = map.head().author;
         let admin = is_admin(roster, author);
-        for (_, statement) in map.statements() {
+        for (_, statement) in map.statements_of(Key::RETRACT) {
             if let Statement::Retract(_, retract) = statement {
                 let counts = |dot: &Dot| admin || dot.author == author;
                 gone.extend(retract.dots.into_iter().filter(counts));

@@ -6,7 +6,7 @@ use crate::hive::roster::Roster;
 use crate::hive::store::Store;
 use crate::hive::views::{eligible, hive_time};
 use crate::id::{NodeId, PatternId};
-use crate::statement::{Role, Statement, StrategyCell};
+use crate::statement::{Key, Role, Statement, StrategyCell};
 use crate::time::{Hlc, Span};
 
 /// Trials to a verdict that any member may have at once. A guess: an hour's worth, so that what a machine
@@ -35,7 +35,7 @@ impl Counters {
         for map in eligible(roster, store) {
             let since = since.get(&map.head().author);
             let most = since.map_or(CELL_MAX, |since| cap(hive_time::age(time, *since)));
-            for (_, statement) in map.statements() {
+            for (_, statement) in map.statements_of(Key::STRATEGY) {
                 if let Statement::Strategy(id, cell) = statement {
                     let trials = cell.trials.min(most);
                     let sum = sums.entry(id).or_default();
@@ -84,7 +84,7 @@ fn admitted(roster: &Roster, store: &Store) -> BTreeMap<NodeId, Hlc> {
         let Some(map) = store.map(*admin).filter(|_| is_admin) else {
             continue;
         };
-        for (entry, statement) in map.statements() {
+        for (entry, statement) in map.statements_of(Key::ADMIT) {
             if let Statement::Admit(admit) = statement
                 && roster.order().first() != Some(&admit.node)
             {
