@@ -80,3 +80,6 @@ impl Store {
         self.pins.insert((map.head.author, map.head_ref()), map);
     }
 }
+
+#[cfg(test)]
+mod tests;
