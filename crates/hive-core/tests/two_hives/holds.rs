@@ -102,6 +102,11 @@ fn a_removed_machine_counts_up_to_what_the_most_senior_remover_named_and_no_stat
     }
     let label = world.label(3);
     world.remove(2, &label).expect("a junior");
+    assert_eq!(
+        world.disk_pins(2),
+        1,
+        "what it named cannot be lost any more"
+    );
     world.publish(3, vec![Statement::Pattern(pattern(2))]);
     world.run(Span::from_secs(20));
     world.remove(1, &label).expect("a junior");

@@ -626,6 +626,12 @@ impl World {
         self.disks[at].retain(|(_, key), _| kept.contains(&key.as_slice()));
     }
 
+    /// How many named states a machine's disk holds beside the maps.
+    pub(crate) fn disk_pins(&self, at: usize) -> usize {
+        let keys = self.disks[at].keys();
+        keys.filter(|(_, key)| key.starts_with(b"pin/")).count()
+    }
+
     /// What a machine's disk holds, to be put back later.
     pub(crate) fn backup(&self, at: usize) -> Backup {
         Backup(self.disks[at].clone())
