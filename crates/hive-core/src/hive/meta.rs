@@ -6,11 +6,14 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hive::anomaly_log::LogLine;
 use crate::hive::outside::{Record, Table};
+use crate::hive::store::AuthorMap;
+use crate::hive::store::pins::Named;
 use crate::id::{HiveId, NodeId};
 use crate::statement::Label;
 use crate::time::WallTime;
-use crate::wire::{Genesis, Head};
+use crate::wire::{Entry, Genesis, Head};
 
 /// A machine that proved the code and waits for a person, or for its welcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,8 @@ pub(super) struct Meta {
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
     pub(super) forks: Vec<(Head, Head)>,
+    pub(super) pins: Vec<(Head, Vec<Entry>)>,
+    pub(super) anomaly_log: BTreeMap<u64, LogLine>,
 }
 
 impl Meta {
@@ -76,6 +81,11 @@ impl Meta {
                         meta.addresses.extend(decode(value).map(|it| (node, it)));
                     } else if node_after(FORK, key).is_some() {
                         meta.forks.extend(decode::<(Head, Head)>(value));
+                    } else if key.starts_with(PIN) {
+                        meta.pins.extend(decode::<(Head, Vec<Entry>)>(value));
+                    } else if let Some(number) = number_after(ANOMALY, key) {
+                        let line = decode(value).map(|line| (number, line));
+                        meta.anomaly_log.extend(line);
                     }
                 }
             }
@@ -112,6 +122,22 @@ pub(super) fn fork(author: NodeId, proof: Option<&(Head, Head)>) -> Record {
     maybe([FORK, &author.0].concat(), proof)
 }
 
+pub(super) fn pin((author, state): Named, map: Option<&AuthorMap>) -> Record {
+    let key = [
+        PIN,
+        &author.0,
+        &state.incarnation.to_be_bytes(),
+        &state.seq.to_be_bytes(),
+        &state.id.0,
+    ];
+    let whole = map.map(|map| (*map.head(), map.entries().cloned().collect::<Vec<Entry>>()));
+    maybe(key.concat(), whole.as_ref())
+}
+
+pub(super) fn anomaly(number: u64, line: Option<&LogLine>) -> Record {
+    maybe([ANOMALY, &number.to_be_bytes()].concat(), line)
+}
+
 pub(super) fn addresses(node: NodeId, addresses: Option<&Vec<SocketAddr>>) -> Record {
     maybe([ADDRESS, &node.0].concat(), addresses)
 }
@@ -125,6 +151,8 @@ const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";
 const FORK: &[u8] = b"fork/";
+const PIN: &[u8] = b"pin/";
+const ANOMALY: &[u8] = b"anomaly/";
 
 fn put<T: Serialize>(key: &[u8], value: &T) -> Record {
     maybe(key.to_vec(), Some(value))
@@ -144,4 +172,9 @@ fn decode<T: serde::de::DeserializeOwned>(value: &[u8]) -> Option<T> {
 
 fn node_after(prefix: &[u8], key: &[u8]) -> Option<NodeId> {
     Some(NodeId(key.strip_prefix(prefix)?.try_into().ok()?))
+}
+
+fn number_after(prefix: &[u8], key: &[u8]) -> Option<u64> {
+    let number = key.strip_prefix(prefix)?.try_into().ok()?;
+    Some(u64::from_be_bytes(number))
 }
