@@ -1,7 +1,6 @@
 //! The loop: one task that owns the node, waits for the world, and carries out what the node wants.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,16 +12,17 @@ use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::Reply;
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
-use hive_core::time::Instant;
+use hive_core::time::{Instant, Span};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::Event;
-use crate::clock;
+use crate::clock::{self, Away};
 use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::hands::Hands;
 use crate::key::{self, Secret};
 use crate::mind::{EndError, Shared};
+use crate::net::bells::Bells;
 use crate::net::interfaces::Interfaces;
 use crate::net::mdns::Mdns;
 use crate::net::{Net, NetConfig};
@@ -38,9 +38,10 @@ const EVENTS_MAX: usize = 1_024;
 /// Answers of disk and host that wait for the loop. A guess: each is answered to one question.
 const ANSWERS_MAX: usize = 256;
 
-/// How often addresses are compared and sleep is looked for; costs no traffic. A guess between the seconds a
-/// person waits after opening a laptop and wake-ups of an idle processor.
+/// How often addresses are compared and sleep is looked for when the kernel says nothing; costs no traffic. A guess
+/// between the seconds a person waits and wake-ups of an idle processor.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
+const LOOK_AROUND_SPAN: Span = Span::from_secs(30);
 
 /// Timers further ahead than this are set again when reached, because they run on a clock that stops in sleep.
 const TIMER_MAX: Duration = Duration::from_mins(1);
@@ -127,7 +128,8 @@ fn start_on(
         waiting: BTreeMap::new(),
         next_command: 0,
         wake: None,
-        slept_us: clock::slept_us(),
+        bells: Bells::new(),
+        away: Away::since_now(),
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
@@ -153,10 +155,7 @@ fn open_network(
     let net = Net::open(&NetConfig {
         secret,
         boot_nonce: key::chance()?,
-        bind: options
-            .bind
-            .or(config.network.bind)
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        bind: options.bind.or(config.network.bind),
         port: options.port.or(config.network.port),
         remembered: &paths.port(),
     })?;
@@ -224,7 +223,8 @@ struct Driver {
     waiting: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     next_command: u64,
     wake: Option<Instant>,
-    slept_us: u64,
+    bells: Bells,
+    away: Away,
 }
 
 impl Driver {
@@ -240,6 +240,7 @@ impl Driver {
                 input = self.net.next() => input,
                 sighting = self.mdns.next() => Some(Input::Found(sighting)),
                 Some(input) = self.answered.recv() => Some(input),
+                () = self.bells.stirred() => self.look_around(),
                 _ = look_around.tick() => self.look_around(),
                 asked = self.asked.recv() => match asked {
                     Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
@@ -270,15 +271,16 @@ impl Driver {
     }
 
     fn look_around(&mut self) -> Option<Input> {
-        let slept_us = clock::slept_us();
-        // Clocks are read one after the other, so a little difference is no sleep.
-        let slept = slept_us > self.slept_us + 1_000_000;
-        self.slept_us = slept_us;
+        let away = self.away.ended(LOOK_AROUND_SPAN);
         let moved = self.around.changed();
         if moved {
             self.mdns.interfaces_changed(&self.around);
         }
-        (slept || moved).then_some(Input::NetworkChanged)
+        if away || moved {
+            tracing::info!(away, moved, "the network may be another one");
+            self.net.prove_all();
+        }
+        (away || moved).then_some(Input::NetworkChanged)
     }
 
     fn numbered(&mut self, command: Command, answer: oneshot::Sender<Reply>) -> Input {
@@ -408,6 +410,7 @@ async fn timer(wake: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
     use super::*;
