@@ -19,11 +19,13 @@ use crate::api::Event;
 use crate::clock::{self, Away};
 use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
+use crate::doctor::{self, NetworkView};
 use crate::hands::Hands;
 use crate::key::{self, Secret};
 use crate::mind::{EndError, Shared};
 use crate::net::bells::Bells;
 use crate::net::interfaces::Interfaces;
+use crate::net::keeper;
 use crate::net::mdns::Mdns;
 use crate::net::{Net, NetConfig};
 use crate::options::{Options, StartError};
@@ -56,6 +58,8 @@ pub(crate) enum Asked {
         /// Where the reply goes.
         answer: oneshot::Sender<Reply>,
     },
+    /// How the network is, for `hive doctor`.
+    Network(oneshot::Sender<NetworkView>),
     /// End.
     Shutdown,
 }
@@ -157,6 +161,7 @@ fn open_network(
         boot_nonce: key::chance()?,
         bind: options.bind.or(config.network.bind),
         port: options.port.or(config.network.port),
+        timing: keeper::TIMING,
         remembered: &paths.port(),
     })?;
     let mdns = if options.mdns && config.network.mdns {
@@ -244,6 +249,7 @@ impl Driver {
                 _ = look_around.tick() => self.look_around(),
                 asked = self.asked.recv() => match asked {
                     Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
+                    Some(Asked::Network(answer)) => self.look_at_network(answer),
                     // Without any handle left nobody could ask for the end.
                     Some(Asked::Shutdown) | None => break Ok(()),
                 },
@@ -278,9 +284,25 @@ impl Driver {
         }
         if away || moved {
             tracing::info!(away, moved, "the network may be another one");
-            self.net.prove_all();
+            self.net.moved();
         }
         (away || moved).then_some(Input::NetworkChanged)
+    }
+
+    /// Takes seconds, so it is done beside the loop.
+    fn look_at_network(&self, answer: oneshot::Sender<NetworkView>) -> Option<Input> {
+        let look = doctor::look(
+            self.net.keeper(),
+            self.net.port(),
+            self.mdns.is_on(),
+            self.around.clone(),
+        );
+        tokio::spawn(async move {
+            if answer.send(look.await).is_err() {
+                tracing::debug!("nobody waits for it any more");
+            }
+        });
+        None
     }
 
     fn numbered(&mut self, command: Command, answer: oneshot::Sender<Reply>) -> Input {

@@ -7,10 +7,12 @@ pub(crate) mod bells;
 mod door;
 mod guests;
 pub(crate) mod interfaces;
+pub(crate) mod keeper;
 pub(crate) mod link;
 pub(crate) mod mdns;
 mod pair;
 mod query;
+mod reach;
 mod socket;
 mod tls;
 
@@ -33,6 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::key::Secret;
 use crate::net::door::Door;
+use crate::net::keeper::{Keeper, Note, Timing};
 use crate::net::link::{Line, Outbox, code, turn_away};
 use crate::net::pair::Conversation;
 use crate::net::socket::{plain, stable_port};
@@ -72,6 +75,8 @@ pub(crate) struct NetConfig<'a> {
     /// None = all addresses of both families.
     pub(crate) bind: Option<IpAddr>,
     pub(crate) port: Option<u16>,
+    /// When the way in is looked after.
+    pub(crate) timing: Timing,
     /// File that holds the last port.
     pub(crate) remembered: &'a Path,
 }
@@ -96,6 +101,8 @@ pub(crate) enum Report {
     Ended {
         number: u64,
         peer: NodeId,
+        /// It broke off without a word.
+        lost: bool,
     },
     DialEnded {
         peer: NodeId,
@@ -145,6 +152,7 @@ pub(crate) struct Net {
     /// Where members are or lately were: the door knows them before they have shown a key.
     familiar: watch::Sender<BTreeSet<IpAddr>>,
     lately: VecDeque<IpAddr>,
+    keeper: Keeper,
     numbers: Arc<AtomicU64>,
     links: BTreeMap<NodeId, Ready>,
     pairs: BTreeMap<LinkId, mpsc::Sender<Vec<u8>>>,
@@ -199,6 +207,7 @@ impl Net {
             pairing,
             familiar,
             lately: VecDeque::new(),
+            keeper: Keeper::start(config.timing),
             numbers,
             links: BTreeMap::new(),
             pairs: BTreeMap::new(),
@@ -212,6 +221,11 @@ impl Net {
     /// The UDP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Who looks after the way in.
+    pub(crate) fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The next thing that happened on the network. May be dropped and called again without loss.
@@ -272,7 +286,8 @@ impl Net {
 
     /// The network is another one, or this machine slept: every connection has to show that it still works. One
     /// that does not ends within about a second, and its member is dialled anew.
-    pub(crate) fn prove_all(&self) {
+    pub(crate) fn moved(&self) {
+        self.keeper.note(Note::Moved);
         for link in self.links.values() {
             link.outbox.ping();
         }
@@ -371,9 +386,10 @@ impl Net {
                     self.start_dial(peer, address.into_iter().collect());
                 }
             }
-            Report::Ended { number, peer } => {
+            Report::Ended { number, peer, lost } => {
                 if self.is_current(peer, number) {
                     self.links.remove(&peer);
+                    self.keeper.note(Note::Down { peer, number, lost });
                     self.inputs.push_back(Input::PeerDown { peer });
                 }
             }
@@ -420,6 +436,12 @@ impl Net {
             self.inputs.push_back(Input::PeerDown { peer });
         }
         tracing::debug!(peer = %peer.short(), %address, dialled = new.dialled, "connected");
+        self.keeper.note(Note::Up {
+            peer,
+            number: new.number,
+            connection: new.connection.clone(),
+            outbox: new.outbox.clone(),
+        });
         self.links.insert(peer, new);
         self.expect_from(address.ip());
         self.inputs.push_back(Input::PeerUp { peer, address });

@@ -84,6 +84,12 @@ impl Interfaces {
     }
 }
 
+/// Every address of this machine, in use or not.
+pub(crate) fn own_addresses() -> BTreeSet<IpAddr> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.iter().map(if_addrs::Interface::ip).collect()
+}
+
 fn look(wanted: &[String]) -> Vec<Interface> {
     let all = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "interfaces cannot be listed");

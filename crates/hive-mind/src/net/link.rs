@@ -6,10 +6,10 @@ use hive_core::event_log::Misdeed;
 use hive_core::hive::outside::Lane;
 use hive_core::id::NodeId;
 use hive_core::limits::FRAME_BYTES_MAX;
-use quinn::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 
-use crate::net::{Ready, Report};
+use crate::net::{Ready, Report, reach};
 
 /// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
 const WAITING_FRAMES_MAX: usize = 1_024;
@@ -67,7 +67,7 @@ pub(crate) struct Line {
 }
 
 /// The loop's end of a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     urgent: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
@@ -182,8 +182,15 @@ impl Greeted {
             end = write_bulk(&line, bulk_frames, &sent) => end,
             end = watch_for_silence(&line.connection, watched) => end,
             end = renew(&line) => end,
+            () = reach::answer(&line.connection) => End::Closed,
             _ = line.connection.closed() => End::Closed,
         };
+        // The other side has forgotten the connection, or nothing of it arrives any more.
+        let lost = matches!(end, End::Silent)
+            || matches!(
+                line.connection.close_reason(),
+                Some(ConnectionError::Reset | ConnectionError::TimedOut)
+            );
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
             End::Silent => line.connection.close(code::SILENT, b""),
@@ -200,6 +207,7 @@ impl Greeted {
         line.report(Report::Ended {
             number: line.number,
             peer: line.peer,
+            lost,
         })
         .await;
     }

@@ -90,6 +90,11 @@ impl Mdns {
         this
     }
 
+    /// Whether this machine is found, and finds, by mDNS.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// From now on, says this of this machine.
     pub(crate) fn announce(&mut self, beacon: Beacon, around: &Interfaces) {
         self.beacon = Some(beacon);
@@ -188,6 +193,31 @@ impl Mdns {
             Err(error) => tracing::warn!(%error, "mDNS record not made"),
         }
     }
+}
+
+/// Asks once on every interface in use and tells where the answers came from; this machine's own are among them.
+pub(crate) async fn who_answers(places: Vec<Interface>) -> Vec<(String, SocketAddr)> {
+    let mut heard = Vec::new();
+    let mut asking = JoinSet::new();
+    for place in places {
+        let (hear, mut answers) = mpsc::channel(HEARD_MAX);
+        asking.spawn(async move {
+            let name = place.name.clone();
+            // No name of an instance is empty.
+            ask(place, Vec::new(), hear).await;
+            let mut from = Vec::new();
+            while let Some(sighting) = answers.recv().await {
+                from.push((name.clone(), sighting.address));
+            }
+            from
+        });
+    }
+    for answers in asking.join_all().await {
+        heard.extend(answers);
+    }
+    heard.sort();
+    heard.dedup();
+    heard
 }
 
 /// A socket to ask on one interface with, and where the question goes.

@@ -8,8 +8,12 @@ use hive_core::hive::outside::{Beacon, Sighting};
 use zeroize::Zeroizing;
 
 use super::interfaces::Interfaces;
+use super::keeper::{TIMING, Timing};
 use super::mdns::Mdns;
 use super::*;
+
+mod flood;
+mod way_in;
 
 /// Far longer than anything here takes, so that a failure ends; nothing is asserted about time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,11 +74,23 @@ fn open(secret: &Secret, folder: &Path, port: u16, boot: u8) -> Net {
 }
 
 fn open_at(bind: Option<IpAddr>, secret: &Secret, folder: &Path, port: u16, boot: u8) -> Net {
+    open_with(TIMING, bind, secret, folder, port, boot)
+}
+
+fn open_with(
+    timing: Timing,
+    bind: Option<IpAddr>,
+    secret: &Secret,
+    folder: &Path,
+    port: u16,
+    boot: u8,
+) -> Net {
     Net::open(&NetConfig {
         secret,
         boot_nonce: [boot; 8],
         bind,
         port: Some(port),
+        timing,
         remembered: &folder.join("port"),
     })
     .expect("opens")
