@@ -642,6 +642,21 @@ fn a_renamed_machine_is_known_by_its_new_name() {
 }
 
 #[test]
+fn who_comes_to_another_network_dials_at_once_and_not_when_the_pause_is_over() {
+    let mut world = pair();
+    world.cut(0, 1);
+    world.run(Span::from_secs(3_600));
+    world.heal(0, 1);
+    world.run(Span::from_secs(1));
+    assert!(!world.is_linked(0, 1), "pauses have grown to minutes");
+    let now = world.now();
+    world.hives[0].on_network_changed(now);
+    world.settle();
+    world.run(Span::from_secs(1));
+    assert!(world.is_linked(0, 1));
+}
+
+#[test]
 fn a_quiet_pair_is_quiet() {
     let mut world = pair();
     world.run(Span::from_secs(7_200));

@@ -16,6 +16,7 @@ mod driver;
 mod clock;
 mod config;
 mod disk;
+mod doctor;
 mod hands;
 mod key;
 mod net;
@@ -24,6 +25,7 @@ mod paths;
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
 pub use daemon::RunError;
+pub use doctor::{KeepingView, NetworkInterface, NetworkView};
 pub use mind::{
     AssistResult, ComputeTask, EndError, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus,
     InviteError, OptimizationDecision, OptimizationPattern, OptimizationResult, Peer,
