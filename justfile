@@ -25,4 +25,4 @@ figures:
     cargo run --release -p hive-lab -- main-job --json
     cargo run --release -p hive-lab -- lan --nodes 5 --json
     cargo run --release -p hive-lab -- offstage --json
-    cargo run --release -p hive-sim -- --seeds 200 --json
+    cargo run --release -p hive-sim -- --full --seeds 200 --json
