@@ -215,7 +215,9 @@ impl Hive {
     /// Whether something that a person was promised could still be lost with the power.
     #[must_use]
     pub fn owes_the_disk(&self) -> bool {
-        self.saved < self.saves || self.writer.owes_membership()
+        // Whoever was removed says nothing more: it would owe it for ever.
+        let member = self.roster.removed(self.me).is_none();
+        self.saved < self.saves || (member && self.writer.owes_membership())
     }
 
     /// What a member is called; the first digits of its id until its profile arrives.

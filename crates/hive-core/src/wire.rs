@@ -188,6 +188,10 @@ pub enum PairFrame {
     },
     /// Joiner: "I am in."
     Thanks,
+    /// Joiner: "You know me; I still wait."
+    Waiting,
+    /// Joiner: "I do not want to come in any more."
+    TakenBack,
 }
 
 /// Why an inviter says no.

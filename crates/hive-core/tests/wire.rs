@@ -126,6 +126,8 @@ fn pair_frames() -> Vec<(&'static str, PairFrame)> {
             },
         ),
         ("thanks", PairFrame::Thanks),
+        ("waiting", PairFrame::Waiting),
+        ("taken-back", PairFrame::TakenBack),
     ]
 }
 
