@@ -397,7 +397,7 @@ impl Liar {
     fn next_state(&mut self) -> Option<Delta> {
         let mut delta = self.some_delta()?;
         delta.base = Some((delta.incarnation, delta.seq));
-        delta.seq += 1;
+        delta.seq = delta.seq.saturating_add(1);
         delta.prev = None;
         for entry in &mut delta.entries {
             entry.seq = delta.seq;

@@ -239,8 +239,8 @@ impl Scenario {
     pub fn cut(&self, cut: &Cut) -> Self {
         let mut less = self.clone();
         let out = |name: &str| cut.without.contains(name);
-        less.members = cut.members.unwrap_or(self.members).min(self.members);
-        less.hours = cut.hours.unwrap_or(self.hours).min(self.hours);
+        less.members = cut.members.unwrap_or(self.members).clamp(2, self.members);
+        less.hours = cut.hours.unwrap_or(self.hours).clamp(1, self.hours);
         less.watching = self.watching.min(less.members);
         less.troubles.retain(|trouble, _| !out(trouble.name()));
         less.attackers.lies.retain(|lie| !out(lie.name()));
@@ -262,18 +262,18 @@ impl Cut {
     /// How to ask for it on a command line; starts with a space unless it is empty.
     #[must_use]
     pub fn arguments(&self) -> String {
-        let mut words = String::new();
+        let mut words = Vec::new();
         if let Some(members) = self.members {
-            words.push_str(&format!(" --members {members}"));
+            words.push(format!(" --members {members}"));
         }
         if let Some(hours) = self.hours {
-            words.push_str(&format!(" --hours {hours}"));
+            words.push(format!(" --hours {hours}"));
         }
         if !self.without.is_empty() {
             let names: Vec<&str> = self.without.iter().map(String::as_str).collect();
-            words.push_str(&format!(" --without {}", names.join(",")));
+            words.push(format!(" --without {}", names.join(",")));
         }
-        words
+        words.concat()
     }
 }
 

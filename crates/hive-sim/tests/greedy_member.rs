@@ -2,5 +2,5 @@
 
 #[test]
 fn nobody_is_made_to_store_more_than_a_map_may_hold() {
-    hive_sim::stories::must_end_well("greedy_member", 6);
+    hive_sim::stories::must_end_well("greedy_member", 3);
 }

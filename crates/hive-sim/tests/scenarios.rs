@@ -30,7 +30,11 @@ fn live_well(name: &str, seed: u64, cut: &Cut) -> Outcome {
 fn a_third_may_lie_and_strangers_may_knock() {
     let outcome = live_well("liars_third", 1, &hours(48));
     assert!(outcome.faults.of(Fault::Lie) > 100);
-    for attack in [Attack::UnknownKey, Attack::GuessedProof, Attack::StolenSighting] {
+    for attack in [
+        Attack::UnknownKey,
+        Attack::GuessedProof,
+        Attack::StolenSighting,
+    ] {
         assert!(outcome.attacks.of(attack.name()) > 0, "{attack:?}");
     }
 }

@@ -8,7 +8,7 @@ use hive_core::time::Hlc;
 use hive_core::wire::Head;
 use hive_sim::check::monotone::Ranks;
 use hive_sim::check::nothing_lost::Acknowledged;
-use hive_sim::check::{Witness, bounded, converged};
+use hive_sim::check::{bounded, converged};
 use hive_sim::disk::Unanswered;
 use hive_sim::machine::Truth;
 use hive_sim::net::{HostId, Quality};
@@ -39,7 +39,7 @@ fn a_disk_that_forgets_is_found_out() {
     for table in [Table::Heads, Table::Entries, Table::Ledger] {
         world.host_mut(alone).disk.forget_answered(table);
     }
-    world.crash(alone, Death::Kill, Unanswered::Kept, 100);
+    world.crash(alone, Death::Kill, Unanswered::Forgotten, 100);
     assert_eq!(world.run_ms(20_000), Ok(()));
     let shown = converged::shows(&mut world, alone).expect("it answers");
     let lost = acknowledged.all_shown(&shown);
@@ -106,14 +106,14 @@ fn one_statement_too_many_on_a_disk_is_seen() {
 
 #[test]
 fn whom_nobody_approved_is_seen() {
-    let mut witness = Witness {
-        known: Some([NodeId([1; 32])].into()),
-        ..Witness::default()
-    };
-    witness.saw_members(HostId(0), &[NodeId([1; 32])]);
-    assert_eq!(witness.verdict(), Ok(()));
-    witness.saw_members(HostId(0), &[NodeId([1; 32]), NodeId([2; 32])]);
-    assert!(witness.verdict().is_err());
+    let mut world = World::new(1, Quality::LAN);
+    world.witness.known = Some([NodeId([1; 32])].into());
+    world.witness.saw_members(HostId(0), &[NodeId([1; 32])]);
+    assert_eq!(world.witness.verdict(), Ok(()));
+    world
+        .witness
+        .saw_members(HostId(0), &[NodeId([1; 32]), NodeId([2; 32])]);
+    assert!(world.witness.verdict().is_err());
 }
 
 /// A node that is never asked anything has nothing to hide, and nothing is blamed on it.

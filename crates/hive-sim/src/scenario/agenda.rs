@@ -99,7 +99,9 @@ impl Agenda {
     }
 
     fn plan_all(&mut self, at: Vec<Moment>, deed: Deed) {
-        at.into_iter().for_each(|at| self.plan(at, deed));
+        for at in at {
+            self.plan(at, deed);
+        }
     }
 
     /// The next thing.

@@ -57,7 +57,8 @@ struct Life<'a> {
     acknowledged: Acknowledged,
     shared: BTreeMap<HostId, u64>,
     backup: Option<(HostId, Backup)>,
-    dice: Dice,
+    /// One stream for each kind, so that leaving one out leaves the others as they are.
+    dice: BTreeMap<&'static str, Dice>,
     /// Bytes and frames that the coming together cost.
     paid: (u64, u64),
     told: Told,
@@ -105,7 +106,9 @@ fn gather(world: &mut World, scenario: &Scenario) -> Result<Vec<HostId>, Failure
         }
     }
     if scenario.members > TOGETHER_MAX {
-        members[1..].iter().for_each(|id| world.switch_on(*id));
+        for id in &members[1..] {
+            world.switch_on(*id);
+        }
         world.run_ms(QUIET_MS)?;
     }
     converged::equal(world, &members, HOUR_MS / 1_000)?;
@@ -130,7 +133,6 @@ impl<'a> Life<'a> {
         world.witness.known = Some(known);
         world.net.set_quality(scenario.quality());
         let agenda = Agenda::draw(scenario, world.seed(), world.now());
-        let dice = Dice::new(world.seed(), "scenario");
         let paid = (world.net.bytes, world.net.frames);
         Ok(Self {
             world,
@@ -144,10 +146,17 @@ impl<'a> Life<'a> {
             acknowledged: Acknowledged::default(),
             shared: BTreeMap::new(),
             backup: None,
-            dice,
+            dice: BTreeMap::new(),
             paid,
             told: Told::default(),
         })
+    }
+
+    /// The stream of chance of one kind.
+    fn dice(&mut self, kind: &'static str) -> &mut Dice {
+        let seed = self.world.seed();
+        let fresh = || Dice::new(seed, &format!("scenario/{kind}"));
+        self.dice.entry(kind).or_insert_with(fresh)
     }
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Failure> {
@@ -162,7 +171,7 @@ impl<'a> Life<'a> {
             Deed::OpenAll => self.world.net.heal(),
             Deed::SetClock(nth, ms) => self.world.host_mut(self.members[nth]).clock.jump(ms),
             Deed::Build(nth, on) => self.world.host_mut(self.members[nth]).machine.building = on,
-            Deed::Visit => self.visit()?,
+            Deed::Visit => self.visit(),
             Deed::Remove(nth) => self.remove(nth)?,
             Deed::Check => self.check()?,
         }
@@ -189,8 +198,8 @@ impl<'a> Life<'a> {
         if !self.world.host(host).is_awake() {
             return;
         }
-        let dice = &mut self.dice;
         let now = self.world.now();
+        let dice = self.dice(trouble.name());
         match trouble {
             Trouble::Kill => {
                 let away_ms = dice.between(50, MINUTE_MS);
@@ -203,8 +212,14 @@ impl<'a> Life<'a> {
                     .crash(host, Death::PowerCut, Unanswered::Some, away_ms);
             }
             Trouble::KillInFlush => self.world.die_at_next_save(host, false),
-            Trouble::OomKill => self.world.run_out_of_memory(host, dice.below(4)),
-            Trouble::DiskFull => self.world.fill_disk(host, dice.between(1, 10) * MINUTE_MS),
+            Trouble::OomKill => {
+                let outputs = dice.below(4);
+                self.world.run_out_of_memory(host, outputs);
+            }
+            Trouble::DiskFull => {
+                let ms = dice.between(1, 10) * MINUTE_MS;
+                self.world.fill_disk(host, ms);
+            }
             Trouble::DiskError => self.world.fail_write(host),
             Trouble::Suspend => {
                 let ms = dice.between(5 * MINUTE_MS, SLEEP_MS_MAX);
@@ -217,8 +232,8 @@ impl<'a> Life<'a> {
                 self.world.net.slow_down(host, until);
             }
             Trouble::MulticastOff => {
-                self.world.faults.add(Fault::MulticastOff);
                 let until = now.after(dice.between(1, 60) * MINUTE_MS * 1_000);
+                self.world.faults.add(Fault::MulticastOff);
                 self.world.net.deafen(until);
             }
             Trouble::Flap | Trouble::OneWayPartition | Trouble::Partition => {
@@ -240,28 +255,29 @@ impl<'a> Life<'a> {
 
     fn cut_paths(&mut self, trouble: Trouble, nth: usize) {
         let now = self.world.now();
-        let other = (nth + 1 + self.dice.index(self.members.len() - 1)) % self.members.len();
+        let count = self.members.len();
+        let dice = self.dice(trouble.name());
+        let other = (nth + 1 + dice.index(count - 1)) % count;
         match trouble {
             Trouble::Flap => {
                 let mut at = now;
-                for _ in 0..self.dice.between(2, 6) {
+                for _ in 0..dice.between(2, 6) {
+                    let dice = self.dice(trouble.name());
+                    let shut = dice.between(1_000_000, 15_000_000);
+                    let open = dice.between(1_000_000, 15_000_000);
                     self.agenda.plan(at, Deed::Shut(nth, other));
-                    at = at.after(self.dice.between(1_000_000, 15_000_000));
-                    self.agenda.plan(at, Deed::Open(nth, other));
-                    at = at.after(self.dice.between(1_000_000, 15_000_000));
+                    self.agenda.plan(at.after(shut), Deed::Open(nth, other));
+                    at = at.after(shut + open);
                 }
             }
             Trouble::OneWayPartition => {
+                let lasts = dice.between(1, 60) * MINUTE_MS * 1_000;
                 self.world.net.shut(self.members[nth], self.members[other]);
-                let lasts = self.dice.between(1, 60) * MINUTE_MS * 1_000;
                 self.agenda.plan(now.after(lasts), Deed::Open(nth, other));
             }
             _ => {
-                let sides: Vec<bool> = self
-                    .members
-                    .iter()
-                    .map(|_| self.dice.permille(500))
-                    .collect();
+                let sides: Vec<bool> = (0..count).map(|_| dice.permille(500)).collect();
+                let lasts = dice.between(5, 120) * MINUTE_MS * 1_000;
                 for one in 0..sides.len() {
                     for two in 0..one {
                         if sides[one] != sides[two] {
@@ -269,26 +285,23 @@ impl<'a> Life<'a> {
                         }
                     }
                 }
-                let lasts = self.dice.between(5, 120) * MINUTE_MS * 1_000;
                 self.agenda.plan(now.after(lasts), Deed::OpenAll);
             }
         }
     }
 
     fn set_wrong(&mut self, trouble: Trouble, nth: usize) {
-        let ms = i64::try_from(self.dice.between(1_000, 2 * HOUR_MS)).unwrap_or_default();
         let host = self.members[nth];
+        let dice = self.dice(trouble.name());
+        let ms = i64::try_from(dice.between(1_000, 2 * HOUR_MS)).unwrap_or_default();
         match trouble {
             Trouble::ClockJump => self.world.jump(host, ms),
             Trouble::ClockBack => self.world.jump(host, -ms),
             _ => {
-                let wrong = if self.dice.permille(500) {
-                    YEAR_MS
-                } else {
-                    -YEAR_MS
-                };
+                let ahead = dice.permille(500);
+                let lasts = dice.between(1, 24) * HOUR_MS * 1_000;
+                let wrong = if ahead { YEAR_MS } else { -YEAR_MS };
                 self.world.jump(host, wrong);
-                let lasts = self.dice.between(1, 24) * HOUR_MS * 1_000;
                 let at = self.world.now().after(lasts);
                 self.agenda.plan(at, Deed::SetClock(nth, -wrong));
             }
@@ -296,14 +309,17 @@ impl<'a> Life<'a> {
     }
 
     /// A stranger does one of the things that strangers do; at times while somebody is being let in.
-    fn visit(&mut self) -> Result<(), Failure> {
-        let stranger = self.strangers[self.dice.index(self.strangers.len())];
+    fn visit(&mut self) {
+        let (strangers, members) = (self.strangers.len(), self.members.len());
+        let dice = self.dice("visits");
+        let (stranger, member) = (dice.index(strangers), dice.index(members));
+        let (opens, what) = (dice.permille(250), dice.below(6));
+        let (stranger, member) = (self.strangers[stranger], self.members[member]);
         let founder = self.members[0];
-        if self.dice.permille(250) && self.world.host(founder).is_awake() {
+        if opens && self.world.host(founder).is_awake() {
             self.world.say(founder, Command::Invite);
         }
-        let member = self.members[self.dice.index(self.members.len())];
-        match self.dice.below(6) {
+        match what {
             0 => self.world.knock(stranger, founder),
             1 => self.world.stand_at_the_door(stranger, founder),
             2 => self.world.guess(stranger, founder),
@@ -311,7 +327,6 @@ impl<'a> Life<'a> {
             4 => self.world.spoof(stranger, &self.members, None),
             _ => self.world.spoof(stranger, &self.members, Some(member)),
         }
-        Ok(())
     }
 
     fn remove(&mut self, nth: usize) -> Result<(), Failure> {
@@ -328,7 +343,7 @@ impl<'a> Life<'a> {
         let who = key.short();
         let command = Command::Remove {
             who,
-            compromised: self.dice.permille(500),
+            compromised: self.dice("removed").permille(500),
         };
         match self.world.ask(founder, command) {
             Ok(Reply::Done(_)) => {}
@@ -354,7 +369,7 @@ impl<'a> Life<'a> {
             self.all_is_well()?;
         }
         if self.scenario.rate(Trouble::DiskRollback) > 0 {
-            let host = self.honest[self.dice.index(self.honest.len())];
+            let host = self.one_but_the_founder("backup");
             self.backup = Some((host, self.world.host(host).disk.backup()));
         }
         self.world.net.set_quality(self.scenario.quality());
@@ -416,10 +431,11 @@ impl<'a> Life<'a> {
     fn damage(&mut self) -> Result<bool, Failure> {
         let kinds: Vec<Trouble> = self.scenario.troubles.keys().copied().collect();
         for trouble in kinds.into_iter().filter(|it| it.unit() == Unit::OfChecks) {
-            if !self.dice.permille(self.scenario.rate(trouble)) {
+            let rate = self.scenario.rate(trouble);
+            if !self.dice(trouble.name()).permille(rate) {
                 continue;
             }
-            let mut host = self.honest[self.dice.index(self.honest.len())];
+            let mut host = self.one_but_the_founder(trouble.name());
             match trouble {
                 Trouble::TornWrite => {
                     self.world.die_at_next_save(host, true);
@@ -439,6 +455,14 @@ impl<'a> Life<'a> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// An honest member whose disk may be damaged. Not the founder's: who belongs stands in its own map, and without
+    /// it this core lets nobody connect who could bring it back.
+    fn one_but_the_founder(&mut self, kind: &'static str) -> HostId {
+        let others = self.honest.len() - 1;
+        let nth = self.dice(kind).index(others);
+        self.honest.get(nth + 1).copied().unwrap_or(self.honest[0])
     }
 
     fn end(mut self) -> Result<Told, Failure> {

@@ -58,8 +58,13 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
             }
         )
     };
-    if honest.iter().any(|host| world.host(*host).was_told(refused)) {
+    if honest
+        .iter()
+        .any(|host| world.host(*host).was_told(refused))
+    {
         return Ok(Told::default());
     }
-    Err(Failure::Correctness("a map that is too large was taken".into()))
+    Err(Failure::Correctness(
+        "a map that is too large was taken".into(),
+    ))
 }
