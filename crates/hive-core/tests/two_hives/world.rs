@@ -556,6 +556,23 @@ impl World {
         fork.expect("at least one batch").delta(None)
     }
 
+    /// What a machine's key would sign next, statement by statement, from what its disk holds.
+    pub(crate) fn branch_of(&self, at: usize, statements: &[Statement]) -> Vec<Delta> {
+        let (_, mut store) = self.stored(at);
+        let key = KeyPair::from_secret(&secret(at));
+        let mut deltas = Vec::new();
+        for statement in statements {
+            let held = *store.map(key.node()).expect("a map").head();
+            let changes = vec![(statement.key(), Some(statement.encode()))];
+            let hlc = hive_core::time::Hlc(held.hlc.0 + 1);
+            let map = store.draft(&key, held.incarnation, hlc, changes);
+            let map = map.expect("small");
+            deltas.push(map.delta(None));
+            store.insert(map);
+        }
+        deltas
+    }
+
     fn index(&self, peer: NodeId) -> usize {
         let found = self.hives.iter().position(|hive| hive.me() == peer);
         found.expect("a machine of this world")
