@@ -31,4 +31,4 @@ figures:
     cargo run --release -p hive-lab -- store --json
     cargo run --release -p hive-lab -- bytes --nodes 5 --json
     cargo run --release -p hive-lab -- bytes --nodes 20 --json
-    cargo run --release -p hive-sim -- --seeds 200 --json
+    cargo run --release -p hive-sim -- --full --seeds 200 --json

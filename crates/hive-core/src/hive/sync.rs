@@ -356,8 +356,11 @@ impl Hive {
                 }
             }
             Err(DeltaError::OtherBase) => self.ask_whole(peer, author),
-            // Two histories of one author look like this too; only its whole map can tell.
-            Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
+            // Two histories of one author look like this too, with entries of both in one map; only the whole
+            // map can tell. Whoever passes it on is not to blame.
+            Err(DeltaError::Signature | DeltaError::TooLarge | DeltaError::BadEntry)
+                if delta.base.is_some() && author != peer =>
+            {
                 self.ask_whole(peer, author);
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
