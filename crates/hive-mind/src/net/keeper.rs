@@ -25,7 +25,8 @@ const NOTES_MAX: usize = 256;
 /// When what is done is done. Tests are in a hurry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// From the first connection on a network to the question. A guess: whatever starts together has settled.
+    /// From the first connection on a network to the question. A guess: who stays so short on a network has spoken
+    /// itself meanwhile, and by then a way in that is forgotten has been.
     pub(crate) ask_after: Duration,
     /// From a lost connection to the question: it must be back first.
     pub(crate) suspect_after: Duration,
@@ -39,7 +40,7 @@ pub(crate) struct Timing {
 
 /// The real times.
 pub(crate) const TIMING: Timing = Timing {
-    ask_after: Duration::from_mins(1),
+    ask_after: Duration::from_mins(20),
     suspect_after: Duration::from_secs(5),
     silences: [
         Duration::from_secs(31),
