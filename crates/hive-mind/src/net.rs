@@ -8,7 +8,7 @@ pub(crate) mod interfaces;
 pub(crate) mod link;
 pub(crate) mod mdns;
 mod pair;
-mod query;
+pub(crate) mod query;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -52,12 +52,16 @@ pub fn restore(hive: HiveId, records: &[Record]) -> (Store, Vec<NodeId>) {
             continue;
         };
         match record.table {
-            Table::Heads => {
+            // A record that lies under another's key would outlive the next write to its own.
+            Table::Heads if record.key == author.0 => {
                 heads.insert(author, exact(value));
             }
+            Table::Heads => damaged.push(author),
             Table::Entries => match exact::<Entry>(value) {
-                Some(entry) => entries.entry(author).or_default().push(entry),
-                None => damaged.push(author),
+                Some(entry) if entry_key(author, &entry) == record.key => {
+                    entries.entry(author).or_default().push(entry);
+                }
+                _ => damaged.push(author),
             },
             Table::Meta | Table::Ledger => {}
         }
