@@ -96,12 +96,14 @@ impl Hive {
             .or(config.label)
             .unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
-        let incarnation = meta.incarnation.unwrap_or(0).saturating_add(1);
+        // A damaged number must not make the next word older than what was said before.
+        let said = store.map(me).map_or(0, |map| map.head().incarnation);
+        let incarnation = meta.incarnation.unwrap_or(0).max(said).saturating_add(1);
         let mut at_start: Vec<Record> = damaged
             .iter()
             .flat_map(|author| disk::wipe(*author, restored))
             .collect();
-        if founded.is_none() {
+        if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
         at_start.push(meta::label(&label));
@@ -137,7 +139,7 @@ impl Hive {
             chance,
             traffic: Traffic::default(),
             at_start,
-            damaged: !damaged.is_empty(),
+            damaged: !damaged.is_empty() || meta.worn,
             saves: 0,
             saved: 0,
             after_save: BTreeMap::new(),

@@ -144,7 +144,11 @@ pub(crate) fn delta(script: &mut Script<'_>, key: &KeyPair, hive: HiveId, held: 
     } else {
         script.number()
     };
-    let floor = if flags & 32 == 0 { held.floor } else { script.number() };
+    let floor = if flags & 32 == 0 {
+        held.floor
+    } else {
+        script.number()
+    };
     let mut entries: Vec<Entry> = (0..script.byte() % 8)
         .map(|_| entry(script, seq, hlc))
         .collect();
@@ -211,8 +215,16 @@ fn entry(script: &mut Script<'_>, seq: u64, hlc: u64) -> Entry {
     };
     Entry {
         key,
-        seq: if choice & 16 == 0 { seq } else { script.number() },
-        hlc: Hlc(if choice & 32 == 0 { hlc } else { script.number() }),
+        seq: if choice & 16 == 0 {
+            seq
+        } else {
+            script.number()
+        },
+        hlc: Hlc(if choice & 32 == 0 {
+            hlc
+        } else {
+            script.number()
+        }),
         value: (choice & 64 == 0).then_some(value),
     }
 }

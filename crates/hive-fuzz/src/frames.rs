@@ -51,7 +51,9 @@ fn check(data: &[u8]) -> Outcome {
 /// Only reads: what the memory of reading is measured on. Whether anything was read.
 #[must_use]
 pub fn read(data: &[u8]) -> bool {
-    Frame::decode(data).is_ok() | Frame::decode_assembled(data).is_ok() | PairFrame::decode(data).is_ok()
+    Frame::decode(data).is_ok()
+        | Frame::decode_assembled(data).is_ok()
+        | PairFrame::decode(data).is_ok()
 }
 
 fn check_lengths(

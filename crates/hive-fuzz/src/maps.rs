@@ -24,7 +24,7 @@ pub const TARGET: Target = Target {
 };
 
 /// Steps of one script. A guess that keeps one input quick.
-const STEPS_MAX: usize = 24;
+const STEPS_MAX: usize = 4;
 
 struct Life {
     hive: HiveId,
@@ -152,7 +152,10 @@ impl Life {
         assert_eq!(other.map(delta.author), Some(map));
         assert_eq!(other.join(&map.delta(None), None), Ok(Joined::Nothing));
         let (restored, damaged) = disk::restore(self.hive, &disk::records(None, Some(map)));
-        assert_eq!((restored.map(delta.author), damaged), (Some(map), Vec::new()));
+        assert_eq!(
+            (restored.map(delta.author), damaged),
+            (Some(map), Vec::new())
+        );
         // In the other order: the same maps.
         if let Some(old) = before.map(delta.author) {
             assert!(rank(map) >= rank(old));
@@ -195,14 +198,16 @@ impl Life {
 
 /// What is held of an author, as the forge wants it.
 pub(crate) fn held(store: &Store, who: Who) -> Held {
-    store.map(who.node()).map_or_else(Held::default, |map| Held {
-        incarnation: map.head().incarnation,
-        seq: map.head().seq,
-        id: map.id().0,
-        floor: map.head().floor,
-        hlc: map.head().hlc.0,
-        entries: map.entries().cloned().collect(),
-    })
+    store
+        .map(who.node())
+        .map_or_else(Held::default, |map| Held {
+            incarnation: map.head().incarnation,
+            seq: map.head().seq,
+            id: map.id().0,
+            floor: map.head().floor,
+            hlc: map.head().hlc.0,
+            entries: map.entries().cloned().collect(),
+        })
 }
 
 /// A short honest life: a label, a pattern, evidence, a restart, a removal.
@@ -234,11 +239,15 @@ fn same_maps(one: &Store, two: &Store) -> bool {
 fn seeds() -> Vec<Vec<u8>> {
     vec![
         // Three states, each on top of the one before, then the honest author's, then a removal.
-        vec![0, 0, 2, 0, 0, 0, 5, 1, 1, 1, 0, 1, 2, 1, 1, 2, 0, 4, 4, 3, 0, 1, 1, 1, 64, 0],
+        vec![
+            0, 0, 2, 0, 0, 0, 5, 1, 1, 1, 0, 1, 2, 1, 1, 2, 0, 4, 4, 3, 0, 1, 1, 1, 64, 0,
+        ],
         // A second state under one number, and the proof of it.
         vec![0, 0, 1, 0, 0, 0, 2, 1, 0, 1, 0, 2, 1, 0, 2, 7, 0, 0, 0, 0],
         // The evil founder admits and removes everybody.
-        vec![0, 0, 4, 0, 6, 0, 8, 0, 9, 0, 12, 0, 1, 3, 0, 7, 0, 10, 0, 13],
+        vec![
+            0, 0, 4, 0, 6, 0, 8, 0, 9, 0, 12, 0, 1, 3, 0, 7, 0, 10, 0, 13,
+        ],
         // Values of the greatest length, and one byte more.
         vec![0, 0, 1, 3, 200, 1, 254, 0, 1, 1, 3, 200, 2, 255],
         // Entries from a later batch, floors above, the same key twice.

@@ -1,8 +1,9 @@
 //! Answers heard by mDNS: any packet is read within bounds, a true one reads as it was written, and nothing
 //! that is heard makes a node call anybody whom it does not know.
 
-use hive_core::event::{Input, Output};
+use hive_core::event::{Command, Input, Output};
 use hive_core::hive::outside::{Beacon, HiveEffect, Sighting};
+use hive_core::reply::Reply;
 use hive_mind::fuzzed::{Heard, mdns_answers};
 
 use crate::forge::Who;
@@ -23,6 +24,9 @@ pub const TARGET: Target = Target {
 /// Records that one packet is read for, and so the most machines that it can tell of.
 const RECORDS_MAX: usize = 64;
 
+/// Machines that a node remembers to have heard (`hive/links.rs`).
+const NEARBY_MAX: usize = 64;
+
 fn check(node: &mut Player, data: &[u8]) -> Outcome {
     let heard = mdns_answers(data);
     assert_eq!(heard, mdns_answers(data));
@@ -38,9 +42,16 @@ fn check(node: &mut Player, data: &[u8]) -> Outcome {
             address: place,
         }));
         let called = outputs.iter().any(|output| {
-            matches!(output, Output::Hive(HiveEffect::Dial { .. } | HiveEffect::PairDial { .. }))
+            matches!(
+                output,
+                Output::Hive(HiveEffect::Dial { .. } | HiveEffect::PairDial { .. })
+            )
         });
         assert!(!called, "a node alone called somebody it heard of");
+    }
+    if !heard.is_empty() {
+        let (reply, _) = node.ask(Command::Nearby);
+        assert!(matches!(reply, Some(Reply::Nearby(view)) if view.seen.len() <= NEARBY_MAX));
     }
     check_written(data);
     if heard.is_empty() {
@@ -100,7 +111,12 @@ fn answer(script: &mut Script<'_>, told: &Heard) -> Vec<u8> {
     let port = told.port.to_be_bytes();
     record(&mut packet, 33, &[0, 0, 0, 0, port[0], port[1], 1, b'h', 0]);
     name(&mut packet);
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     let mut text = format!("\x03v=1\x12t={}", hex(&told.beacon.tag));
     if let Some(locator) = told.beacon.locator {
         text += &format!("\x0al={}", hex(&locator));
@@ -130,7 +146,13 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds.push(question);
     seeds.push(whole[..whole.len() / 2].to_vec());
     // More records than are read; pointers that run in a circle, ahead, and past the end.
-    seeds.push([&[0, 0, 0x84, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0][..], &[0; 400]].concat());
+    seeds.push(
+        [
+            &[0, 0, 0x84, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0][..],
+            &[0; 400],
+        ]
+        .concat(),
+    );
     for pointer in [[0xc0, 12], [0xc0, 14], [0xff, 0xff]] {
         let head = [0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
         seeds.push([&head[..], &pointer, &[0xc0, 12], &[0; 10]].concat());

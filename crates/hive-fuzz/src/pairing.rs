@@ -351,7 +351,11 @@ pub(crate) fn request(inviter: &mut Player, joiner: &mut Player) {
         for output in said {
             if let Output::Hive(HiveEffect::PairSend { frame, .. }) = output {
                 let input = Input::PairReceived { link, frame };
-                let listener = if turn % 2 == 0 { &mut *inviter } else { &mut *joiner };
+                let listener = if turn % 2 == 0 {
+                    &mut *inviter
+                } else {
+                    &mut *joiner
+                };
                 answers.extend(listener.feed(input));
             }
         }
@@ -375,7 +379,12 @@ fn seeds() -> Vec<Vec<u8>> {
         // The man in the middle hands on each word.
         [&up[..], &join, &there, &back, &there, &back].concat(),
         // An impostor with a welcome, a proof, a refusal.
-        [&join[..], &[1, 1, 4, 2, 0, 1, 1, 4, 6, 0], &[1, 1, 4, 11, 0]].concat(),
+        [
+            &join[..],
+            &[1, 1, 4, 2, 0, 1, 1, 4, 6, 0],
+            &[1, 1, 4, 11, 0],
+        ]
+        .concat(),
         [&join[..], &[1, 1, 4, 9, 0], &join, &[1, 1, 9], &join].concat(),
         // Wrong codes until the address must wait, then ten minutes, then again.
         [&up[..], &hello, &proof, &[0, 0, 11, 1], &up, &hello, &proof].concat(),

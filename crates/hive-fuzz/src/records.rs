@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::Table;
-use hive_core::hive::store::disk;
+use hive_core::hive::store::{AuthorMap, Store, disk};
 use hive_core::id::{HiveId, NodeId};
 use hive_core::reply::{Mode, Reply};
 use hive_core::time::Span;
@@ -23,26 +23,53 @@ use crate::{Outcome, Target};
 /// Records read at start.
 pub const TARGET: Target = Target {
     name: "records",
-    life: || Box::new(check),
+    life: || {
+        let mut round = 0;
+        Box::new(move |data| {
+            round += 1;
+            check(data, round % STARTS == 1)
+        })
+    },
     seeds,
 };
+
+/// A disk as it should be, and the maps on it.
+struct Whole {
+    disk: Disk,
+    store: Store,
+}
+
+impl Whole {
+    fn new(disk: Disk) -> Self {
+        let (store, damaged) = disk::restore(disk.genesis().hive(), &disk.records());
+        assert_eq!(damaged, []);
+        Self { disk, store }
+    }
+
+    fn hive(&self) -> HiveId {
+        self.store.hive()
+    }
+}
+
+/// Of the inputs of one life, the first and then one in so many also start a node, twice, with its peers: that
+/// is dear. A guess that keeps the test under a minute; replays and `cargo fuzz` always do it.
+const STARTS: u32 = 16;
 
 /// When the damaged disk is started from.
 const LATER: u64 = 900_000_000;
 
-fn check(data: &[u8]) -> Outcome {
+fn check(data: &[u8], starts: bool) -> Outcome {
     let mut script = Script::new(data);
-    let choice = script.byte();
-    let whole = if choice & 1 == 0 { members() } else { alone() };
-    let mut disk = whole.clone();
+    let whole = if script.byte() & 1 == 0 { members() } else { alone() };
+    let mut disk = whole.disk.clone();
+    let mut touched = 0;
     for _ in 0..=script.byte() % 6 {
-        damage(&mut disk, &mut script);
+        touched += damage(&mut disk, &mut script);
     }
-    let hive = whole.genesis().hive();
-    let damaged = check_maps(whole, &disk, hive);
-    // Each start reads all maps again. The dear one is done for one input in eight.
-    if choice & 1 == 1 || choice & 14 == 0 {
-        check_start(whole, disk, hive, !damaged.is_empty());
+    let (store, damaged) = check_maps(whole, &disk);
+    if starts {
+        let own_kept = store.map(Who::Victim.node()).is_some();
+        check_start(whole, disk, touched, own_kept, !damaged.is_empty());
     }
     if damaged.is_empty() {
         Outcome::Refused
@@ -51,11 +78,11 @@ fn check(data: &[u8]) -> Outcome {
     }
 }
 
-/// One thing that disks and file systems do, and a few that they do not.
-fn damage(disk: &mut Disk, script: &mut Script<'_>) {
+/// One thing that disks and file systems do, and a few that they do not. How many records it touched at most.
+fn damage(disk: &mut Disk, script: &mut Script<'_>) -> usize {
     let places: Vec<(Table, Vec<u8>)> = disk.0.keys().cloned().collect();
     if places.is_empty() {
-        return;
+        return 0;
     }
     let place = &places[script.below(places.len())];
     let other = &places[script.below(places.len())];
@@ -78,11 +105,13 @@ fn damage(disk: &mut Disk, script: &mut Script<'_>) {
         5 => {
             let swapped = disk.0.insert(other.clone(), value);
             disk.0.insert(place.clone(), swapped.unwrap_or_default());
+            return 2;
         }
         6 => {
             let (table, key) = place.clone();
             disk.0.remove(place);
             disk.0.insert((table, script.changed(&key)), value);
+            return 2;
         }
         _ => {
             let tables = [Table::Meta, Table::Heads, Table::Entries, Table::Ledger];
@@ -90,20 +119,18 @@ fn damage(disk: &mut Disk, script: &mut Script<'_>) {
             disk.0.insert((table, place.1.clone()), value);
         }
     }
+    1
 }
 
-/// What is taken for a map is exactly the one that was there; what is not is named. Who was named.
-fn check_maps(whole: &Disk, disk: &Disk, hive: HiveId) -> Vec<NodeId> {
-    let (store, damaged) = disk::restore(hive, &disk.records());
+/// What is taken for a map is exactly the one that was there; what is not is named. What was read, and who was
+/// named.
+fn check_maps(whole: &Whole, disk: &Disk) -> (Store, Vec<NodeId>) {
+    let (store, damaged) = disk::restore(whole.hive(), &disk.records());
     for (author, map) in store.maps() {
-        assert_eq!(
-            whole.map(hive, *author).as_ref(),
-            Some(map),
-            "a map that nobody signed"
-        );
+        assert_eq!(whole.store.map(*author), Some(map), "a map nobody signed");
         assert!(!damaged.contains(author));
     }
-    let authors: BTreeSet<NodeId> = [whole, disk]
+    let authors: BTreeSet<NodeId> = [&whole.disk, disk]
         .iter()
         .flat_map(|disk| disk.0.keys())
         .filter(|(table, _)| matches!(table, Table::Heads | Table::Entries))
@@ -115,28 +142,32 @@ fn check_maps(whole: &Disk, disk: &Disk, hive: HiveId) -> Vec<NodeId> {
                 matches!(table, Table::Heads | Table::Entries) && key.starts_with(&author.0)
             };
             let rows = disk.0.iter().filter(|(at, _)| mine(at));
-            rows.map(|(at, value)| (at.clone(), value.clone())).collect()
+            rows.map(|(at, value)| (at.clone(), value.clone()))
+                .collect()
         };
         let left = rows(disk);
-        if left == rows(whole) {
+        if left == rows(&whole.disk) {
             assert!(store.map(author).is_some(), "a whole map was not read");
         } else if store.map(author).is_none() && !left.is_empty() {
             assert!(damaged.contains(&author), "damage that nobody is told of");
         }
     }
-    damaged
+    (store, damaged)
 }
 
-fn check_start(whole: &Disk, disk: Disk, hive: HiveId, damaged: bool) {
-    let kept = |key: &[u8]| disk.meta(key) == whole.meta(key);
-    let same_hive = kept(b"genesis") && kept(b"secret");
-    let own = whole.map(hive, Who::Victim.node()).expect("its own map");
-    let (store, _) = disk::restore(hive, &disk.records());
-    let own_kept = store.map(Who::Victim.node()) == Some(&own);
+fn check_start(whole: &Whole, disk: Disk, touched: usize, own_kept: bool, damaged: bool) {
+    let hive = whole.hive();
+    let kept = |key: &[u8]| disk.meta(key) == whole.disk.meta(key);
+    let all_kept = kept(b"genesis") && kept(b"secret") && kept(b"spare");
+    // The hive is written twice: one damaged record does not cost it, and is told of.
+    let same_hive = all_kept || touched <= 1;
+    let own = whole.store.map(Who::Victim.node()).expect("its own map");
     let (mut player, outputs) = Player::start(Who::Victim, disk, LATER);
     if same_hive {
-        assert_eq!(tells_damage(&outputs), damaged);
-        assert_eq!(player.disk.genesis(), whole.genesis());
+        assert_eq!(tells_damage(&outputs), damaged || !all_kept);
+        for key in [&b"genesis"[..], b"secret", b"spare"] {
+            assert_eq!(player.disk.meta(key), whole.disk.meta(key));
+        }
     }
     check_answers(&mut player);
     // Whole again: the next start finds nothing wrong.
@@ -155,14 +186,13 @@ fn check_start(whole: &Disk, disk: Disk, hive: HiveId, damaged: bool) {
     player.ask(Command::Label { label });
     player.pass(Span::from_secs(400));
     let next = player.disk.map(hive, Who::Victim.node()).expect("its map");
-    let version = |map: &hive_core::hive::store::AuthorMap| (map.head().incarnation, map.head().seq);
-    assert!(version(&next) > version(&own), "an older word than before");
+    let version = |map: &AuthorMap| (map.head().incarnation, map.head().seq);
+    assert!(version(&next) > version(own), "an older word than before");
 }
 
 /// A member brings back what was lost of its own map.
-fn heal(whole: &Disk, player: &mut Player, who: Who) {
-    let hive = whole.genesis().hive();
-    let Some(lost) = whole.map(hive, who.node()) else {
+fn heal(whole: &Whole, player: &mut Player, who: Who) {
+    let Some(lost) = whole.store.map(who.node()) else {
         return;
     };
     player.feed(Input::PeerUp {
@@ -173,7 +203,8 @@ fn heal(whole: &Disk, player: &mut Player, who: Who) {
         peer: who.node(),
         frame: Frame::Delta(lost.delta(None)).encode(),
     });
-    assert_eq!(player.disk.map(hive, who.node()), Some(lost), "not healed");
+    let healed = player.disk.map(whole.hive(), who.node());
+    assert_eq!(healed.as_ref(), Some(lost), "not healed");
 }
 
 /// Every question is answered.
@@ -199,8 +230,8 @@ fn tells_damage(outputs: &[Output]) -> bool {
 }
 
 /// A founder with two members, one of them proven to contradict itself.
-fn members() -> &'static Disk {
-    static DISK: OnceLock<Disk> = OnceLock::new();
+fn members() -> &'static Whole {
+    static DISK: OnceLock<Whole> = OnceLock::new();
     DISK.get_or_init(|| {
         let (mut player, _) = Player::start(Who::Victim, sync::cast().disk.clone(), 60_000_000);
         for who in [Who::Honest, Who::Evil] {
@@ -214,14 +245,14 @@ fn members() -> &'static Disk {
             peer: Who::Honest.node(),
             frame: Frame::Delta(later).encode(),
         });
-        player.disk
+        Whole::new(player.disk)
     })
 }
 
 /// A founder alone, with everything else that a disk may hold: a request, a request of its own, a pattern, a
 /// mode, a pause.
-fn alone() -> &'static Disk {
-    static DISK: OnceLock<Disk> = OnceLock::new();
+fn alone() -> &'static Whole {
+    static DISK: OnceLock<Whole> = OnceLock::new();
     DISK.get_or_init(|| {
         let (mut player, _) = Player::start(Who::Victim, Disk::default(), 60_000_000);
         let (mut joiner, _) = Player::start(Who::Joiner, Disk::default(), 60_000_000);
@@ -234,15 +265,16 @@ fn alone() -> &'static Disk {
         player.pass(Span::from_secs(30));
         let mut disk = player.disk;
         let own = joiner.disk.0.into_iter();
-        disk.0.extend(own.filter(|((table, key), _)| *table == Table::Meta && key == b"joining"));
-        disk
+        disk.0
+            .extend(own.filter(|((table, key), _)| *table == Table::Meta && key == b"joining"));
+        Whole::new(disk)
     })
 }
 
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for which in [0, 1] {
-        let count = [members(), alone()][usize::from(which)].0.len();
+        let count = [members(), alone()][usize::from(which)].disk.0.len();
         for place in 0..u8::try_from(count).expect("few") {
             // One bit, the record gone, the record cut, its key changed, its value elsewhere.
             seeds.push(vec![which, 0, place, 0, 0, 3, 1]);
@@ -253,7 +285,11 @@ fn seeds() -> Vec<Vec<u8>> {
         }
     }
     // Everything at once.
-    seeds.push(vec![0, 5, 0, 1, 0, 1, 1, 2, 3, 5, 3, 4, 4, 5, 6, 6, 7, 8, 7, 1]);
-    seeds.push(vec![1, 5, 0, 1, 0, 1, 1, 2, 3, 5, 3, 4, 4, 5, 6, 6, 7, 8, 7, 1]);
+    seeds.push(vec![
+        0, 5, 0, 1, 0, 1, 1, 2, 3, 5, 3, 4, 4, 5, 6, 6, 7, 8, 7, 1,
+    ]);
+    seeds.push(vec![
+        1, 5, 0, 1, 0, 1, 1, 2, 3, 5, 3, 4, 4, 5, 6, 6, 7, 8, 7, 1,
+    ]);
     seeds
 }

@@ -65,7 +65,12 @@ impl Disk {
         let mine = |(table, key): &(Table, Vec<u8>)| {
             matches!(table, Table::Heads | Table::Entries) && key.starts_with(&author.0)
         };
-        let records: Vec<Record> = self.0.iter().filter(|(at, _)| mine(at)).map(record).collect();
+        let records: Vec<Record> = self
+            .0
+            .iter()
+            .filter(|(at, _)| mine(at))
+            .map(record)
+            .collect();
         let (store, damaged) = disk::restore(hive, &records);
         assert_eq!(damaged, [], "a map was saved that does not hold together");
         store.map(author).cloned()

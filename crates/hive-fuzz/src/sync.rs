@@ -32,7 +32,7 @@ pub const TARGET: Target = Target {
 };
 
 /// Steps of one script. A guess that keeps one input quick.
-const STEPS_MAX: usize = 32;
+const STEPS_MAX: usize = 12;
 
 /// What one frame may be answered with: the core gives two whole maps and the one that goes beyond
 /// (`GIVE_BYTES_MAX` in `hive/sync.rs`), and there are heads, lines and proofs around them.
@@ -101,7 +101,11 @@ impl Life {
             panic!("no status");
         };
         assert_eq!(status.members, 3);
-        if taken { Outcome::Taken } else { Outcome::Refused }
+        if taken {
+            Outcome::Taken
+        } else {
+            Outcome::Refused
+        }
     }
 
     /// One step; whether it moved a map.
@@ -142,15 +146,23 @@ impl Life {
                 false
             }
             12 => {
-                let span = [Span::from_ms(300), Span::from_secs(12), FORGIVEN, Span(u64::from(script.byte()) << 32)];
+                let span = [
+                    Span::from_ms(300),
+                    Span::from_secs(12),
+                    FORGIVEN,
+                    Span(u64::from(script.byte()) << 32),
+                ];
                 let outputs = self.victim.pass(span[script.below(span.len())]);
                 self.judge(&outputs)
             }
             13 => self.links(script),
             14 => self.speak(script),
             _ => {
-                let (victim, outputs) =
-                    Player::start(Who::Victim, self.victim.disk.clone(), self.victim.boot() + 1);
+                let (victim, outputs) = Player::start(
+                    Who::Victim,
+                    self.victim.disk.clone(),
+                    self.victim.boot() + 1,
+                );
                 self.victim = victim;
                 self.connected.clear();
                 self.judge(&outputs)
@@ -229,7 +241,10 @@ impl Life {
             assert_eq!(saved(&outputs).count(), 0, "a refused frame was kept");
             assert_eq!(sent_bytes(&outputs), 0, "a refused frame was answered");
         }
-        assert!(sent_bytes(&outputs) <= ANSWER_BYTES_MAX, "too much of an answer");
+        assert!(
+            sent_bytes(&outputs) <= ANSWER_BYTES_MAX,
+            "too much of an answer"
+        );
         self.judge(&outputs)
     }
 
@@ -306,7 +321,10 @@ impl Life {
         let map = map.expect("an author's map was lost");
         let rank = (map.head().incarnation, map.head().seq, map.id());
         if author == Who::Honest.node() {
-            assert!(cast.honest.contains(&map), "the honest author never said this");
+            assert!(
+                cast.honest.contains(&map),
+                "the honest author never said this"
+            );
         } else if author == Who::Evil.node() {
             let mut store = Store::new(cast.hive);
             store.insert(map);
@@ -319,7 +337,10 @@ impl Life {
             }
         }
         let before = self.ranks.insert(author, rank);
-        assert!(before.is_none_or(|before| before <= rank), "an older state came back");
+        assert!(
+            before.is_none_or(|before| before <= rank),
+            "an older state came back"
+        );
     }
 }
 
@@ -347,7 +368,9 @@ pub(crate) fn cast() -> &'static Cast {
         founder.pass(Span::from_secs(30));
         let mut disk = founder.disk.clone();
         let hive = disk.genesis().hive();
-        let alone = disk.map(hive, Who::Victim.node()).expect("it said its name");
+        let alone = disk
+            .map(hive, Who::Victim.node())
+            .expect("it said its name");
         let admitting = admitting(hive, &alone);
         let honest = maps::honest(hive);
         let evil = evil(hive);
@@ -415,7 +438,11 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
         incarnation,
         seq,
     };
-    let mut wants = vec![want(Who::Victim, 0, 0), want(Who::Honest, 1, 1), want(Who::Evil, 9, 9)];
+    let mut wants = vec![
+        want(Who::Victim, 0, 0),
+        want(Who::Honest, 1, 1),
+        want(Who::Evil, 9, 9),
+    ];
     wants.sort_by_key(|want| want.author);
     let mut frames = vec![
         Frame::Probe { h: [0; 16] },
@@ -456,7 +483,9 @@ fn seeds() -> Vec<Vec<u8>> {
         vec![15, 12, 1, 11, 3, 14, 0, 2, 14, 1, 0, 7, 12, 2, 15],
         // Three frames that make no sense: shunned, and back.
         vec![8, 1, 9, 8, 0, 8, 2, 1, 1, 0, 1, 13, 0, 4],
-        vec![3, 14, 2, 10, 3, 1, 3, 15, 1, 90, 5, 255, 13, 0, 0, 13, 0, 4, 14, 0, 1],
+        vec![
+            3, 14, 2, 10, 3, 1, 3, 15, 1, 90, 5, 255, 13, 0, 0, 13, 0, 4, 14, 0, 1,
+        ],
     ]);
     seeds
 }

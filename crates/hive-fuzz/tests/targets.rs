@@ -1,7 +1,7 @@
 //! Every target as an ordinary test: over its kept corpus, and over 100,000 generated inputs.
 
 use std::path::PathBuf;
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 use hive_fuzz::mutate::Mutator;
 use hive_fuzz::{Outcome, TARGETS, Target};
@@ -32,7 +32,8 @@ struct Note {
 impl Drop for Note {
     fn drop(&mut self) {
         if thread::panicking() {
-            let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("found-{}", self.name));
+            let file =
+                PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("found-{}", self.name));
             match fs::write(&file, &self.fed) {
                 Ok(()) => eprintln!("the input is in {}", file.display()),
                 Err(error) => eprintln!("the input could not be kept: {error}"),
@@ -79,7 +80,10 @@ fn run(name: &str, machine: bool, share: usize) {
         note.fed.extend_from_slice(&input);
         taken += usize::from(life(&input) == Outcome::Taken);
     }
-    println!("{name}: {INPUTS} generated inputs, {taken} had an effect, {} kept", kept.len());
+    println!(
+        "{name}: {INPUTS} generated inputs, {taken} had an effect, {} kept",
+        kept.len()
+    );
     assert!(taken * 1_000 >= share * INPUTS, "{taken} of {INPUTS}");
     assert!(taken < INPUTS, "nothing was refused");
 }
