@@ -60,7 +60,11 @@ const LATER: u64 = 900_000_000;
 
 fn check(data: &[u8], starts: bool) -> Outcome {
     let mut script = Script::new(data);
-    let whole = if script.byte() & 1 == 0 { members() } else { alone() };
+    let whole = if script.byte() & 1 == 0 {
+        members()
+    } else {
+        alone()
+    };
     let mut disk = whole.disk.clone();
     let mut touched = 0;
     for _ in 0..=script.byte() % 6 {
