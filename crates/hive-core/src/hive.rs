@@ -11,6 +11,7 @@ pub mod advise;
 mod meta;
 mod writer;
 mod sync;
+mod audit;
 mod links;
 mod pairing;
 mod joining;
@@ -24,6 +25,7 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
+use crate::hive::audit::Audit;
 use crate::hive::budget::Traffic;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
@@ -71,6 +73,7 @@ pub struct Hive {
     writer: Writer,
     links: Links,
     repair: Repair,
+    audit: Audit,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
@@ -136,6 +139,7 @@ impl Hive {
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
+            audit: Audit::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
             at_start,
@@ -185,6 +189,7 @@ impl Hive {
     pub fn on_timeout(&mut self, now: Now) {
         self.flush(now);
         self.on_repair_time(now);
+        self.on_audit_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -217,7 +222,9 @@ impl Hive {
     /// Whether something that a person was promised could still be lost with the power.
     #[must_use]
     pub fn owes_the_disk(&self) -> bool {
-        self.saved < self.saves || self.writer.owes_membership()
+        // Whoever was removed says nothing more: it would owe it for ever.
+        let member = self.roster.removed(self.me).is_none();
+        self.saved < self.saves || (member && self.writer.owes_membership())
     }
 
     /// What a member is called; the first digits of its id until its profile arrives.
@@ -243,6 +250,7 @@ impl Hive {
         [
             self.writer_wake(),
             self.repair_wake(),
+            self.audit_wake(),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),

@@ -45,6 +45,10 @@ pub enum Frame {
     },
     /// Two signed heads that cannot both be honest.
     Proof(Head, Head),
+    /// "These heads I saw lately; did you see others?"
+    Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
+    /// "I saw these": heads that contradict, or may contradict, what an audit told.
+    Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
 }
 
 /// One line of a digest.
@@ -71,6 +75,27 @@ pub struct Have {
     pub incarnation: u32,
     /// Batch number held.
     pub seq: u64,
+}
+
+/// The heads that were seen of one author lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Whose.
+    pub author: NodeId,
+    /// At most one per place in the ring.
+    #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
+    pub heads: Vec<HeadMark>,
+}
+
+/// A head, named so that no author can make two of one name: half of its id is beyond any collision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadMark {
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// Its batch number.
+    pub seq: u64,
+    /// First half of its id.
+    pub id: [u8; 16],
 }
 
 /// An author's signature over the root of its whole map.
@@ -188,6 +213,10 @@ pub enum PairFrame {
     },
     /// Joiner: "I am in."
     Thanks,
+    /// Joiner: "You know me; I still wait."
+    Waiting,
+    /// Joiner: "I do not want to come in any more."
+    TakenBack,
 }
 
 /// Why an inviter says no.
@@ -224,6 +253,9 @@ pub enum DecodeError {
 
 /// Most lines of a digest or a want: one for each author that can be held. Revoked ones count.
 pub const LINES_MAX: usize = limits::MEMBERS_MAX;
+
+/// Most heads of one author in an audit: a whole ring.
+pub const TRACE_MAX: usize = limits::RING_HEADS as usize;
 
 /// Most addresses in a welcome. A guess that keeps it well under the pairing frame's limit.
 pub const ADDRESSES_MAX: usize = 8;

@@ -7,7 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, Line, PairFrame, Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, PairFrame, Refusal,
+    Trace,
 };
 use proptest::prelude::*;
 
@@ -93,6 +94,18 @@ fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("proof", Frame::Proof(head(), head())),
+        (
+            "audit",
+            Frame::Audit(vec![Trace {
+                author,
+                heads: vec![HeadMark {
+                    incarnation: 2,
+                    seq: 300,
+                    id: [9; 16],
+                }],
+            }]),
+        ),
+        ("heads", Frame::Heads(vec![head()])),
     ]
 }
 
@@ -126,6 +139,8 @@ fn pair_frames() -> Vec<(&'static str, PairFrame)> {
             },
         ),
         ("thanks", PairFrame::Thanks),
+        ("waiting", PairFrame::Waiting),
+        ("taken-back", PairFrame::TakenBack),
     ]
 }
 
@@ -231,7 +246,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..8_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..12_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

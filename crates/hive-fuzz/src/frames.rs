@@ -6,7 +6,7 @@ use hive_core::statement::{Key, Label, Statement};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     ADDRESSES_MAX, ASSEMBLED_BYTES_MAX, DecodeError, Delta, Entry, Frame, Genesis, Have, Head,
-    LINES_MAX, Line, PairFrame, Refusal,
+    HeadMark, LINES_MAX, Line, PairFrame, Refusal, TRACE_MAX, Trace,
 };
 
 use crate::{Outcome, Target};
@@ -98,6 +98,11 @@ fn check_frame(data: &[u8], frame: &Frame) {
     assert_eq!(whole, again);
     match frame {
         Frame::Digest(lines) => assert!(lines.len() <= LINES_MAX),
+        Frame::Audit(traces) => {
+            assert!(traces.len() <= LINES_MAX);
+            assert!(traces.iter().all(|trace| trace.heads.len() <= TRACE_MAX));
+        }
+        Frame::Heads(heads) => assert!(heads.len() <= LINES_MAX),
         Frame::Want(wants) => assert!(wants.len() <= LINES_MAX),
         Frame::Delta(delta) => check_entries(&delta.entries),
         Frame::Proof(one, two) => {
@@ -168,6 +173,15 @@ fn golden() -> Vec<Frame> {
         incarnation: 1,
         seq: 200,
     };
+    let mark = |seq| HeadMark {
+        incarnation: 1,
+        seq,
+        id: [9; 16],
+    };
+    let trace = Trace {
+        author,
+        heads: vec![mark(1), mark(2)],
+    };
     let part = |last, bytes: &[u8]| Frame::Part {
         last,
         bytes: bytes.to_vec(),
@@ -182,6 +196,8 @@ fn golden() -> Vec<Frame> {
         part(false, &[4, 5]),
         part(true, &Frame::Same.encode()),
         Frame::Proof(head(3), head(4)),
+        Frame::Audit(vec![trace]),
+        Frame::Heads(vec![head(3), head(4)]),
     ]
 }
 

@@ -143,7 +143,7 @@ impl Life {
         assert!(bytes <= limits::MAP_BYTES_MAX);
         assert_eq!(forge::root(&entries), head.root, "the root is another one");
         // The rest takes four signature checks: one state in eight is enough of them.
-        if map.id().0[0] % 8 != 0 {
+        if !map.id().0[0].is_multiple_of(8) {
             return;
         }
         // Whole, in records, and again: the same state.

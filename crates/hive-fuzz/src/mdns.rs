@@ -111,18 +111,21 @@ fn answer(script: &mut Script<'_>, told: &Heard) -> Vec<u8> {
     let port = told.port.to_be_bytes();
     record(&mut packet, 33, &[0, 0, 0, 0, port[0], port[1], 1, b'h', 0]);
     name(&mut packet);
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    let mut text = format!("\x03v=1\x12t={}", hex(&told.beacon.tag));
+    let mut text = b"\x03v=1\x12t=".to_vec();
+    text.extend(hex(&told.beacon.tag));
     if let Some(locator) = told.beacon.locator {
-        text += &format!("\x0al={}", hex(&locator));
+        text.extend_from_slice(b"\x0al=");
+        text.extend(hex(&locator));
     }
-    record(&mut packet, 16, text.as_bytes());
+    record(&mut packet, 16, &text);
     packet
+}
+
+fn hex(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    bytes
+        .iter()
+        .flat_map(move |byte| [byte >> 4, byte & 15].map(digit))
 }
 
 const SERVICE: &[u8] = b"\x0a_hive-mind\x04_udp\x05local\x00";

@@ -73,7 +73,7 @@ impl Life {
             if script.is_over() {
                 break;
             }
-            if script.byte() % 2 == 0 {
+            if script.byte().is_multiple_of(2) {
                 self.at_inviter(&mut script);
             } else {
                 self.at_joiner(&mut script);
@@ -95,7 +95,7 @@ impl Life {
                 key: somebody(script),
                 exporter: [script.byte(); 32],
                 address: address(script.byte() % 4),
-                dialled: script.byte() % 8 == 0,
+                dialled: script.byte().is_multiple_of(8),
             },
             3..=5 => Input::PairReceived {
                 link,
@@ -122,14 +122,14 @@ impl Life {
     }
 
     fn at_joiner(&mut self, script: &mut Script<'_>) {
-        let link = if script.byte() % 4 == 0 {
+        let link = if script.byte().is_multiple_of(4) {
             LinkId(script.below(LINKS) as u64)
         } else {
             MIDDLE
         };
         let input = match script.byte() % 12 {
             0 | 1 => {
-                let at = (script.byte() % 2 == 0).then(|| address(9));
+                let at = (script.byte().is_multiple_of(2)).then(|| address(9));
                 let code = self.code.clone();
                 let (_, outputs) = self.joiner.ask(Command::Join { code, at });
                 self.judge_joiner(&outputs);
@@ -140,7 +140,7 @@ impl Life {
                 key: somebody(script),
                 exporter: [script.byte(); 32],
                 address: address(9),
-                dialled: script.byte() % 8 != 0,
+                dialled: !script.byte().is_multiple_of(8),
             },
             4..=6 => Input::PairReceived {
                 link,
@@ -186,8 +186,9 @@ impl Life {
             match output {
                 Output::Hive(HiveEffect::PairSend { frame, .. }) => {
                     match PairFrame::decode(frame).expect("its own frame") {
-                        PairFrame::Challenge { .. } => self.answered = true,
-                        PairFrame::Refused(Refusal::WrongCode) => self.answered = true,
+                        PairFrame::Challenge { .. } | PairFrame::Refused(Refusal::WrongCode) => {
+                            self.answered = true;
+                        }
                         PairFrame::Refused(_) => {}
                         other => panic!("a stranger was told {other:?}"),
                     }

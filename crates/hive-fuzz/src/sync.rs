@@ -13,7 +13,7 @@ use hive_core::limits;
 use hive_core::reply::Reply;
 use hive_core::statement::{Admit, Role, Statement};
 use hive_core::time::{Hlc, Span};
-use hive_core::wire::{Frame, Have, Head, LINES_MAX, Line};
+use hive_core::wire::{Frame, Have, Head, HeadMark, LINES_MAX, Line, Trace};
 
 use crate::forge::{self, Held, Who};
 use crate::maps;
@@ -433,6 +433,14 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
         lines.sort_by_key(|line| line.author);
         Frame::Digest(lines)
     };
+    let trace = |head: &Head, id: HeadId| Trace {
+        author: head.author,
+        heads: vec![HeadMark {
+            incarnation: head.incarnation,
+            seq: head.seq,
+            id: *id.0.first_chunk().expect("half of it"),
+        }],
+    };
     let want = |who: Who, incarnation, seq| Have {
         author: who.node(),
         incarnation,
@@ -457,6 +465,9 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
         Frame::Proof(*evil[1].head(), *evil[2].head()),
         Frame::Proof(*honest[1].head(), *honest[2].head()),
         Frame::Proof(*own[0].head(), *own[1].head()),
+        Frame::Audit(vec![trace(evil[2].head(), evil[2].id())]),
+        Frame::Audit(vec![trace(honest[3].head(), HeadId([7; 32]))]),
+        Frame::Heads(vec![*evil[1].head(), *honest[5].head(), *own[0].head()]),
     ];
     for map in own.iter().copied().chain(honest).chain(evil) {
         frames.push(Frame::Delta(map.delta(None)));
