@@ -214,7 +214,9 @@ impl Life {
             match output {
                 Output::Hive(HiveEffect::PairSend { frame, .. }) => {
                     match PairFrame::decode(frame).expect("its own frame") {
-                        PairFrame::Hello { .. } | PairFrame::Proof { .. } => {}
+                        PairFrame::Hello { .. }
+                        | PairFrame::Proof { .. }
+                        | PairFrame::Refused(_) => {}
                         other => panic!("a joiner said {other:?}"),
                     }
                     self.from_joiner.push_back(frame.clone());

@@ -152,11 +152,16 @@ fn check_maps(whole: &Whole, disk: &Disk) -> (Store, Vec<NodeId>) {
         let left = rows(disk);
         if left == rows(&whole.disk) {
             assert!(store.map(author).is_some(), "a whole map was not read");
-        } else if store.map(author).is_none() && !left.is_empty() {
+        } else if store.map(author).is_none() && left.iter().any(|(at, _)| is_part(at)) {
             assert!(damaged.contains(&author), "damage that nobody is told of");
         }
     }
     (store, damaged)
+}
+
+/// Whether a record belongs to a map: a head or an entry. Heads that were seen, under longer keys, do not.
+fn is_part((table, key): &(Table, Vec<u8>)) -> bool {
+    *table == Table::Entries || key.len() == 32
 }
 
 fn check_start(whole: &Whole, disk: Disk, touched: usize, own_kept: bool, damaged: bool) {

@@ -378,45 +378,4 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("no storage space"), "{told:?}");
     }
-
-    /// A file whose bytes were changed, or whose end is lost, is refused or read; it never ends the program.
-    #[test]
-    fn a_damaged_file_is_an_error_and_not_a_panic() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("store.redb");
-        {
-            let mut store = RedbStore::open(&path).expect("new");
-            for key in 0..40 {
-                let batch = TABLES.map(|table| record(table, key, Some(key)));
-                store.commit(&batch).expect("commits");
-            }
-        }
-        let whole = std::fs::read(&path).expect("a file");
-        let mut chance = hive_core::chance::Chance::from_seed([9; 32]);
-        let mut place = |bound: usize| {
-            let bound = u64::try_from(bound).expect("small");
-            usize::try_from(chance.below(bound)).expect("small")
-        };
-        // redb's pages lie sparsely in a large file: change bytes that are not zero.
-        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
-        let (mut refused, mut read) = (0, 0);
-        for round in 0..300 {
-            let mut bytes = whole.clone();
-            if round % 10 == 0 {
-                bytes.truncate(place(whole.len()));
-            } else {
-                for _ in 0..=place(4) {
-                    bytes[used[place(used.len())]] ^= 1 << place(8);
-                }
-            }
-            std::fs::write(&path, &bytes).expect("written");
-            let opened = RedbStore::open(&path).and_then(|mut store| store.load());
-            match opened {
-                Ok(_) => read += 1,
-                Err(StoreError::Damaged(_) | StoreError::Newer { .. }) => refused += 1,
-                Err(StoreError::InUse) => panic!("nobody else has it open"),
-            }
-        }
-        assert!(refused > 10 && read > 10, "{refused} {read}");
-    }
 }
