@@ -14,6 +14,11 @@ sim seeds="50":
 replay story seed:
     cargo run --release -p hive-sim -- --story {{story}} --seed {{seed}}
 
+# One fuzz target by coverage; new inputs go to fuzz/grown.
+fuzz target seconds="60":
+    mkdir -p fuzz/grown/{{target}}
+    cargo +nightly fuzz run {{target}} fuzz/grown/{{target}} fuzz/corpus/{{target}} -- -max_total_time={{seconds}}
+
 # The story of the README, on this machine.
 demo:
     cargo run --release -- demo

@@ -117,7 +117,7 @@ impl Hive {
             .iter()
             .flat_map(|author| disk::wipe(*author, restored))
             .collect();
-        if founded.is_none() {
+        if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
         at_start.push(meta::label(&label));
@@ -156,7 +156,7 @@ impl Hive {
             chance,
             traffic: Traffic::default(),
             at_start,
-            damaged: !damaged.is_empty(),
+            damaged: !damaged.is_empty() || meta.worn,
             is_new: founded.is_none(),
             saves: 0,
             saved: 0,

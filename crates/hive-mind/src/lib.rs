@@ -22,6 +22,12 @@ mod key;
 mod net;
 mod paths;
 
+/// What fuzz targets reach; no part of the public face.
+#[doc(hidden)]
+pub mod fuzzed {
+    pub use crate::net::query::{Heard, answers as mdns_answers};
+}
+
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
 pub use daemon::RunError;

@@ -11,7 +11,7 @@ pub(crate) mod keeper;
 pub(crate) mod link;
 pub(crate) mod mdns;
 mod pair;
-mod query;
+pub(crate) mod query;
 mod reach;
 mod socket;
 mod tls;

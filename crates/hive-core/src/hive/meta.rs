@@ -46,11 +46,22 @@ pub(super) struct Proved {
     pub(super) since: WallTime,
 }
 
+/// The hive once more, so that one damaged record does not cost it: without its first record no map can be
+/// checked, and without its secret no member is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Spare {
+    genesis: Genesis,
+    secret: [u8; 32],
+    sum: [u8; 16],
+}
+
 /// Everything of this table.
 #[derive(Default)]
 pub(super) struct Meta {
     pub(super) genesis: Option<Genesis>,
     pub(super) secret: Option<[u8; 32]>,
+    /// One of the records that tell of the hive is damaged: write them anew.
+    pub(super) worn: bool,
     pub(super) incarnation: Option<u32>,
     pub(super) label: Option<Label>,
     pub(super) sponsor: Option<NodeId>,
@@ -65,11 +76,13 @@ pub(super) struct Meta {
 impl Meta {
     pub(super) fn read(records: &[Record]) -> Self {
         let mut meta = Self::default();
+        let mut spare: Option<Spare> = None;
         for record in records.iter().filter(|record| record.table == Table::Meta) {
             let Some(value) = &record.value else { continue };
             match record.key.as_slice() {
                 GENESIS => meta.genesis = decode(value),
                 SECRET => meta.secret = decode(value),
+                SPARE => spare = decode(value),
                 INCARNATION => meta.incarnation = decode(value),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
@@ -90,12 +103,37 @@ impl Meta {
                 }
             }
         }
+        let spare = spare.filter(|spare| *spare == Spare::of(spare.genesis, spare.secret));
+        let plain = meta.genesis.zip(meta.secret);
+        let spare = spare.map(|spare| (spare.genesis, spare.secret));
+        let hive = spare.or(plain);
+        meta.worn = hive.is_some() && spare != plain;
+        (meta.genesis, meta.secret) = hive.unzip();
         meta
     }
 }
 
+impl Spare {
+    fn of(genesis: Genesis, secret: [u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/spare");
+        hasher.update(&genesis.hive().0).update(&secret);
+        let mut sum = [0; 16];
+        sum.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self {
+            genesis,
+            secret,
+            sum,
+        }
+    }
+}
+
 pub(super) fn hive(genesis: &Genesis, secret: &[u8; 32]) -> Vec<Record> {
-    alloc::vec![put(GENESIS, genesis), put(SECRET, secret)]
+    let spare = Spare::of(*genesis, *secret);
+    alloc::vec![
+        put(GENESIS, genesis),
+        put(SECRET, secret),
+        put(SPARE, &spare),
+    ]
 }
 
 pub(super) fn incarnation(incarnation: u32) -> Record {
@@ -144,6 +182,7 @@ pub(super) fn addresses(node: NodeId, addresses: Option<&Vec<SocketAddr>>) -> Re
 
 const GENESIS: &[u8] = b"genesis";
 const SECRET: &[u8] = b"secret";
+const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
@@ -167,7 +206,10 @@ fn maybe<T: Serialize>(key: Vec<u8>, value: Option<&T>) -> Record {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: &[u8]) -> Option<T> {
-    postcard::from_bytes(value).ok()
+    match postcard::take_from_bytes(value) {
+        Ok((decoded, [])) => Some(decoded),
+        _ => None,
+    }
 }
 
 fn node_after(prefix: &[u8], key: &[u8]) -> Option<NodeId> {
