@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{Key, Label};
+use crate::statement::{HeadRef, Key, Label};
 use crate::time::Hlc;
 
 /// First byte of every frame. Shorter author names, for one, will come with another number.
@@ -45,6 +45,20 @@ pub enum Frame {
     },
     /// Two signed heads that cannot both be honest.
     Proof(Head, Head),
+    /// "These heads I saw lately; did you see others?"
+    Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
+    /// "I saw these": heads that contradict, or may contradict, what an audit told.
+    Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
+    /// "These states that words of removal name are held here."
+    Pins {
+        /// Whether the receiver shall tell what it holds beyond that.
+        tell_back: bool,
+        /// All of them.
+        #[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")]
+        held: Vec<Pin>,
+    },
+    /// "Send me these states."
+    WantPins(#[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")] Vec<Pin>),
 }
 
 /// One line of a digest.
@@ -71,6 +85,36 @@ pub struct Have {
     pub incarnation: u32,
     /// Batch number held.
     pub seq: u64,
+}
+
+/// The heads that were seen of one author lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Whose.
+    pub author: NodeId,
+    /// At most one per place in the ring.
+    #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
+    pub heads: Vec<HeadMark>,
+}
+
+/// A state of an author's map that a word of removal names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pin {
+    /// Whose map.
+    pub author: NodeId,
+    /// Which state of it.
+    pub state: HeadRef,
+}
+
+/// A head, named so that no author can make two of one name: half of its id is beyond any collision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadMark {
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// Its batch number.
+    pub seq: u64,
+    /// First half of its id.
+    pub id: [u8; 16],
 }
 
 /// An author's signature over the root of its whole map.
@@ -228,6 +272,9 @@ pub enum DecodeError {
 
 /// Most lines of a digest or a want: one for each author that can be held. Revoked ones count.
 pub const LINES_MAX: usize = limits::MEMBERS_MAX;
+
+/// Most heads of one author in an audit: a whole ring.
+pub const TRACE_MAX: usize = limits::RING_HEADS as usize;
 
 /// Most addresses in a welcome. A guess that keeps it well under the pairing frame's limit.
 pub const ADDRESSES_MAX: usize = 8;

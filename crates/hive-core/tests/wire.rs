@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use hive_core::id::{HiveId, NodeId};
+use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Key, Label};
+use hive_core::statement::{HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, Line, PairFrame, Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, PairFrame, Pin, Refusal,
+    Trace,
 };
 use proptest::prelude::*;
 
@@ -47,6 +48,17 @@ fn head() -> Head {
         prev: [6; 32],
         root: [7; 32],
         sig: [8; 64],
+    }
+}
+
+fn pin(author: NodeId) -> Pin {
+    Pin {
+        author,
+        state: HeadRef {
+            incarnation: 2,
+            seq: 300,
+            id: HeadId([9; 32]),
+        },
     }
 }
 
@@ -93,6 +105,26 @@ fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("proof", Frame::Proof(head(), head())),
+        (
+            "audit",
+            Frame::Audit(vec![Trace {
+                author,
+                heads: vec![HeadMark {
+                    incarnation: 2,
+                    seq: 300,
+                    id: [9; 16],
+                }],
+            }]),
+        ),
+        ("heads", Frame::Heads(vec![head()])),
+        (
+            "pins",
+            Frame::Pins {
+                tell_back: true,
+                held: vec![pin(author)],
+            },
+        ),
+        ("want-pins", Frame::WantPins(vec![pin(author)])),
     ]
 }
 
@@ -233,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..8_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..12_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

@@ -185,7 +185,10 @@ pub fn is_membership(statement: &Statement) -> bool {
 fn class(statement: &Statement) -> u8 {
     match statement {
         Statement::Admit(_) | Statement::Revoke(_) | Statement::Profile(_) => 0,
-        Statement::Pattern(_) | Statement::Mark(..) => 1,
+        Statement::Anomaly(_)
+        | Statement::Retract(..)
+        | Statement::Pattern(_)
+        | Statement::Mark(..) => 1,
         Statement::Evidence(..) => 2,
         Statement::Strategy(..) => 3,
     }

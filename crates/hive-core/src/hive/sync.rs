@@ -5,14 +5,14 @@ use core::net::SocketAddr;
 
 use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
+use crate::hive::Hive;
 use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::store::{DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
-use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Head, Line};
+use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Line};
 
 /// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
@@ -109,7 +109,11 @@ impl Hive {
             hasher.update(&line.incarnation.to_le_bytes());
             hasher.update(&line.seq.to_le_bytes());
             hasher.update(&id);
-            hasher.update(&[u8::from(line.forked)]);
+            hasher.update(&self.store.fork_id(line.author));
+        }
+        for pin in self.held_pins() {
+            hasher.update(&pin.author.0);
+            hasher.update(&pin.state.id.0);
         }
         first_half(*hasher.finalize().as_bytes())
     }
@@ -191,7 +195,18 @@ impl Hive {
             Frame::Digest(lines) => self.on_digest(now, peer, &lines),
             Frame::Want(wants) => self.on_want(peer, &wants),
             Frame::Delta(delta) => self.on_delta(now, peer, &delta),
-            Frame::Proof(one, two) => self.on_proof(now, &one, &two),
+            Frame::Proof(one, two) => self.on_proof(now, peer, &one, &two),
+            Frame::Audit(traces) if !rises(traces.iter().map(|trace| trace.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Audit(traces) => self.on_audit(peer, &traces),
+            Frame::Heads(heads) => self.on_heads(now, &heads),
+            // Each state once, as above.
+            Frame::WantPins(wants) if !wants.is_sorted_by(|a, b| a < b) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
+            Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
             Frame::Part { .. } => {}
         }
     }
@@ -252,7 +267,8 @@ impl Hive {
                 wants.push(have(line.author, (0, 0)));
             }
             match (self.store.fork(line.author), line.forked) {
-                (Some((one, two)), false) => proofs.push(Frame::Proof(*one, *two)),
+                // To those that know of one too: theirs may be another one, and all keep the same.
+                (Some((one, two)), _) => proofs.push(Frame::Proof(*one, *two)),
                 (None, true) if held.is_some() => tell_back = true,
                 _ => {}
             }
@@ -308,9 +324,13 @@ impl Hive {
         let mut lines = self.lines();
         lines.sort_by_key(|line| line.author);
         self.send(peer, Lane::Urgent, &Frame::Digest(lines));
+        self.tell_pins(peer, true);
     }
 
     fn on_delta(&mut self, now: Now, peer: NodeId, delta: &Delta) {
+        if self.takes_pin(now, delta) {
+            return;
+        }
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
         if !self.roster.stores(author) && !sponsored {
@@ -319,6 +339,7 @@ impl Hive {
             return;
         }
         let before = self.store.map(author).cloned();
+        let known = self.store.forked_in(author);
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) | Err(DeltaError::Sealed) => {}
@@ -326,7 +347,7 @@ impl Hive {
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
-                    self.on_fork(author);
+                    self.on_fork(now, author, known);
                 }
                 self.refresh(now);
                 self.reset_repair(now);
@@ -335,8 +356,11 @@ impl Hive {
                 }
             }
             Err(DeltaError::OtherBase) => self.ask_whole(peer, author),
-            // Two histories of one author look like this too; only its whole map can tell.
-            Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
+            // Two histories of one author look like this too, with entries of both in one map; only the whole
+            // map can tell. Whoever passes it on is not to blame.
+            Err(DeltaError::Signature | DeltaError::TooLarge | DeltaError::BadEntry)
+                if delta.base.is_some() && author != peer =>
+            {
                 self.ask_whole(peer, author);
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
@@ -350,22 +374,6 @@ impl Hive {
         self.send(peer, Lane::Urgent, &want);
     }
 
-    fn on_proof(&mut self, now: Now, one: &Head, two: &Head) {
-        if self.roster.stores(one.author) && self.store.join_proof(one, two) {
-            self.on_fork(one.author);
-            self.refresh(now);
-            self.reset_repair(now);
-        }
-    }
-
-    fn on_fork(&mut self, author: NodeId) {
-        let record = meta::fork(author, self.store.fork(author));
-        self.save(alloc::vec![record], AfterSave::Nothing);
-        self.tell(Happening::Forked {
-            node: author.short(),
-        });
-    }
-
     /// Whether a state lies above the last one that counts of a removed author.
     fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
         match self.roster.removed(author) {
@@ -375,7 +383,7 @@ impl Hive {
         }
     }
 
-    fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
+    pub(super) fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
         let Some(count) = self.links.count_misdeed(peer) else {
             return;
         };
