@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hive_core::hive::outside::Lane;
+use hive_core::wire::Frame;
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Faults};
@@ -320,7 +321,8 @@ impl Net {
             };
             if self.dice.permille(self.quality.ghost_permille) {
                 let kept = self.ghosts.entry((from, to)).or_default();
-                kept.extend(stream.queue.into_iter().map(|parcel| parcel.bytes));
+                let bytes = stream.queue.into_iter().map(|parcel| parcel.bytes);
+                kept.extend(bytes.filter(|bytes| stands_alone(bytes)));
                 kept.truncate(GHOSTS_MAX);
             }
         }
@@ -328,7 +330,7 @@ impl Net {
 
     /// Remembers a delivered frame, so that it may turn up once more on the next connection.
     pub fn remember(&mut self, from: HostId, to: HostId, bytes: &[u8]) {
-        if self.quality.ghost_permille > 0 && self.dice.permille(20) {
+        if self.quality.ghost_permille > 0 && self.dice.permille(20) && stands_alone(bytes) {
             let kept = self.ghosts.entry((from, to)).or_default();
             kept.push_back(bytes.to_vec());
             if kept.len() > GHOSTS_MAX {
@@ -385,6 +387,12 @@ impl Net {
         }
         delay
     }
+}
+
+/// Whether a frame means something without its neighbours. A piece of a long frame does not, and no transport brings
+/// a single piece from one connection to another.
+fn stands_alone(bytes: &[u8]) -> bool {
+    !matches!(Frame::decode(bytes), Ok(Frame::Part { .. }))
 }
 
 #[cfg(test)]
