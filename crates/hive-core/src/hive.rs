@@ -4,6 +4,7 @@ pub mod outside;
 
 pub mod store;
 pub mod roster;
+pub mod views;
 pub mod words;
 pub mod invite;
 pub mod recovery;
@@ -13,6 +14,9 @@ mod meta;
 mod writer;
 mod sync;
 mod audit;
+pub mod compact;
+pub mod anomaly_log;
+pub mod pins;
 mod links;
 mod pairing;
 mod joining;
@@ -30,22 +34,24 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
+use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
 use crate::hive::budget::Traffic;
+use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
 use crate::hive::meta::Fate;
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
-use crate::hive::store::{Store, disk};
+use crate::hive::store::{AuthorMap, Store, disk};
 use crate::hive::sync::Repair;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
 use crate::statement::{Farewell, Label};
 use crate::time::{Instant, Now};
-use crate::wire::Genesis;
+use crate::wire::{Entry, Genesis, Head};
 
 /// What the hive part is started with.
 pub struct HiveConfig {
@@ -80,17 +86,21 @@ pub struct Hive {
     /// What the network was told last about who may connect.
     announced: Vec<NodeId>,
     advice: Advice,
+    anomaly_log: AnomalyLog,
     changed: bool,
     writer: Writer,
     links: Links,
     repair: Repair,
     audit: Audit,
+    compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
+    /// Whether this hive was founded in this run.
+    is_new: bool,
     saves: u64,
     saved: u64,
     after_save: BTreeMap<SaveId, AfterSave>,
@@ -110,12 +120,15 @@ impl Hive {
             .or(config.label)
             .unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
-        let incarnation = meta.incarnation.unwrap_or(0).saturating_add(1);
+        // The own map knows it too, should the note be lost.
+        let own = store.map(me).map_or(0, |map| map.head().incarnation);
+        let before = meta.incarnation.unwrap_or(0).max(own);
+        let incarnation = writer::next_incarnation(before, &mut chance);
         let mut at_start: Vec<Record> = damaged
             .iter()
             .flat_map(|author| disk::wipe(*author, restored))
             .collect();
-        if founded.is_none() {
+        if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
         at_start.push(meta::label(&label));
@@ -148,25 +161,39 @@ impl Hive {
             allowed: Vec::new(),
             announced: Vec::new(),
             advice: Advice::default(),
+            anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
             audit: Audit::new(now.boot, &mut chance),
+            compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
             at_start,
-            damaged: !damaged.is_empty(),
+            damaged: !damaged.is_empty() || meta.worn,
+            is_new: founded.is_none(),
             saves: 0,
             saved: 0,
             after_save: BTreeMap::new(),
             outbox: VecDeque::new(),
         };
-        for (one, two) in &meta.forks {
-            hive.store.join_proof(one, two);
-        }
+        hive.recall(&meta.forks, meta.pins);
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
         hive
+    }
+
+    /// What the disk held beside the maps: proofs, and states that removals name.
+    fn recall(&mut self, forks: &[(Head, Head)], pins: Vec<(Head, Vec<Entry>)>) {
+        for (one, two) in forks {
+            self.store.join_proof(one, two);
+        }
+        for (head, entries) in pins {
+            // A damaged one is as good as missing: it is asked of the peers again.
+            if let Ok(map) = AuthorMap::restore(self.store.hive(), head, entries) {
+                self.store.insert_pin(map);
+            }
+        }
     }
 
     /// This machine's name.
@@ -200,6 +227,7 @@ impl Hive {
         self.flush(now);
         self.on_repair_time(now);
         self.on_audit_time(now);
+        self.on_compact_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -261,6 +289,7 @@ impl Hive {
             self.writer_wake(),
             self.repair_wake(),
             self.audit_wake(),
+            Some(self.compact_wake()),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),
@@ -306,13 +335,16 @@ impl Hive {
             }
             self.advice = advice;
             self.changed = true;
+            self.log_anomalies();
         }
     }
 
-    /// Forgets states that no longer count, until nothing more falls: each pass can reveal the next.
+    /// Forgets states that no longer count and brings back those that do, until nothing moves: each pass can
+    /// reveal the next.
     fn reseat(&mut self) {
         for _ in 0..crate::limits::MEMBERS_MAX {
             let roster = Roster::of(&self.genesis, &self.store);
+            self.hold_named(&roster);
             let void: Vec<NodeId> = roster
                 .all_removed()
                 .filter(|node| *node != self.me)
@@ -329,12 +361,13 @@ impl Hive {
                     },
                 )
                 .collect();
-            if void.is_empty() {
-                return;
-            }
+            let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
+            }
+            if !self.bring_back(&roster) && settled {
+                return;
             }
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{Farewell, Key, Label};
+use crate::statement::{Farewell, HeadRef, Key, Label};
 use crate::time::Hlc;
 
 /// First byte of every frame. Shorter author names, for one, will come with another number.
@@ -49,6 +49,16 @@ pub enum Frame {
     Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
     /// "I saw these": heads that contradict, or may contradict, what an audit told.
     Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
+    /// "These states that words of removal name are held here."
+    Pins {
+        /// Whether the receiver shall tell what it holds beyond that.
+        tell_back: bool,
+        /// All of them.
+        #[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")]
+        held: Vec<Pin>,
+    },
+    /// "Send me these states."
+    WantPins(#[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")] Vec<Pin>),
     /// "You were removed." The last word on a connection; who says it proves it.
     Farewell {
         /// The admin that removed the machine.
@@ -92,6 +102,15 @@ pub struct Trace {
     /// At most one per place in the ring.
     #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
     pub heads: Vec<HeadMark>,
+}
+
+/// A state of an author's map that a word of removal names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pin {
+    /// Whose map.
+    pub author: NodeId,
+    /// Which state of it.
+    pub state: HeadRef,
 }
 
 /// A head, named so that no author can make two of one name: half of its id is beyond any collision.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use hive_core::id::{HiveId, NodeId};
+use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Farewell, Key, Label};
+use hive_core::statement::{Farewell, HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, PairFrame, Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, PairFrame, Pin, Refusal,
     Trace,
 };
 use proptest::prelude::*;
@@ -48,6 +48,17 @@ fn head() -> Head {
         prev: [6; 32],
         root: [7; 32],
         sig: [8; 64],
+    }
+}
+
+fn pin(author: NodeId) -> Pin {
+    Pin {
+        author,
+        state: HeadRef {
+            incarnation: 2,
+            seq: 300,
+            id: HeadId([9; 32]),
+        },
     }
 }
 
@@ -106,6 +117,14 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }]),
         ),
         ("heads", Frame::Heads(vec![head()])),
+        (
+            "pins",
+            Frame::Pins {
+                tell_back: true,
+                held: vec![pin(author)],
+            },
+        ),
+        ("want-pins", Frame::WantPins(vec![pin(author)])),
         (
             "farewell",
             Frame::Farewell {

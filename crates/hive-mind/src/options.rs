@@ -1,6 +1,7 @@
 //! What a node is started with, and why it may not start.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use hive_core::reply::Mode;
@@ -22,7 +23,7 @@ pub struct Options {
     /// UDP port; none = the settings', the remembered, or 4483. A taken port gives way to the next free one.
     /// `Some(0)` lets the system choose.
     pub port: Option<u16>,
-    /// Address to listen on; none = all IPv4 addresses.
+    /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
     /// Interfaces to be found on; empty = the settings', or all but containers' and VPNs'. `lo` is possible.
     pub interfaces: Vec<String>,
@@ -38,6 +39,9 @@ pub struct Options {
     pub label: Option<String>,
     /// Whether to use mDNS (the settings may turn it off too).
     pub mdns: bool,
+    /// How many times faster all nodes of this process see time pass. 1 is the truth, and what everybody wants
+    /// but a lab that measures a day in minutes; the first node started decides.
+    pub clock_factor: NonZeroU32,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             mode: Mode::Observe,
             label: None,
             mdns: true,
+            clock_factor: NonZeroU32::MIN,
         }
     }
 }

@@ -206,6 +206,18 @@ async fn a_removed_node_is_cut_off() {
         }
     })
     .await;
+    // It dials once more, and is told with a signature that it was removed.
+    patiently(async {
+        let told = || async {
+            let status = lap.node().hive_status().await.expect("a status");
+            let mut needs = status.view.needs.into_iter();
+            needs.any(|need| need.code == "node.removed")
+        };
+        while !told().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     desk.node().shutdown().await;
     lap.node().shutdown().await;
 }

@@ -1,6 +1,7 @@
 //! What can be typed: the verbs, their options and their help.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -125,6 +126,8 @@ pub(crate) enum Verb {
     Resume(Rehearsal),
     /// Machines heard on the network
     Nearby(Format),
+    /// What is wrong with this machine or its network, and what to type about it
+    Doctor(Format),
     /// Two real daemons on this machine learn and share; nothing is left behind
     Demo(Format),
     /// Puts values back when the daemon it watches dies
@@ -147,6 +150,7 @@ impl Verb {
             | Self::Members(format)
             | Self::Patterns(format)
             | Self::Nearby(format)
+            | Self::Doctor(format)
             | Self::Demo(format)
             | Self::Invite(InviteArgs { format, .. })
             | Self::Join(JoinArgs { format, .. })
@@ -185,6 +189,9 @@ pub(crate) struct DaemonArgs {
     /// Neither ask nor answer by mDNS
     #[arg(long)]
     pub(crate) no_mdns: bool,
+    /// See time pass this many times faster (for the lab)
+    #[arg(long, value_name = "TIMES", hide = true)]
+    pub(crate) lab_clock_factor: Option<NonZeroU32>,
     /// Leave the terminal's session first
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
@@ -495,7 +502,8 @@ mod tests {
     fn every_verb_that_reads_speaks_json() {
         let command = Cli::command();
         for name in [
-            "status", "members", "pending", "patterns", "why", "nearby", "demo", "invite", "join",
+            "status", "members", "pending", "patterns", "why", "nearby", "doctor", "demo",
+            "invite", "join",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let speaks = verb.get_arguments().any(|arg| arg.get_id() == "json");

@@ -190,7 +190,10 @@ fn class(statement: &Statement) -> u8 {
         | Statement::SetRole(_)
         | Statement::Forgive(_)
         | Statement::Farewell(_) => 0,
-        Statement::Pattern(_) | Statement::Mark(..) => 1,
+        Statement::Anomaly(_)
+        | Statement::Retract(..)
+        | Statement::Pattern(_)
+        | Statement::Mark(..) => 1,
         Statement::Evidence(..) => 2,
         Statement::Strategy(..) => 3,
     }

@@ -65,9 +65,7 @@ impl Hive {
     /// A removal is void when its remover turns out to have had no right to it.
     pub(super) fn review_dismissal(&mut self) {
         let stands = |(by, word): (NodeId, Farewell)| {
-            word.node == self.me
-                && word.is_from(by, self.store.hive())
-                && self.may_dismiss(by)
+            word.node == self.me && word.is_from(by, self.store.hive()) && self.may_dismiss(by)
         };
         if self.dismissed.is_some_and(|it| !stands(it)) {
             self.dismissed = None;

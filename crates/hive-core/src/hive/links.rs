@@ -259,8 +259,12 @@ impl Hive {
 
     /// An interface changed or the machine woke: everything may be elsewhere now.
     pub fn on_network_changed(&mut self, now: Now) {
-        for known in self.links.known.values_mut() {
+        for (node, known) in &mut self.links.known {
             known.pause = BACKOFF_MIN;
+            // A dial that was put off for minutes is due again, and one under way may be in vain.
+            if !self.links.peers.contains_key(node) {
+                known.dial_at = None;
+            }
         }
         self.links.seek_pause = BACKOFF_MIN;
         self.links.seek_at = None;

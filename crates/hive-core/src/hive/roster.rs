@@ -51,7 +51,7 @@ struct Removal {
     /// The last state of its map that counts.
     keep: Option<HeadRef>,
     farewell: Option<Farewell>,
-    /// Whether it was let in at all: maps of keys that nobody let in are not stored.
+    /// Whether it was let in at all: maps of keys that nobody let in are not stored, and those keys are told nothing.
     seated: bool,
 }
 

@@ -113,6 +113,10 @@ impl Hive {
             hasher.update(&id);
             hasher.update(&self.store.fork_id(line.author));
         }
+        for pin in self.held_pins() {
+            hasher.update(&pin.author.0);
+            hasher.update(&pin.state.id.0);
+        }
         first_half(*hasher.finalize().as_bytes())
     }
 
@@ -199,6 +203,12 @@ impl Hive {
             }
             Frame::Audit(traces) => self.on_audit(peer, &traces),
             Frame::Heads(heads) => self.on_heads(now, &heads),
+            // Each state once, as above.
+            Frame::WantPins(wants) if !wants.is_sorted_by(|a, b| a < b) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
+            Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
             Frame::Farewell { by, word } => self.on_farewell(now, peer, by, word),
             Frame::Part { .. } => {}
         }
@@ -260,7 +270,7 @@ impl Hive {
                 wants.push(have(line.author, (0, 0)));
             }
             match (self.store.fork(line.author), line.forked) {
-                // To those that know of one too: theirs may be another one, and the smaller is kept.
+                // To those that know of one too: theirs may be another one, and all keep the same.
                 (Some((one, two)), _) => proofs.push(Frame::Proof(*one, *two)),
                 (None, true) if held.is_some() => tell_back = true,
                 _ => {}
@@ -317,9 +327,13 @@ impl Hive {
         let mut lines = self.lines();
         lines.sort_by_key(|line| line.author);
         self.send(peer, Lane::Urgent, &Frame::Digest(lines));
+        self.tell_pins(peer, true);
     }
 
     fn on_delta(&mut self, now: Now, peer: NodeId, delta: &Delta) {
+        if self.takes_pin(now, delta) {
+            return;
+        }
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
         if !self.roster.stores(author) && !sponsored {
@@ -328,7 +342,7 @@ impl Hive {
             return;
         }
         let before = self.store.map(author).cloned();
-        let known = self.store.fork(author).is_some();
+        let known = self.store.forked_in(author);
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) | Err(DeltaError::Sealed) => {}
@@ -345,8 +359,11 @@ impl Hive {
                 }
             }
             Err(DeltaError::OtherBase) => self.ask_whole(peer, author),
-            // Two histories of one author look like this too; only its whole map can tell.
-            Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
+            // Two histories of one author look like this too, with entries of both in one map; only the whole
+            // map can tell. Whoever passes it on is not to blame.
+            Err(DeltaError::Signature | DeltaError::TooLarge | DeltaError::BadEntry)
+                if delta.base.is_some() && author != peer =>
+            {
                 self.ask_whole(peer, author);
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),

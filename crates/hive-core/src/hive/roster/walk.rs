@@ -142,14 +142,13 @@ impl<'a> Walk<'a> {
         places: &mut usize,
         below: &mut Vec<(Path, NodeId)>,
     ) {
-        let void = self
-            .removed
-            .get(&admit.node)
-            .is_some_and(|removal| removal.keep.is_none());
-        if *places == 0
-            || void
-            || self.seats.contains_key(&admit.node)
-            || self.recovery == Some(admit.node)
+        let removal = self.removed.get_mut(&admit.node);
+        if let Some(removal) = removal.filter(|removal| removal.keep.is_none()) {
+            // It takes no place, but it was let in once: its removal is to be told, and told again.
+            removal.seated = true;
+            return;
+        }
+        if *places == 0 || self.seats.contains_key(&admit.node) || self.recovery == Some(admit.node)
         {
             return;
         }
