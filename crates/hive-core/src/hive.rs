@@ -40,7 +40,7 @@ use crate::hive::budget::Traffic;
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::Fate;
+use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
@@ -133,15 +133,7 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        // The note of a yes and the admission are two writes: without the admission it was no yes.
-        let mut pending = meta.pending;
-        for (node, waiting) in &mut pending {
-            waiting.fate = match waiting.fate {
-                Fate::Denied => Fate::Denied,
-                _ if roster.has(*node) => Fate::Approved,
-                _ => Fate::Open,
-            };
-        }
+        let pending = decided(meta.pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
@@ -425,6 +417,19 @@ impl Hive {
         }
         self.outbox.push_back(HiveEffect::Save { id, records });
     }
+}
+
+/// What was decided about those who wait. The note of a yes and the admission are two writes: without the
+/// admission it was no yes.
+fn decided(mut pending: BTreeMap<NodeId, Pending>, roster: &Roster) -> BTreeMap<NodeId, Pending> {
+    for (node, waiting) in &mut pending {
+        waiting.fate = match waiting.fate {
+            Fate::Denied => Fate::Denied,
+            _ if roster.has(*node) => Fate::Approved,
+            _ => Fate::Open,
+        };
+    }
+    pending
 }
 
 /// A hive of one.
