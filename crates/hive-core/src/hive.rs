@@ -12,6 +12,7 @@ pub mod budget;
 pub mod advise;
 mod meta;
 mod writer;
+mod own;
 mod sync;
 mod audit;
 pub mod compact;
@@ -42,6 +43,7 @@ use crate::hive::joining::Joining;
 use crate::hive::links::Links;
 use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
+use crate::hive::own::Past;
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store, disk};
@@ -99,8 +101,7 @@ pub struct Hive {
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
-    /// Whether this hive was founded in this run.
-    is_new: bool,
+    past: Past,
     saves: u64,
     saved: u64,
     after_save: BTreeMap<SaveId, AfterSave>,
@@ -163,7 +164,11 @@ impl Hive {
             traffic: Traffic::default(),
             at_start,
             damaged: !damaged.is_empty() || meta.worn,
-            is_new: founded.is_none(),
+            past: Past {
+                is_new: founded.is_none(),
+                had_company: meta.company,
+                counted_starts: meta.incarnation.is_some(),
+            },
             saves: 0,
             saved: 0,
             after_save: BTreeMap::new(),
@@ -309,8 +314,9 @@ impl Hive {
             }
         }
         self.roster = next;
+        self.note_company();
         self.review_dismissal();
-        if self.sponsor.is_some() && self.roster.has(self.me) {
+        if self.sponsor.is_some() && self.roster.has(self.me) && !self.writer.is_lost() {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
         }
@@ -370,6 +376,7 @@ impl Hive {
         // removal may be void one day, when its remover turns out to be a thief.
         let mut allowed: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
         allowed.extend(self.sponsor);
+        allowed.extend(self.remembered());
         allowed.remove(&self.me);
         allowed.retain(|node| !self.expelled.contains(node));
         let allowed: Vec<NodeId> = allowed.into_iter().collect();
@@ -424,9 +431,8 @@ impl Hive {
 fn decided(mut pending: BTreeMap<NodeId, Pending>, roster: &Roster) -> BTreeMap<NodeId, Pending> {
     for (node, waiting) in &mut pending {
         waiting.fate = match waiting.fate {
-            Fate::Denied => Fate::Denied,
-            _ if roster.has(*node) => Fate::Approved,
-            _ => Fate::Open,
+            Fate::Approved if !roster.has(*node) => Fate::Open,
+            fate => fate,
         };
     }
     pending

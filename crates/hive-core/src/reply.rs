@@ -292,6 +292,8 @@ pub struct InviteView {
     pub seconds: u64,
     /// Port this machine listens on; filled in by the shell.
     pub port: u16,
+    /// Whether only a machine that belongs already, and lost its disk, can use it: this machine is no admin.
+    pub only_back: bool,
 }
 
 /// How far a join has come.

@@ -12,6 +12,9 @@ mod belonging;
 #[path = "two_hives/holds.rs"]
 mod holds;
 
+#[path = "two_hives/lost.rs"]
+mod lost;
+
 use std::collections::BTreeSet;
 
 use hive_core::event_log::{Happening, Misdeed};

@@ -36,6 +36,15 @@ const AUTHOR_BYTES: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Backup(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
+/// How much of a disk is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// All maps, not which hive it was and who was where.
+    Maps,
+    /// All of it.
+    Everything,
+}
+
 /// What becomes of the writes that were not answered when the daemon dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
@@ -113,6 +122,18 @@ impl Disk {
                 faults.add(Fault::BitRot);
             }
         }
+    }
+
+    /// Loses what is stored.
+    pub fn lose(&mut self, loss: Loss, faults: &mut Faults) {
+        match loss {
+            Loss::Maps => self
+                .durable
+                .retain(|(table, _), _| !matches!(table, Table::Heads | Table::Entries)),
+            Loss::Everything => self.durable.clear(),
+        }
+        self.recount();
+        faults.add(Fault::DiskLost);
     }
 
     /// What a backup would hold.

@@ -73,6 +73,8 @@ pub enum Fault {
     BitRot,
     /// The disk came back as it was some time ago: a restored backup.
     DiskRollback,
+    /// The maps on the disk, or the whole disk, were lost; the key was not.
+    DiskLost,
 }
 
 /// How often each of them happened.
@@ -118,6 +120,7 @@ impl Fault {
             Self::TornWrite => "torn_write",
             Self::BitRot => "bit_rot",
             Self::DiskRollback => "disk_rollback",
+            Self::DiskLost => "disk_lost",
         }
     }
 

@@ -14,6 +14,7 @@ use crate::world::World;
 pub mod five_write_at_once;
 pub mod greedy_member;
 pub mod hands_off;
+pub mod lost_disk;
 pub mod odd_machine;
 pub mod placebo;
 pub mod power_cut;
@@ -86,7 +87,7 @@ pub struct Outcome {
 }
 
 /// All stories, in the order in which they are read.
-pub const ALL: [Story; 9] = [
+pub const ALL: [Story; 10] = [
     Story {
         name: "two_machines",
         tell: two_machines::tell,
@@ -94,6 +95,10 @@ pub const ALL: [Story; 9] = [
     Story {
         name: "power_cut",
         tell: power_cut::tell,
+    },
+    Story {
+        name: "lost_disk",
+        tell: lost_disk::tell,
     },
     Story {
         name: "placebo",

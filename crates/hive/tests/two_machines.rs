@@ -3,6 +3,9 @@
 #[path = "two_machines/patience.rs"]
 mod patience;
 
+#[path = "two_machines/disks.rs"]
+mod disks;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -39,7 +42,13 @@ impl Machine {
 
     fn start(label: &str) -> Self {
         let mut machine = Self::new();
-        let daemon = machine
+        machine.go(label);
+        machine
+    }
+
+    /// Starts the daemon in this folder.
+    fn go(&mut self, label: &str) {
+        let daemon = self
             .command(&[
                 "daemon",
                 "--bind",
@@ -54,11 +63,10 @@ impl Machine {
             .stderr(Stdio::null())
             .spawn()
             .expect("the program runs");
-        machine.daemon = Some(daemon);
-        machine.until("the daemon answers", |machine| {
+        self.daemon = Some(daemon);
+        self.until("the daemon answers", |machine| {
             machine.hive(&["status"]).status.success().then_some(())
         });
-        machine
     }
 
     fn state(&self) -> PathBuf {
@@ -94,6 +102,10 @@ impl Machine {
     }
 
     fn ends_in_order(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         let output = self.hive(&["down"]);
         assert!(output.status.success(), "{}", told(&output));
         let daemon = self.daemon.take().expect("it was started");

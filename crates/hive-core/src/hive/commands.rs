@@ -18,9 +18,14 @@ use crate::time::{Now, WallTime};
 impl Hive {
     /// Lets a waiting machine in.
     pub fn approve(&mut self, now: Now, who: &str, role: Role) -> Result<DoneView, CommandError> {
-        self.check_admin()?;
-        self.check_writer(now)?;
-        let (node, label) = self.find_pending(now, who)?;
+        let (node, label) = match self.find_pending(now, who) {
+            Ok(found) if self.roster.has(found.0) => return Ok(self.take_back(now, found)),
+            found => {
+                self.check_admin()?;
+                self.check_writer(now)?;
+                found?
+            }
+        };
         let admit = alloc::vec![Statement::Admit(Admit {
             node,
             role,
@@ -41,6 +46,13 @@ impl Hive {
         self.decide(node, Fate::Approved);
         self.publish(now, admit);
         Ok(done(alloc::format!("{label} is let in")))
+    }
+
+    /// A member that lost its disk comes back: who belongs does not change, so any member may say so.
+    fn take_back(&mut self, now: Now, (node, label): (NodeId, String)) -> DoneView {
+        self.decide(node, Fate::Approved);
+        self.welcome(now, node);
+        done(alloc::format!("{label} is back: it belonged already"))
     }
 
     /// Turns a waiting machine away.
@@ -206,6 +218,11 @@ impl Hive {
                 ),
                 "wait a moment and ask again",
             ),
+            Readiness::Lost => (
+                "this machine lost what it said in its hive and waits until a member gives it back",
+                String::from("nothing was changed"),
+                "hive status shows what to do",
+            ),
             Readiness::Moving => (
                 "this machine is on its way into another hive",
                 String::from("nothing was changed"),
@@ -256,6 +273,7 @@ impl Hive {
                 });
             }
         }
+        needs.extend(self.need_of_the_lost());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),

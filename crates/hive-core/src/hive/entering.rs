@@ -25,7 +25,9 @@ impl Hive {
         self.roster = Roster::of(&self.genesis, &self.store);
         self.sponsor = sponsor;
         self.told_off.clear();
-        self.writer.start_over();
+        // Whoever comes back said something here before; whoever is new hears at once that it did not.
+        self.writer.start_over(sponsor.is_some());
+        self.past.had_company = false;
         self.leave_door();
         self.changed = true;
         self.introduce();
@@ -47,6 +49,7 @@ impl Hive {
         records.extend(forked.map(|author| meta::fork(author, None)));
         records.extend(meta::hive(genesis, secret));
         records.push(meta::dismissed(None));
+        records.push(meta::company(false));
         records
     }
 }

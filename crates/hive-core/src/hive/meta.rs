@@ -63,6 +63,8 @@ pub(super) struct Meta {
     /// One of the records that tell of the hive is damaged: write them anew.
     pub(super) worn: bool,
     pub(super) incarnation: Option<u32>,
+    /// Others belonged to this hive at any time.
+    pub(super) company: bool,
     pub(super) label: Option<Label>,
     pub(super) sponsor: Option<NodeId>,
     /// By whom and how this machine was told that it was removed.
@@ -86,6 +88,7 @@ impl Meta {
                 SECRET => meta.secret = decode(value),
                 SPARE => spare = decode(value),
                 INCARNATION => meta.incarnation = decode(value),
+                COMPANY => meta.company = decode(value).unwrap_or_default(),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
                 DISMISSED => meta.dismissed = decode(value),
@@ -143,6 +146,10 @@ pub(super) fn incarnation(incarnation: u32) -> Record {
     put(INCARNATION, &incarnation)
 }
 
+pub(super) fn company(company: bool) -> Record {
+    put(COMPANY, &company)
+}
+
 pub(super) fn label(label: &Label) -> Record {
     put(LABEL, label)
 }
@@ -191,6 +198,7 @@ const GENESIS: &[u8] = b"genesis";
 const SECRET: &[u8] = b"secret";
 const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
+const COMPANY: &[u8] = b"company";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
 const DISMISSED: &[u8] = b"dismissed";

@@ -142,7 +142,10 @@ impl Door {
 impl Hive {
     /// Opens the door for one machine.
     pub fn invite(&mut self, now: Now) -> Result<InviteView, CommandError> {
-        self.check_admin()?;
+        // A member that is no admin can let back in whoever belongs already, and nobody else.
+        if !self.roster.has(self.me) || self.is_out() {
+            self.check_admin()?;
+        }
         // The first word may still wait: that is over before a person has typed the code.
         if !matches!(self.writer.readiness(now.boot), Readiness::Silent(_)) {
             self.check_writer(now)?;
@@ -169,6 +172,7 @@ impl Hive {
             code: text,
             seconds: limits::INVITE_LIFETIME.as_ms() / 1_000,
             port: 0,
+            only_back: self.check_admin().is_err(),
         })
     }
 
@@ -312,7 +316,7 @@ impl Hive {
 
     /// A member that is connected needs no welcome any more.
     pub(super) fn thanks_by_link(&mut self, now: Now, node: NodeId) {
-        if self.fate_of(node) == Some(Fate::Approved) {
+        if matches!(self.fate_of(node), Some(Fate::Open | Fate::Approved)) {
             self.forget_pending(node);
             self.watch_door(now);
         }

@@ -83,6 +83,10 @@ impl Hive {
         if self.genesis.recovery != Some(pair.node()) {
             return Err(other_hive(self.genesis.recovery));
         }
+        // What this key or machine said before may be among what was lost.
+        if self.writer.is_lost() {
+            self.check_writer(now)?;
+        }
         let target = remove.map(|who| self.find_member(who)).transpose()?;
         if target == Some(self.me) {
             return Err(not_itself());

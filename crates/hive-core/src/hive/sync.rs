@@ -177,7 +177,7 @@ impl Hive {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
                 self.send(peer, Lane::Urgent, &Frame::Same);
-                self.free_to_speak(now);
+                self.hears_nothing_newer(now);
             }
             Frame::Probe { .. } => {
                 self.reset_repair(now);
@@ -185,7 +185,7 @@ impl Hive {
             }
             Frame::Same => {
                 self.repair.agreed = true;
-                self.free_to_speak(now);
+                self.hears_nothing_newer(now);
             }
             // Each author once, or one frame would make us pack one map again and again.
             Frame::Digest(lines) if !rises(lines.iter().map(|line| line.author)) => {
@@ -292,7 +292,7 @@ impl Hive {
             self.send_digest(peer);
         }
         if !own_is_newer_there {
-            self.free_to_speak(now);
+            self.hears_nothing_newer(now);
         }
     }
 
@@ -336,7 +336,8 @@ impl Hive {
         }
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
-        if !self.roster.stores(author) && !sponsored {
+        let own = author == self.me && self.writer.is_lost();
+        if !self.roster.stores(author) && !sponsored && !own {
             // Its admission may be on the way: the next probe brings both in the right order.
             self.reset_repair(now);
             return;

@@ -57,6 +57,10 @@ pub(super) struct Writer {
     incarnation_durable: bool,
     /// No own word before this moment; none = free to speak.
     silent_until: Option<Instant>,
+    /// This machine forgot what it said: no own word before it heard of that.
+    lost: bool,
+    /// After that, others may yet tell of something newer.
+    gather_until: Option<Instant>,
     /// Whether anything was signed in this run.
     wrote: bool,
     mood: Mood,
@@ -83,6 +87,8 @@ pub(super) enum Readiness {
     Free,
     /// The first own word still waits, at most this long.
     Silent(Span),
+    /// It is not known what this machine said before.
+    Lost,
     Moving,
     Halted,
 }
@@ -106,6 +112,8 @@ impl Writer {
             incarnation,
             incarnation_durable: false,
             silent_until: None,
+            lost: false,
+            gather_until: None,
             wrote: false,
             mood: Mood::Free,
             waiting: Waiting::default(),
@@ -128,9 +136,21 @@ impl Writer {
         match (self.mood, self.silent_until) {
             (Mood::Halted, _) => Readiness::Halted,
             (Mood::Moving, _) => Readiness::Moving,
+            (Mood::Free, _) if self.lost => Readiness::Lost,
             (Mood::Free, Some(until)) if now < until => Readiness::Silent(until.since(now)),
             (Mood::Free, _) => Readiness::Free,
         }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// It is known again what this machine said.
+    pub(super) fn found(&mut self, gather_until: Option<Instant>) {
+        self.lost = false;
+        self.gather_until = self.gather_until.or(gather_until);
+        self.silent_until = self.gather_until;
     }
 
     pub(super) fn halted(&self) -> bool {
@@ -139,7 +159,7 @@ impl Writer {
 
     /// Whether a word on who belongs still waits to be written.
     pub(super) fn owes_membership(&self) -> bool {
-        self.mood == Mood::Free && self.waiting.has_membership()
+        self.mood == Mood::Free && !self.lost && self.waiting.has_membership()
     }
 
     pub(super) fn said_at(&self, pattern: PatternId) -> Option<Instant> {
@@ -147,11 +167,13 @@ impl Writer {
     }
 
     /// Leaves everything that was meant for another hive.
-    pub(super) fn start_over(&mut self) {
+    pub(super) fn start_over(&mut self, lost: bool) {
         self.waiting.clear();
         self.in_flight = None;
         self.said.clear();
         self.silent_until = None;
+        self.lost = lost;
+        self.gather_until = None;
         self.wrote = false;
         self.mood = Mood::Free;
     }
@@ -223,9 +245,10 @@ impl Hive {
 
     pub(super) fn begin_writing(&mut self, now: Now) {
         // Without a map of its own in a hive that is not new, this machine lost something.
-        let whole = self.is_new || self.store.map(self.me).is_some();
+        let whole = self.past.is_new || self.store.map(self.me).is_some();
         let alone = self.roster.order() == [self.me] && self.sponsor.is_none() && whole;
         self.writer.silent_until = (!alone).then(|| now.boot.after(FIRST_WORD_WAIT));
+        self.writer.lost = self.has_forgotten();
         self.introduce();
     }
 
@@ -257,16 +280,11 @@ impl Hive {
         }
     }
 
-    /// A peer told what it holds of this machine's own map: from now on own words cannot collide.
-    pub(super) fn free_to_speak(&mut self, now: Now) {
-        self.writer.silent_until = None;
-        self.flush(now);
-    }
-
     pub(super) fn writer_wake(&self) -> Option<Instant> {
         let idle = self.writer.waiting.is_empty()
             || self.writer.in_flight.is_some()
             || self.writer.mood != Mood::Free
+            || self.writer.lost
             || !self.writer.incarnation_durable;
         if idle {
             return None;
@@ -324,6 +342,7 @@ impl Hive {
         let silent = writer.silent_until.is_some_and(|until| now.boot < until);
         writer.mood == Mood::Free
             && !silent
+            && !writer.lost
             && !self.is_out()
             && writer.incarnation_durable
             && writer.in_flight.is_none()
@@ -411,7 +430,7 @@ impl Hive {
             let record = meta::incarnation(self.writer.incarnation);
             self.save(alloc::vec![record], AfterSave::Incarnation);
         }
-        self.free_to_speak(now);
+        self.found_itself(now);
     }
 
     /// Stops writing: two processes that sign for one key contradict each other.

@@ -656,6 +656,16 @@ impl World {
         self.disks[at].retain(|(_, key), _| kept.contains(&key.as_slice()));
     }
 
+    /// Every map on the disk is gone; which hive it was, who was where and how often it ran is still there.
+    pub(crate) fn lose_all_maps(&mut self, at: usize) {
+        self.disks[at].retain(|(table, _), _| *table == Table::Meta);
+    }
+
+    /// The disk is a new one. The key was kept.
+    pub(crate) fn lose_everything(&mut self, at: usize) {
+        self.disks[at].clear();
+    }
+
     /// How many named states a machine's disk holds beside the maps.
     pub(crate) fn disk_pins(&self, at: usize) -> usize {
         let keys = self.disks[at].keys();

@@ -435,7 +435,7 @@ impl<'a> Life<'a> {
             if !self.dice(trouble.name()).permille(rate) {
                 continue;
             }
-            let mut host = self.one_but_the_founder(trouble.name());
+            let mut host = self.any_honest(trouble.name());
             match trouble {
                 Trouble::TornWrite => {
                     self.world.die_at_next_save(host, true);
@@ -457,8 +457,15 @@ impl<'a> Life<'a> {
         Ok(false)
     }
 
-    /// An honest member whose disk may be damaged. Not the founder's: who belongs stands in its own map, and without
-    /// it this core lets nobody connect who could bring it back.
+    /// An honest member whose disk may be damaged; the founder too, on whose map everybody's place rests.
+    fn any_honest(&mut self, kind: &'static str) -> HostId {
+        let count = self.honest.len();
+        let nth = self.dice(kind).index(count);
+        self.honest[nth]
+    }
+
+    /// An honest member whose backup is put back. Not the founder's: if it is older than an admission, the founder knows
+    /// nobody any more who could tell it, and a person has to act (`hive join` with a member's code).
     fn one_but_the_founder(&mut self, kind: &'static str) -> HostId {
         let others = self.honest.len() - 1;
         let nth = self.dice(kind).index(others);

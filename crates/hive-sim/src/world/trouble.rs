@@ -7,7 +7,7 @@ use hive_core::wire::PairFrame;
 
 use super::{Death, Event, World};
 use crate::attacks::Attack;
-use crate::disk::{Backup, Unanswered};
+use crate::disk::{Backup, Loss, Unanswered};
 use crate::faults::Fault;
 use crate::net::{ConnId, HostId, Parcel};
 
@@ -76,6 +76,11 @@ impl World {
         self.crash(id, Death::PowerCut, Unanswered::Kept, 1_000);
         let host = &mut self.hosts[id.0];
         host.disk.restore(backup, &mut self.faults);
+    }
+
+    /// A machine that is off loses what it stored, but not its key.
+    pub fn lose(&mut self, id: HostId, loss: Loss) {
+        self.hosts[id.0].disk.lose(loss, &mut self.faults);
     }
 
     /// What was still to go wrong with a machine does not.

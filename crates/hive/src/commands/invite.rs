@@ -72,6 +72,9 @@ fn waiting(link: &Link) -> Result<Vec<PendingMachine>, Problem> {
     Ok(link.ask(link.client().pending())?.pending)
 }
 
+/// What an invite of a plain member is good for.
+const ONLY_BACK: &str = "  This machine lets nobody new in: the code is for a member that lost its disk and kept its key.\n";
+
 fn text(invite: &InviteView) -> String {
     format!(
         "  On the other machine:  hive join {}\n  Good for one machine, for {}.  No multicast there?  \
@@ -79,5 +82,5 @@ fn text(invite: &InviteView) -> String {
         invite.code,
         span(invite.seconds),
         invite.port
-    )
+    ) + if invite.only_back { ONLY_BACK } else { "" }
 }

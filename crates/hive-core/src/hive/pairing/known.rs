@@ -103,9 +103,10 @@ impl Hive {
             return None;
         }
         match (self.roster.has(key), before) {
-            (false, _) => Some(Fate::Open),
             (true, Some(Fate::Approved)) => Some(Fate::Approved),
-            (true, _) => None,
+            // A member that lost its disk comes back: a person decides, and nobody needs to be an admin for it.
+            (true, _) => Some(Fate::Open),
+            (false, _) => self.check_admin().is_ok().then_some(Fate::Open),
         }
     }
 

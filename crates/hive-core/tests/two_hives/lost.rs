@@ -1,0 +1,157 @@
+//! Machines that lost their disk and kept their key: nothing is said before it is known what was said.
+
+use hive_core::reply::JoinStage;
+use hive_core::statement::{Role, Statement};
+use hive_core::time::Span;
+
+use crate::pattern;
+use crate::world::World;
+
+/// A founder and a plain member, or two.
+fn founder_and(members: usize) -> World {
+    let mut world = World::new(members + 1);
+    for at in 1..=members {
+        world.join_as(at, 0, Role::Member);
+    }
+    world.publish(0, vec![Statement::Pattern(pattern(1))]);
+    world.run(Span::from_secs(20));
+    world
+}
+
+fn is_lost(world: &World, at: usize) -> bool {
+    world.needs(at).iter().any(|need| need.code == "node.lost")
+}
+
+fn assert_whole(world: &World, machines: usize, patterns: usize) {
+    for at in 0..machines {
+        assert_eq!(world.members(at).len(), machines, "machine {at}");
+        assert_eq!(world.hives[at].advice().patterns.len(), patterns, "{at}");
+        assert_eq!(world.view(at), world.view(0), "machine {at}");
+        assert!(world.needs(at).is_empty(), "{:?}", world.needs(at));
+    }
+}
+
+#[test]
+fn a_founder_that_lost_its_maps_expels_nobody_and_gets_its_own_back() {
+    let mut world = founder_and(2);
+    world.lose_all_maps(0);
+    // For a day it meets nobody, and would have something to say.
+    world.cut(0, 1);
+    world.cut(0, 2);
+    world.restart(0);
+    world.publish(0, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(86_400));
+    assert!(is_lost(&world, 0));
+    let me = world.hives[0].me();
+    assert!(world.disk_store(0).map(me).is_none(), "it signed something");
+    // Not after another start either.
+    world.restart(0);
+    world.publish(0, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(3_600));
+    assert!(is_lost(&world, 0) && world.disk_store(0).map(me).is_none());
+    world.heal(0, 1);
+    world.heal(0, 2);
+    world.run(Span::from_secs(900));
+    assert_whole(&world, 3, 2);
+}
+
+#[test]
+fn a_founder_whose_own_map_alone_is_damaged_waits_for_it_too() {
+    let mut world = founder_and(1);
+    world.cut(0, 1);
+    world.damage_own_map(0);
+    world.restart(0);
+    world.publish(0, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(86_400));
+    assert!(is_lost(&world, 0));
+    world.heal(0, 1);
+    world.run(Span::from_secs(900));
+    assert_whole(&world, 2, 2);
+}
+
+#[test]
+fn a_founder_that_kept_nothing_but_its_key_is_let_back_by_a_plain_member() {
+    let mut world = founder_and(1);
+    let hive = world.hive_id(1);
+    world.lose_everything(0);
+    world.restart(0);
+    world.run(Span::from_secs(60));
+    assert_ne!(world.hive_id(0), hive, "it founded another one");
+    let now = world.now();
+    let invite = world.hives[1].invite(now).expect("a member");
+    assert!(invite.only_back);
+    world.settle();
+    world.start_join(0, &invite.code);
+    world.run(Span::from_secs(3));
+    let who = world.pending(1)[0].node.clone();
+    // A restart of the one who asks does not decide it, nor does one of the other.
+    world.restart(1);
+    world.run(Span::from_secs(30));
+    assert_eq!(world.pending(1).len(), 1);
+    assert_eq!(world.join_state(0).stage, JoinStage::Waiting);
+    world.approve(1, &who).expect("it belongs already");
+    world.publish(0, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(900));
+    assert_eq!(world.hive_id(0), hive);
+    // What it said while it was in a hive of its own is not carried over.
+    assert!(world.pending(1).is_empty());
+    world.publish(0, vec![Statement::Pattern(pattern(3))]);
+    world.run(Span::from_secs(30));
+    assert_whole(&world, 2, world.hives[0].advice().patterns.len());
+    let me = world.hives[0].me();
+    assert!(world.hives[1].members(world.now()).members[0].node == format!("{me}"));
+    assert!(
+        world.hives[1]
+            .advice()
+            .patterns
+            .contains_key(&pattern(3).id())
+    );
+    assert!(
+        world.hives[1]
+            .advice()
+            .patterns
+            .contains_key(&pattern(1).id())
+    );
+}
+
+#[test]
+fn a_member_that_kept_nothing_but_its_key_comes_back_as_what_it_was() {
+    let mut world = founder_and(2);
+    world.publish(2, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(20));
+    world.lose_everything(2);
+    world.restart(2);
+    world.join(2, 0);
+    world.run(Span::from_secs(60));
+    assert_whole(&world, 3, 2);
+    // It goes on where it was.
+    world.publish(2, vec![Statement::Pattern(pattern(3))]);
+    world.run(Span::from_secs(30));
+    assert_whole(&world, 3, 3);
+}
+
+#[test]
+fn a_plain_member_lets_nobody_in_who_did_not_belong() {
+    let mut world = World::new(3);
+    world.join_as(1, 0, Role::Member);
+    world.run(Span::from_secs(10));
+    let code = world.invite(1);
+    world.start_join(2, &code);
+    world.run(Span::from_secs(20));
+    assert_eq!(world.join_state(2).stage, JoinStage::Failed);
+    assert!(world.pending(1).is_empty());
+    assert_eq!(world.members(0).len(), 2);
+}
+
+#[test]
+fn a_machine_that_was_always_alone_goes_on_when_its_map_is_damaged() {
+    let mut world = World::new(1);
+    world.publish(0, vec![Statement::Pattern(pattern(1))]);
+    world.run(Span::from_secs(20));
+    world.damage_own_map(0);
+    world.restart(0);
+    world.publish(0, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(30));
+    assert!(world.needs(0).is_empty(), "{:?}", world.needs(0));
+    assert_eq!(world.hives[0].advice().patterns.len(), 1);
+}
