@@ -62,10 +62,8 @@ fn root_of(map: &Plain) -> [u8; 32] {
             leaf.update(&entry.key.id);
             leaf.update(&entry.seq.to_le_bytes());
             leaf.update(&entry.hlc.0.to_le_bytes());
-            match &entry.value {
-                None => leaf.update(&[0]),
-                Some(value) => leaf.update(&[1]).update(value),
-            };
+            leaf.update(&[u8::from(entry.value.is_some())]);
+            leaf.update(entry.value.as_deref().unwrap_or_default());
             bucket.update(leaf.finalize().as_bytes());
         }
         let hash = if held {
@@ -169,10 +167,11 @@ proptest! {
         let (old, mut led) = states[at].clone();
         for (was, is) in old.changes(&entries) {
             prop_assert_ne!(was, is);
-            match is {
-                Some(entry) => prop_assert_eq!(led.insert(entry.key, entry.clone()), was.cloned()),
-                None => prop_assert_eq!(led.remove(&was.expect("one of both").key), was.cloned()),
-            }
+            let replaced = match is {
+                Some(entry) => led.insert(entry.key, entry.clone()),
+                None => led.remove(&was.expect("one of both").key),
+            };
+            prop_assert_eq!(replaced.as_ref(), was);
         }
         prop_assert_eq!(&led, &plain);
         let seq = u64::try_from(at).expect("few");
