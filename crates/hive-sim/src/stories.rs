@@ -97,10 +97,6 @@ pub const ALL: [Story; 10] = [
         tell: power_cut::tell,
     },
     Story {
-        name: "lost_disk",
-        tell: lost_disk::tell,
-    },
-    Story {
         name: "placebo",
         tell: placebo::tell,
     },
@@ -127,6 +123,10 @@ pub const ALL: [Story; 10] = [
     Story {
         name: "greedy_member",
         tell: greedy_member::tell,
+    },
+    Story {
+        name: "lost_disk",
+        tell: lost_disk::tell,
     },
 ];
 
