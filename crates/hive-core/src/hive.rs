@@ -11,6 +11,8 @@ pub mod advise;
 mod meta;
 mod writer;
 mod sync;
+pub mod neighbours;
+mod tree;
 mod links;
 mod pairing;
 mod joining;
@@ -32,7 +34,8 @@ use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{Store, disk};
-use crate::hive::sync::Repair;
+use crate::hive::sync::{Changes, Repair};
+use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
@@ -71,6 +74,8 @@ pub struct Hive {
     writer: Writer,
     links: Links,
     repair: Repair,
+    tree: Tree,
+    changes: Changes,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
@@ -134,6 +139,8 @@ impl Hive {
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
+            tree: Tree::new(),
+            changes: Changes::default(),
             chance,
             traffic: Traffic::default(),
             at_start,
@@ -183,6 +190,7 @@ impl Hive {
     pub fn on_timeout(&mut self, now: Now) {
         self.flush(now);
         self.on_repair_time(now);
+        self.on_tree_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -241,6 +249,7 @@ impl Hive {
         [
             self.writer_wake(),
             self.repair_wake(),
+            self.tree_wake(),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),
@@ -311,6 +320,7 @@ impl Hive {
             }
             for node in void {
                 let old = self.store.forget(node);
+                self.changes.touch(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
             }
         }
@@ -339,7 +349,7 @@ impl Hive {
         }
         self.outbox
             .push_back(HiveEffect::Members(self.allowed.clone()));
-        self.links.retain(&self.allowed);
+        self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
     }
 

@@ -7,7 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, Line, PairFrame, Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, Hint, LINES_MAX, Line, PairFrame,
+    Refusal,
 };
 use proptest::prelude::*;
 
@@ -93,6 +94,30 @@ fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("proof", Frame::Proof(head(), head())),
+        (
+            "i-have",
+            Frame::IHave(vec![Hint {
+                author: [1; 4],
+                incarnation: 1,
+                seq: 200,
+            }]),
+        ),
+        (
+            "graft",
+            Frame::Graft(vec![Have {
+                author,
+                incarnation: 1,
+                seq: 200,
+            }]),
+        ),
+        ("prune", Frame::Prune),
+        (
+            "changed",
+            Frame::Changed {
+                answer: true,
+                lines: vec![line],
+            },
+        ),
     ]
 }
 
@@ -184,8 +209,8 @@ fn tails_other_versions_and_cut_frames_are_refused() {
 
 #[test]
 fn a_declared_length_alone_is_never_believed() {
-    // Digest, want, part: four billion elements announced, none there.
-    for tag in [2_u8, 3] {
+    // Digest, want, hints, graft, part: four billion elements announced, none there.
+    for tag in [2_u8, 3, 7, 8] {
         let bytes = [1, tag, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert_eq!(Frame::decode(&bytes), Err(DecodeError::Malformed));
     }
@@ -201,8 +226,29 @@ fn a_declared_length_alone_is_never_believed() {
         id: [0; 16],
         forked: false,
     };
-    let many = Frame::Digest(vec![line; limits::MEMBERS_MAX + 1]).encode();
-    assert_eq!(Frame::decode(&many), Err(DecodeError::Malformed));
+    let hint = Hint {
+        author: [1; 4],
+        incarnation: 1,
+        seq: 1,
+    };
+    let have = Have {
+        author: NodeId([1; 32]),
+        incarnation: 1,
+        seq: 1,
+    };
+    let lines = vec![line; LINES_MAX + 1];
+    for many in [
+        Frame::Digest(lines.clone()),
+        Frame::Changed {
+            answer: false,
+            lines,
+        },
+        Frame::Want(vec![have; LINES_MAX + 1]),
+        Frame::Graft(vec![have; LINES_MAX + 1]),
+        Frame::IHave(vec![hint; HINTS_MAX + 1]),
+    ] {
+        assert_eq!(Frame::decode(&many.encode()), Err(DecodeError::Malformed));
+    }
     let long = vec![0; limits::VALUE_BYTES_MAX + 1];
     let long = Frame::Delta(delta(vec![entry(Some(long))])).encode();
     assert_eq!(Frame::decode(&long), Err(DecodeError::Malformed));
@@ -231,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..8_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..12_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

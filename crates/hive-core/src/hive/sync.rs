@@ -1,5 +1,6 @@
 //! Keeping equal: push what is new, probe, tell the difference, repair on a timer that slows down.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -18,13 +19,29 @@ use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Head, Line};
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
 const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
 
+/// How much of what a peer holds its lines tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All: what is not named is not held there.
+    Everything,
+    /// What changed there lately.
+    Changes,
+}
+
+/// Which authors' maps changed here, and when, in steps of this run.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    revision: u64,
+    at: BTreeMap<NodeId, u64>,
+}
+
 /// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repair {
     interval: Span,
     at: Instant,
     /// Somebody was heard to hold the same in this interval.
-    agreed: bool,
+    pub(super) agreed: bool,
 }
 
 impl Repair {
@@ -42,10 +59,23 @@ impl Repair {
     }
 }
 
+impl Changes {
+    /// An author's map, or what is held against it, is another now.
+    pub(super) fn touch(&mut self, author: NodeId) {
+        self.revision += 1;
+        self.at.insert(author, self.revision);
+    }
+
+    fn of(&self, author: NodeId) -> u64 {
+        self.at.get(&author).copied().unwrap_or(0)
+    }
+}
+
 impl Hive {
     /// A member whose key is proven is connected.
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
-        if !self.is_allowed(peer) || self.links.is_shunned(peer, now.boot) {
+        let welcome = self.is_allowed(peer) && self.links.has_room(peer);
+        if !welcome || self.links.is_shunned(peer, now.boot) {
             self.outbox.push_back(HiveEffect::Close { peer });
             return;
         }
@@ -53,13 +83,18 @@ impl Hive {
         self.tell(Happening::PeerUp { node: peer.short() });
         self.thanks_by_link(now, peer);
         self.reset_repair(now);
-        self.probe(peer);
+        // In a large hive one of the two asks: who starts there meets six members within a second.
+        if self.is_mesh() || self.me < peer {
+            self.probe(peer);
+        }
     }
 
     /// That connection is gone.
     pub fn on_peer_down(&mut self, now: Now, peer: NodeId) {
+        let was_eager = self.is_eager(peer);
         if self.link_down(now, peer) {
             self.tell(Happening::PeerDown { node: peer.short() });
+            self.regrow(was_eager);
         }
     }
 
@@ -143,6 +178,7 @@ impl Hive {
 
     fn probe(&mut self, peer: NodeId) {
         let h = self.view_hash();
+        self.links.note_probe(peer, self.changes.revision);
         self.send(peer, Lane::Urgent, &Frame::Probe { h });
     }
 
@@ -170,15 +206,17 @@ impl Hive {
         match frame {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
+                self.links.note_agreement(peer, Some(self.changes.revision));
                 self.send(peer, Lane::Urgent, &Frame::Same);
                 self.free_to_speak(now);
             }
             Frame::Probe { .. } => {
                 self.reset_repair(now);
-                self.send_digest(peer);
+                self.tell_difference(peer);
             }
             Frame::Same => {
                 self.repair.agreed = true;
+                self.links.note_agreement(peer, None);
                 self.free_to_speak(now);
             }
             // Each author once, or one frame would make us pack one map again and again.
@@ -188,10 +226,20 @@ impl Hive {
             Frame::Want(wants) if !rises(wants.iter().map(|want| want.author)) => {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
             }
-            Frame::Digest(lines) => self.on_digest(now, peer, &lines),
+            Frame::Changed { lines, .. } if !rises(lines.iter().map(|line| line.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Graft(wants) if !rises(wants.iter().map(|want| want.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Digest(lines) => self.on_lines(now, peer, &lines, Extent::Everything),
+            Frame::Changed { answer, lines } => self.on_changed(now, peer, answer, &lines),
             Frame::Want(wants) => self.on_want(peer, &wants),
             Frame::Delta(delta) => self.on_delta(now, peer, &delta),
             Frame::Proof(one, two) => self.on_proof(now, &one, &two),
+            Frame::IHave(hints) => self.on_hints(now, peer, &hints),
+            Frame::Graft(wants) => self.on_graft(peer, &wants),
+            Frame::Prune => self.on_prune(peer),
             Frame::Part { .. } => {}
         }
     }
@@ -230,7 +278,51 @@ impl Hive {
             .collect()
     }
 
-    fn on_digest(&mut self, now: Now, peer: NodeId, lines: &[Line]) {
+    /// Says what is held: only what changed since both held the same, if that is known. It is said once: if
+    /// the two still differ after that, everything is.
+    fn tell_difference(&mut self, peer: NodeId) {
+        match self.links.take_agreement(peer) {
+            Some(since) if !self.is_mesh() => {
+                let lines = self.changed_since(since);
+                let answer = false;
+                self.send(peer, Lane::Urgent, &Frame::Changed { answer, lines });
+            }
+            _ => self.send_digest(peer),
+        }
+    }
+
+    fn changed_since(&self, since: u64) -> Vec<Line> {
+        let mut lines = self.lines();
+        lines.retain(|line| self.changes.of(line.author) > since);
+        lines.sort_by_key(|line| line.author);
+        lines
+    }
+
+    fn on_changed(&mut self, now: Now, peer: NodeId, answer: bool, lines: &[Line]) {
+        self.on_lines(now, peer, lines, Extent::Changes);
+        if answer {
+            return;
+        }
+        match self.links.take_agreement(peer) {
+            None => self.send_digest(peer),
+            Some(since) => {
+                let mut mine = self.changed_since(since);
+                let told = |author| {
+                    lines
+                        .binary_search_by_key(&author, |line| line.author)
+                        .is_ok()
+                };
+                mine.retain(|line| !told(line.author));
+                if !mine.is_empty() {
+                    let (answer, lines) = (true, mine);
+                    self.send(peer, Lane::Urgent, &Frame::Changed { answer, lines });
+                }
+            }
+        }
+    }
+
+    /// Acts on what a peer holds: asks for what is newer there, gives what is newer here.
+    fn on_lines(&mut self, now: Now, peer: NodeId, lines: &[Line], extent: Extent) {
         self.reset_repair(now);
         let mut wants = Vec::new();
         let mut gives = Vec::new();
@@ -257,10 +349,11 @@ impl Hive {
                 _ => {}
             }
         }
-        for line in self.lines() {
-            if !lines.iter().any(|theirs| theirs.author == line.author) {
-                gives.push((line.author, None));
-            }
+        if extent == Extent::Everything {
+            let theirs = |author| lines.binary_search_by_key(&author, |line| line.author);
+            let lacking = self.authors().into_iter();
+            let lacking = lacking.filter(|author| theirs(*author).is_err());
+            gives.extend(lacking.map(|author| (author, None)));
         }
         self.give_all(peer, gives);
         for proof in proofs {
@@ -268,7 +361,7 @@ impl Hive {
         }
         if !wants.is_empty() {
             wants.sort_by_key(|want| want.author);
-            self.send(peer, Lane::Urgent, &Frame::Want(wants));
+            self.ask(peer, wants);
         } else if tell_back {
             self.send_digest(peer);
         }
@@ -277,7 +370,7 @@ impl Hive {
         }
     }
 
-    fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
+    pub(super) fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
         let stored = wants
             .iter()
             .filter(|want| self.roster.stores(want.author))
@@ -292,8 +385,11 @@ impl Hive {
     /// Gives up to [`GIVE_BYTES_MAX`]; the next probe finds what is still missing.
     fn give_all(&mut self, peer: NodeId, mut gives: Vec<(NodeId, Option<(u32, u64)>)>) {
         // The order of seniority: admissions before the maps of the admitted.
-        let order = self.authors();
-        gives.sort_by_key(|(author, _)| order.iter().position(|other| other == author));
+        if gives.len() > 1 {
+            let order = self.authors().into_iter();
+            let order: BTreeMap<NodeId, usize> = order.zip(0..).collect();
+            gives.sort_by_key(|(author, _)| order.get(author).copied());
+        }
         let mut given = 0_usize;
         for (author, base) in gives {
             let Some(map) = self.store.map(author).filter(|_| given < GIVE_BYTES_MAX) else {
@@ -318,26 +414,33 @@ impl Hive {
             self.reset_repair(now);
             return;
         }
+        let asked = self.note_delta(peer, delta);
         let before = self.store.map(author).cloned();
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
-            Ok(Joined::Nothing) | Err(DeltaError::Sealed) => {}
+            Ok(Joined::Nothing) if asked => {}
+            Ok(Joined::Nothing) => self.prune(peer),
+            Err(DeltaError::Sealed) => {}
             Ok(outcome) => {
+                self.changes.touch(author);
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
                     self.on_fork(author);
                 }
+                self.note_news(peer, author);
                 self.refresh(now);
-                self.reset_repair(now);
+                self.repair.agreed = false;
                 if author == self.me {
                     self.on_own_map_moved(now);
+                } else if outcome == Joined::Newer {
+                    self.spread(now, delta, Some(peer));
                 }
             }
-            Err(DeltaError::OtherBase) => self.ask_whole(peer, author),
+            Err(DeltaError::OtherBase) => self.ask_since(peer, author, self.held(author)),
             // Two histories of one author look like this too; only its whole map can tell.
             Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
-                self.ask_whole(peer, author);
+                self.ask_since(peer, author, (0, 0));
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
             Err(DeltaError::TooLarge) => self.misbehaved(now, peer, Misdeed::MapTooLarge),
@@ -345,13 +448,23 @@ impl Hive {
         }
     }
 
-    fn ask_whole(&mut self, peer: NodeId, author: NodeId) {
-        let want = Frame::Want(alloc::vec![have(author, (0, 0))]);
-        self.send(peer, Lane::Urgent, &want);
+    /// Asks for what leads on from a state that is held; zeros = the whole map.
+    fn ask_since(&mut self, peer: NodeId, author: NodeId, held: (u32, u64)) {
+        self.ask(peer, alloc::vec![have(author, held)]);
+    }
+
+    fn ask(&mut self, peer: NodeId, wants: Vec<Have>) {
+        if let Some(branch) = self.links.branch(peer) {
+            for want in &wants {
+                branch.ask(want.author);
+            }
+        }
+        self.send(peer, Lane::Urgent, &Frame::Want(wants));
     }
 
     fn on_proof(&mut self, now: Now, one: &Head, two: &Head) {
         if self.roster.stores(one.author) && self.store.join_proof(one, two) {
+            self.changes.touch(one.author);
             self.on_fork(one.author);
             self.refresh(now);
             self.reset_repair(now);
@@ -367,7 +480,7 @@ impl Hive {
     }
 
     /// Whether a state lies above the last one that counts of a removed author.
-    fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
+    pub(super) fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
         match self.roster.removed(author) {
             None => false,
             Some(None) => true,

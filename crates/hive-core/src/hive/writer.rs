@@ -6,14 +6,13 @@ use alloc::vec::Vec;
 use crate::event_log::Happening;
 use crate::hive::Hive;
 use crate::hive::budget::{Allowance, Waiting, is_membership};
-use crate::hive::outside::{Lane, Record};
+use crate::hive::outside::Record;
 use crate::hive::store::{AuthorMap, disk, entry_bytes, step};
 use crate::hive::{joining, meta};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
 use crate::statement::{Profile, Statement, StrategyCell};
 use crate::time::{Instant, Now, Span};
-use crate::wire::Frame;
 
 /// How long the first own word waits for one peer that may know more of this machine's own map.
 /// Source: `research/replication.md` 4.10.
@@ -334,6 +333,7 @@ impl Hive {
         };
         let delta = step(self.store.map(self.me), &map);
         self.store.insert(map);
+        self.changes.touch(self.me);
         for statement in &statements {
             if let Some(id) = about(statement) {
                 self.writer.said.insert(id, now.boot);
@@ -343,11 +343,8 @@ impl Hive {
             }
         }
         self.refresh(now);
-        let frame = Frame::Delta(delta);
-        for peer in self.links.connected() {
-            self.send(peer, Lane::Urgent, &frame);
-        }
-        self.reset_repair(now);
+        self.spread(now, &delta, None);
+        self.repair.agreed = false;
         for statement in statements {
             if let Statement::Admit(admit) = statement {
                 self.welcome(now, admit.node);
