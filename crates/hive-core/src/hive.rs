@@ -26,7 +26,7 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
-use crate::hive::budget::Traffic;
+use crate::hive::budget::meter::{Audience, Traffic};
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
 use crate::hive::meta::Fate;
@@ -79,6 +79,7 @@ pub struct Hive {
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
+    audience: Audience,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
@@ -143,6 +144,7 @@ impl Hive {
             changes: Changes::default(),
             chance,
             traffic: Traffic::default(),
+            audience: Audience::default(),
             at_start,
             damaged: !damaged.is_empty(),
             saves: 0,
@@ -349,6 +351,7 @@ impl Hive {
         }
         self.outbox
             .push_back(HiveEffect::Members(self.allowed.clone()));
+        self.audience.retain(&self.allowed);
         self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
     }

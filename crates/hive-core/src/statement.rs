@@ -170,6 +170,12 @@ impl Key {
     const REVOKE: u8 = 17;
     const PROFILE: u8 = 18;
 
+    /// Whether statements of this kind tell who belongs, or how it is called; kinds to come included.
+    #[must_use]
+    pub fn is_membership(&self) -> bool {
+        (Self::ADMIT..32).contains(&self.kind)
+    }
+
     fn about_node(kind: u8, node: NodeId) -> Self {
         let hash = blake3::hash(&node.0);
         let mut id = [0; 16];

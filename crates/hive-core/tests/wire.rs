@@ -7,8 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, Hint, LINES_MAX, Line, PairFrame,
-    Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, Hint, LINES_MAX, Line,
+    PairFrame, Refusal,
 };
 use proptest::prelude::*;
 

@@ -75,6 +75,7 @@ impl Hive {
 
     /// Somebody was heard on the network: a hint where a member or an inviter is.
     pub fn on_found(&mut self, now: Now, sighting: Sighting) {
+        self.traffic.count_answer();
         let member = self.recognise(&sighting.beacon, now.wall);
         let after = self
             .links
@@ -130,6 +131,7 @@ impl Hive {
             branch: Branch::default(),
         };
         self.links.peers.insert(peer, fresh);
+        self.traffic.count_link();
         self.links.first_up.entry(peer).or_insert(now.boot);
         let moved = self.links.learn(peer, address);
         let mut outage = None;
@@ -337,6 +339,7 @@ impl Hive {
 
     pub(super) fn ask_network(&mut self, now: Now) {
         self.links.asked = Some(now.boot);
+        self.traffic.count_question();
         self.outbox.push_back(HiveEffect::Seek);
     }
 

@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 
 use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
+use crate::hive::budget::meter::Keeps;
 use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::store::{DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
@@ -13,7 +14,7 @@ use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Head, Line};
+use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Head, Line};
 
 /// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
@@ -433,7 +434,7 @@ impl Hive {
                 self.repair.agreed = false;
                 if author == self.me {
                     self.on_own_map_moved(now);
-                } else if outcome == Joined::Newer {
+                } else if outcome == Joined::Newer && (asked || self.keeps_to_share(now, delta)) {
                     self.spread(now, delta, Some(peer));
                 }
             }
@@ -445,6 +446,27 @@ impl Hive {
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
             Err(DeltaError::TooLarge) => self.misbehaved(now, peer, Misdeed::MapTooLarge),
             Err(DeltaError::BadEntry) => self.misbehaved(now, peer, Misdeed::BadEntry),
+        }
+    }
+
+    /// Charges an author for what was pushed. What goes beyond its share is kept and shown, but not sent on:
+    /// the others get it by repair.
+    fn keeps_to_share(&mut self, now: Now, delta: &Delta) -> bool {
+        let data = |entry: &Entry| !entry.key.is_membership();
+        if !delta.entries.iter().any(data) {
+            return true;
+        }
+        let bytes = Frame::Delta(delta.clone()).encode().len();
+        let members = self.roster.order().len();
+        match self.audience.hear(delta.author, bytes, members, now.boot) {
+            Keeps::ToIt => true,
+            Keeps::NotToIt { news } => {
+                if news {
+                    let node = delta.author.short();
+                    self.tell(Happening::OverShare { node });
+                }
+                false
+            }
         }
     }
 

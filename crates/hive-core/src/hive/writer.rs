@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 
 use crate::event_log::Happening;
 use crate::hive::Hive;
-use crate::hive::budget::{Allowance, Waiting, is_membership};
+use crate::hive::budget::share::Allowance;
+use crate::hive::budget::{Waiting, is_membership};
 use crate::hive::outside::Record;
 use crate::hive::store::{AuthorMap, disk, entry_bytes, step};
 use crate::hive::{joining, meta};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
+use crate::reply::WaitView;
 use crate::statement::{Profile, Statement, StrategyCell};
 use crate::time::{Instant, Now, Span};
 
@@ -111,6 +113,12 @@ impl Writer {
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// What waits and why, and how many statements were given up.
+    pub(super) fn waits(&self, now: Instant) -> (Vec<WaitView>, u64) {
+        let view = self.waiting.view(now, self.silent_until, &self.allowance);
+        (view, self.waiting.given_up())
     }
 
     pub(super) fn readiness(&self, now: Instant) -> Readiness {
@@ -282,11 +290,14 @@ impl Hive {
             return;
         }
         writer.silent_until = None;
-        writer.allowance.fill(self.roster.order().len(), now.boot);
+        let members = self.roster.order().len();
+        writer.allowance.fill(members, 1, now.boot);
         let own = self.store.map(self.me);
         let mut room = Room::of(own);
         let fits = |statement: &Statement| room.takes(statement);
-        let taken = writer.waiting.take(&mut writer.allowance, fits);
+        let taken = writer
+            .waiting
+            .take(now.boot, members, &mut writer.allowance, fits);
         let mut batch = taken.batch;
         let said = &mut writer.said;
         batch.retain(|statement| {
@@ -298,7 +309,7 @@ impl Hive {
             news
         });
         // What lacks room waits without a timer: no moment brings room.
-        writer.retry = taken.starved.then(|| writer.allowance.ready_at(now.boot));
+        writer.retry = taken.again;
         if batch.is_empty() {
             return;
         }
