@@ -144,6 +144,8 @@ impl Waiting {
         let mut batch = Vec::new();
         let mut again: Option<Instant> = None;
         let mut said_counters = false;
+        // A hive of one has nobody to spare.
+        let alone = members <= 1;
         for (class, _, key) in queue {
             let Some(statement) = self.get(&key) else {
                 continue;
@@ -155,12 +157,13 @@ impl Waiting {
             };
             let cost = length(statement).saturating_add(ENTRY_BYTES + start);
             let from = self.not_before(class);
-            if now < from {
+            if now < from && !alone {
                 again = Some(again.map_or(from, |again| again.min(from)));
                 continue;
             }
             let kept = class.kept_percent();
-            if class != Class::Membership && !allowance.affords(cost, kept) {
+            let free = alone || class == Class::Membership;
+            if !free && !allowance.affords(cost, kept) {
                 // Nothing that is worth less overtakes it.
                 let ready = allowance.ready_at(cost, kept, now);
                 again = Some(again.map_or(ready, |again| again.min(ready)));
@@ -169,7 +172,9 @@ impl Waiting {
             if !fits(statement) {
                 continue;
             }
-            allowance.pay(cost);
+            if !alone {
+                allowance.pay(cost);
+            }
             said_counters |= class == Class::Counter;
             batch.extend(self.held.remove(&key).map(|held| held.statement));
         }

@@ -429,7 +429,7 @@ impl Hive {
                 if outcome == Joined::Forked {
                     self.on_fork(author);
                 }
-                self.note_news(peer, author);
+                self.note_news(peer, author, asked);
                 self.refresh(now);
                 self.repair.agreed = false;
                 if author == self.me {

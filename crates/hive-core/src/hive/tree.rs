@@ -137,10 +137,11 @@ impl Hive {
         branch.asked.remove(&delta.author)
     }
 
-    /// That delta was news.
-    pub(super) fn note_news(&mut self, peer: NodeId, author: NodeId) {
+    /// That delta was news: who brings it first is a branch.
+    pub(super) fn note_news(&mut self, peer: NodeId, author: NodeId, asked: bool) {
         if let Some(branch) = self.links.branch(peer) {
             branch.vain = 0;
+            branch.lazy &= asked;
         }
         let held = self.held(author);
         if self
@@ -162,7 +163,8 @@ impl Hive {
         let Some(branch) = self.links.branch(peer) else {
             return;
         };
-        if !branch.lazy && eager > 1 {
+        // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
+        if branch.lazy || eager > 1 {
             branch.lazy = true;
             self.send(peer, Lane::Urgent, &Frame::Prune);
         }
