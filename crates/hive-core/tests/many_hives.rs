@@ -42,12 +42,12 @@ const DEGREE_MAX: usize = 12;
 
 #[test]
 fn the_graph_stays_connected_and_its_degree_bounded_while_members_come_and_go() {
-    for (count, seed) in [(20, 1), (50, 2), (100, 3)] {
+    for (count, seed, rounds) in [(20, 1, 4), (50, 2, 2), (100, 3, 1)] {
         let mut world = settled(count, seed);
         let (least, most, whole) = world.graph();
         assert!(whole && least >= 2 && most <= 6, "{count}: {least} {most}");
         let mut chance = Chance::from_seed([seed; 32]);
-        for round in 0..6 {
+        for round in 0..rounds {
             for at in 0..count {
                 match (world.is_on(at), chance.below(100)) {
                     (true, 0..20) => world.switch_off(at),

@@ -8,7 +8,7 @@ use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
 use crate::hive::budget::meter::Keeps;
 use crate::hive::outside::{HiveEffect, Lane};
-use crate::hive::store::{DeltaError, Joined, disk};
+use crate::hive::store::{AuthorMap, DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
 use crate::hive::{Hive, meta};
 use crate::id::NodeId;
@@ -416,6 +416,15 @@ impl Hive {
             return;
         }
         let asked = self.note_delta(peer, delta);
+        // The very head that is held, on whatever base: nothing is built or verified for it.
+        let version = (delta.incarnation, delta.seq);
+        let same = |map: &AuthorMap| map.head().sig == delta.sig && self.held(author) == version;
+        if self.store.map(author).is_some_and(same) {
+            if !asked {
+                self.prune(peer);
+            }
+            return;
+        }
         let before = self.store.map(author).cloned();
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
