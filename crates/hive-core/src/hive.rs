@@ -33,7 +33,7 @@ use crate::hive::meta::Fate;
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
-use crate::hive::store::{Store, disk};
+use crate::hive::store::{AuthorMap, Store, disk};
 use crate::hive::sync::{Changes, Repair};
 use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
@@ -41,7 +41,7 @@ use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
 use crate::statement::Label;
 use crate::time::{Instant, Now};
-use crate::wire::Genesis;
+use crate::wire::{Entry, Genesis};
 
 /// What the hive part is started with.
 pub struct HiveConfig {
@@ -261,6 +261,23 @@ impl Hive {
         .min()
     }
 
+    /// Recomputes what follows from one author's map, which was another before. Most batches say nothing of
+    /// who belongs: then the walk over all admins, which grows with the hive, is not made.
+    fn refresh_after(&mut self, now: Now, author: NodeId, before: Option<&AuthorMap>) {
+        let after = self.store.map(author);
+        let seats = |map: Option<&AuthorMap>| -> Vec<Entry> {
+            let entries = map.into_iter().flat_map(AuthorMap::entries);
+            let seats = entries.filter(|entry| entry.key.is_membership());
+            seats.cloned().collect()
+        };
+        let was_removed = self.roster.removed(author).is_some();
+        if was_removed || self.sponsor.is_some() || seats(before) != seats(after) {
+            self.refresh(now);
+        } else {
+            self.refresh_advice(now);
+        }
+    }
+
     /// Recomputes every view after a map changed, and lets membership take effect at once.
     fn refresh(&mut self, now: Now) {
         self.reseat();
@@ -282,6 +299,10 @@ impl Hive {
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
         }
         self.admit_only_members(now);
+        self.refresh_advice(now);
+    }
+
+    fn refresh_advice(&mut self, now: Now) {
         let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
         if advice != self.advice {
             for (id, heard) in &advice.patterns {

@@ -439,7 +439,7 @@ impl Hive {
                     self.on_fork(author);
                 }
                 self.note_news(peer, author, asked);
-                self.refresh(now);
+                self.refresh_after(now, author, before.as_ref());
                 self.repair.agreed = false;
                 if author == self.me {
                     self.on_own_map_moved(now);

@@ -342,7 +342,8 @@ impl Hive {
         let Some(InFlight { map, statements }) = self.writer.in_flight.take() else {
             return;
         };
-        let delta = step(self.store.map(self.me), &map);
+        let before = self.store.map(self.me).cloned();
+        let delta = step(before.as_ref(), &map);
         self.store.insert(map);
         self.changes.touch(self.me);
         for statement in &statements {
@@ -353,7 +354,12 @@ impl Hive {
                 self.expelled.remove(&revoke.node);
             }
         }
-        self.refresh(now);
+        let revokes = |it: &Statement| matches!(it, Statement::Revoke(_));
+        if statements.iter().any(revokes) {
+            self.refresh(now);
+        } else {
+            self.refresh_after(now, self.me, before.as_ref());
+        }
         self.spread(now, &delta, None);
         self.repair.agreed = false;
         for statement in statements {
