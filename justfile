@@ -25,4 +25,9 @@ figures:
     cargo run --release -p hive-lab -- main-job --json
     cargo run --release -p hive-lab -- lan --nodes 5 --json
     cargo run --release -p hive-lab -- offstage --json
+    cargo run --release -p hive-lab -- lan --nodes 20 --json
+    cargo run --release -p hive-lab -- faults --json
+    cargo run --release -p hive-lab -- store --json
+    cargo run --release -p hive-lab -- bytes --nodes 5 --json
+    cargo run --release -p hive-lab -- bytes --nodes 20 --json
     cargo run --release -p hive-sim -- --seeds 200 --json

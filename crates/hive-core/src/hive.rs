@@ -13,6 +13,7 @@ mod writer;
 mod sync;
 pub mod neighbours;
 mod tree;
+mod audit;
 mod links;
 mod pairing;
 mod joining;
@@ -26,6 +27,7 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
+use crate::hive::audit::Audit;
 use crate::hive::budget::meter::{Audience, Traffic};
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
@@ -76,6 +78,7 @@ pub struct Hive {
     repair: Repair,
     tree: Tree,
     changes: Changes,
+    audit: Audit,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
@@ -142,6 +145,7 @@ impl Hive {
             repair: Repair::new(now.boot, &mut chance),
             tree: Tree::new(),
             changes: Changes::default(),
+            audit: Audit::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
             audience: Audience::default(),
@@ -193,6 +197,7 @@ impl Hive {
         self.flush(now);
         self.on_repair_time(now);
         self.on_tree_time(now);
+        self.on_audit_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -225,7 +230,9 @@ impl Hive {
     /// Whether something that a person was promised could still be lost with the power.
     #[must_use]
     pub fn owes_the_disk(&self) -> bool {
-        self.saved < self.saves || self.writer.owes_membership()
+        // Whoever was removed says nothing more: it would owe it for ever.
+        let member = self.roster.removed(self.me).is_none();
+        self.saved < self.saves || (member && self.writer.owes_membership())
     }
 
     /// What a member is called; the first digits of its id until its profile arrives.
@@ -252,6 +259,7 @@ impl Hive {
             self.writer_wake(),
             self.repair_wake(),
             self.tree_wake(),
+            self.audit_wake(),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),

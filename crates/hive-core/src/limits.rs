@@ -18,7 +18,8 @@ pub const MAP_ENTRIES_MAX: usize = 4_096;
 /// Encoded bytes of one author's map. Source: `research/replication.md` 4.3.
 pub const MAP_BYTES_MAX: usize = 512 * 1024;
 
-/// One statement's value. Unknown kinds are held to this and nothing else. Source: `research/security.md` 4.6 (8 KiB data).
+/// One statement's value. Unknown kinds are held to this and nothing else; known ones to
+/// [`crate::statement::Key::value_bytes_max`]. Source: `research/security.md` 4.6 (8 KiB data).
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
 
 /// A machine's label, in bytes of UTF-8. Source: DESIGN section 8.
@@ -53,3 +54,10 @@ pub const REPAIR_MAX: Span = Span::from_secs(1_800);
 
 /// How far above hive time a statement's own time counts in a view. Source: DESIGN section 7.
 pub const HLC_AHEAD_MS: u64 = 60_000;
+
+/// Batches of each author whose heads are remembered, to find out authors that say two things. Source:
+/// `research/replication.md` 2.4: 16 missed none of 125 forks that reached honest members, 4 missed 7.
+pub const RING_HEADS: u8 = 16;
+
+/// How often the ids of the remembered heads are compared with one member. Source: `research/replication.md` 4.7.
+pub const AUDIT_EVERY: Span = Span::from_secs(86_400);

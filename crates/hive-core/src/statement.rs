@@ -176,6 +176,21 @@ impl Key {
         (Self::ADMIT..32).contains(&self.kind)
     }
 
+    /// The longest value that may stand under a key of this kind.
+    ///
+    /// Part of what makes a map valid, so it never changes for a kind once that is released: a statement
+    /// that outgrows it takes a new kind. Each is the widest encoding at hand, at least doubled and rounded
+    /// up, so that fields can be added.
+    #[must_use]
+    pub const fn value_bytes_max(&self) -> usize {
+        match self.kind {
+            Self::MARK | Self::STRATEGY => 64,
+            Self::PATTERN | Self::PROFILE => 256,
+            Self::EVIDENCE | Self::ADMIT | Self::REVOKE => 512,
+            _ => limits::VALUE_BYTES_MAX,
+        }
+    }
+
     fn about_node(kind: u8, node: NodeId) -> Self {
         let hash = blake3::hash(&node.0);
         let mut id = [0; 16];

@@ -45,6 +45,10 @@ pub enum Frame {
     },
     /// Two signed heads that cannot both be honest.
     Proof(Head, Head),
+    /// "These heads I saw lately; did you see others?"
+    Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
+    /// "I saw these": heads that contradict, or may contradict, what an audit told.
+    Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
     /// "I hold these": news that was not sent along.
     IHave(#[serde(deserialize_with = "bounded::<_, _, HINTS_MAX>")] Vec<Hint>),
     /// "Send me these, and your news at once from now on." May name none.
@@ -97,6 +101,27 @@ pub struct Have {
     pub incarnation: u32,
     /// Batch number held.
     pub seq: u64,
+}
+
+/// The heads that were seen of one author lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Whose.
+    pub author: NodeId,
+    /// At most one per place in the ring.
+    #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
+    pub heads: Vec<HeadMark>,
+}
+
+/// A head, named so that no author can make two of one name: half of its id is beyond any collision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadMark {
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// Its batch number.
+    pub seq: u64,
+    /// First half of its id.
+    pub id: [u8; 16],
 }
 
 /// An author's signature over the root of its whole map.
@@ -214,6 +239,10 @@ pub enum PairFrame {
     },
     /// Joiner: "I am in."
     Thanks,
+    /// Joiner: "You know me; I still wait."
+    Waiting,
+    /// Joiner: "I do not want to come in any more."
+    TakenBack,
 }
 
 /// Why an inviter says no.
@@ -251,6 +280,8 @@ pub enum DecodeError {
 /// Most lines of a digest or a want: one for each author that can be held. Revoked ones count.
 pub const LINES_MAX: usize = limits::MEMBERS_MAX;
 
+/// Most heads of one author in an audit: a whole ring.
+pub const TRACE_MAX: usize = limits::RING_HEADS as usize;
 /// Most lines of an "I have": as many authors as can have news at once.
 pub const HINTS_MAX: usize = limits::MEMBERS_MAX;
 

@@ -6,6 +6,9 @@ mod world;
 #[path = "two_hives/refusals.rs"]
 mod refusals;
 
+#[path = "two_hives/holds.rs"]
+mod holds;
+
 use std::collections::BTreeSet;
 
 use hive_core::event_log::{Happening, Misdeed};
@@ -293,6 +296,88 @@ fn a_machine_denied_while_it_was_away_hears_of_it_when_it_is_back() {
     assert_eq!(state.error.expect("a reason").code, "join.denied");
     // It is no life sentence: a new code is a new request.
     world.join(1, 0);
+    assert_eq!(world.members(1).len(), 2);
+}
+
+#[test]
+fn a_person_who_starts_a_join_over_is_not_kept_out_by_the_first_one() {
+    for same_code in [true, false] {
+        let mut world = World::new(2);
+        let first = world.invite(0);
+        world.start_join(1, &first);
+        world.run(Span::from_secs(3));
+        assert_eq!(world.pending(0).len(), 1);
+        let second = if same_code { first } else { world.invite(0) };
+        world.start_join(1, &second);
+        world.run(Span::from_secs(3));
+        if same_code {
+            world.run(Span::from_secs(20));
+            let error = world.join_state(1).error.expect("a code is good once");
+            assert_eq!(error.code, "join.expired");
+            assert!(world.pending(0).is_empty(), "nobody waits any more");
+        } else {
+            let who = world.pending(0)[0].node.clone();
+            world.approve(0, &who).expect("it waits");
+            world.run(Span::from_secs(3));
+            assert_eq!(world.join_state(1).stage, JoinStage::Member);
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_starts_over_after_the_yes_is_let_in_by_it() {
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(3));
+    let who = world.pending(0)[0].node.clone();
+    let another = world.invite(0);
+    // The welcome comes, but is lost in a power cut.
+    world.slow_disk = Some(1);
+    world.approve(0, &who).expect("it waits");
+    world.drop_pairings();
+    world.disk_forgets();
+    world.restart(1);
+    assert_eq!(world.join_state(1).stage, JoinStage::Waiting);
+    world.start_join(1, &another);
+    world.run(Span::from_secs(10));
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
+    assert_eq!(world.view(0), world.view(1));
+}
+
+#[test]
+fn wrong_codes_of_a_neighbour_do_not_end_what_another_machine_waits_for() {
+    let mut world = World::new(3);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(3));
+    world.invite(0);
+    let wrong = world.invite(2);
+    world.one_address = true;
+    for _ in 0..3 {
+        world.start_join_at(2, &wrong, 0);
+        world.run(Span::from_secs(5));
+    }
+    world.drop_pairings();
+    world.run(Span::from_secs(60));
+    assert_eq!(world.join_state(1).stage, JoinStage::Waiting);
+    assert_eq!(world.pending(0).len(), 1);
+}
+
+#[test]
+fn who_is_in_looks_for_nobody_any_more() {
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.start_join(1, &code);
+    world.run(Span::from_secs(3));
+    let who = world.pending(0)[0].node.clone();
+    world.slow_disk = Some(1);
+    world.approve(0, &who).expect("it waits");
+    world.run(Span::from_ms(200));
+    world.drop_pairings();
+    world.disk_answers();
+    world.run(Span::from_secs(120));
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
     assert_eq!(world.members(1).len(), 2);
 }
 

@@ -7,8 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, Hint, LINES_MAX, Line,
-    PairFrame, Refusal,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX, Line,
+    PairFrame, Refusal, Trace,
 };
 use proptest::prelude::*;
 
@@ -95,6 +95,18 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ),
         ("proof", Frame::Proof(head(), head())),
         (
+            "audit",
+            Frame::Audit(vec![Trace {
+                author,
+                heads: vec![HeadMark {
+                    incarnation: 2,
+                    seq: 300,
+                    id: [9; 16],
+                }],
+            }]),
+        ),
+        ("heads", Frame::Heads(vec![head()])),
+        (
             "i-have",
             Frame::IHave(vec![Hint {
                 author: [1; 4],
@@ -151,6 +163,8 @@ fn pair_frames() -> Vec<(&'static str, PairFrame)> {
             },
         ),
         ("thanks", PairFrame::Thanks),
+        ("waiting", PairFrame::Waiting),
+        ("taken-back", PairFrame::TakenBack),
     ]
 }
 
@@ -210,7 +224,7 @@ fn tails_other_versions_and_cut_frames_are_refused() {
 #[test]
 fn a_declared_length_alone_is_never_believed() {
     // Digest, want, hints, graft, part: four billion elements announced, none there.
-    for tag in [2_u8, 3, 7, 8] {
+    for tag in [2_u8, 3, 7, 8, 9, 10] {
         let bytes = [1, tag, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert_eq!(Frame::decode(&bytes), Err(DecodeError::Malformed));
     }
@@ -277,7 +291,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..12_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..14_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

@@ -1,7 +1,7 @@
 //! The lab: real daemons on real (namespaced) networks, real workloads, real clocks; reports as JSON.
 //!
 //! `stats`, `report` and `clock` are plain tools; `procs` reads the machine; `world` makes computers; `work`
-//! gives them something to do; each file of `reports` is one command. Keys: `shared/design/FIGURES.md`.
+//! gives them something to do; `stranger` is who does not belong; each file of `reports` is one command. Keys: `shared/design/FIGURES.md`.
 
 pub mod stats;
 pub mod report;
@@ -10,5 +10,6 @@ pub mod procs;
 pub mod world;
 pub mod work;
 pub mod hidden;
+pub mod stranger;
 pub mod reports;
 pub mod testing;

@@ -1,12 +1,13 @@
 //! `hive-lab`: one command per report; `--json` for machines, a table for people.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use hive_lab::world::Tools;
-use hive_lab::{hidden, report, reports, work};
+use hive_lab::{hidden, report, reports, stranger, work};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,12 @@ struct Cli {
 enum What {
     /// Discovery, joining, sync and the cost of being idle on one network
     Lan(LanArgs),
+    /// The network misbehaves, machines sleep and move, processes are killed, strangers shout
+    Faults(FaultsArgs),
+    /// What the signed maps cost to send, to check and to catch up with, beside other engines
+    Store(StoreArgs),
+    /// A whole day's bytes of each member, with real daemons whose clocks run faster
+    Bytes(BytesArgs),
     /// One machine proves an action, a second has it at once; undo and kill -9
     MainJob(FormatArgs),
     /// Programs the hive was not told of time themselves, hive on against paused
@@ -38,6 +45,18 @@ enum What {
         foreground: Option<String>,
         #[arg(long)]
         background: Option<String>,
+    },
+    /// Shouts at a hive it does not belong to
+    #[command(name = "__stranger", hide = true)]
+    Stranger {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        handshakes: u64,
+        #[arg(long)]
+        records: u64,
+        #[arg(long)]
+        seconds: u64,
     },
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
@@ -62,6 +81,93 @@ struct LanArgs {
     idle_s: u64,
     #[command(flatten)]
     format: FormatArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct FaultsArgs {
+    /// Only this case, or `kill9`, or `flood`
+    #[arg(long)]
+    only: Option<String>,
+    /// Where the network's chances come from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many machines
+    #[arg(long, default_value_t = 5)]
+    nodes: u8,
+    /// New entries in each case
+    #[arg(long, default_value_t = 60)]
+    entries: usize,
+    /// How long a daemon sleeps, in seconds
+    #[arg(long, default_value_t = 120)]
+    sleep_s: u64,
+    /// How long one direction is cut, in seconds
+    #[arg(long, default_value_t = 20)]
+    cut_s: u64,
+    /// How often a daemon is killed
+    #[arg(long, default_value_t = 500)]
+    restarts: usize,
+    /// How often a daemon is killed that has a peer
+    #[arg(long, default_value_t = 50)]
+    restarts_with_peer: usize,
+    /// How long strangers shout, in seconds
+    #[arg(long, default_value_t = 60)]
+    flood_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct StoreArgs {
+    /// Patterns that the hive knows
+    #[arg(long, default_value_t = 10_000)]
+    patterns: usize,
+    /// Their authors
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(2..))]
+    authors: u8,
+    /// Start no daemons: `fresh_member_ms` is then null
+    #[arg(long)]
+    no_daemons: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct BytesArgs {
+    /// How many members
+    #[arg(long, default_value_t = 5)]
+    nodes: u8,
+    /// How many times faster the members' clocks run
+    #[arg(long, default_value_t = 144)]
+    time_factor: u32,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl StoreArgs {
+    fn plan(self) -> reports::store::Plan {
+        reports::store::Plan {
+            patterns: self.patterns,
+            authors: self.authors,
+            daemons: !self.no_daemons,
+            ..reports::store::Plan::default()
+        }
+    }
+}
+
+impl FaultsArgs {
+    fn plan(self) -> reports::faults::Plan {
+        reports::faults::Plan {
+            only: self.only,
+            seed: self.seed,
+            nodes: self.nodes,
+            entries: self.entries,
+            sleep_s: self.sleep_s,
+            cut_s: self.cut_s,
+            restarts: self.restarts,
+            restarts_with_peer: self.restarts_with_peer,
+            flood_s: self.flood_s,
+        }
+    }
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -105,6 +211,40 @@ fn run(what: What) -> Result<ExitCode> {
                 entries: reports::lan::ENTRIES,
             };
             return measure(reports::lan::run(&tools, plan), args.format);
+        }
+        What::Faults(args) => {
+            let tools = Tools::beside_this_program()?;
+            let format = args.format;
+            return measure(
+                async { reports::faults::run(&tools, &args.plan()).await },
+                format,
+            );
+        }
+        What::Store(args) => {
+            let tools = Tools::beside_this_program()?;
+            return measure(reports::store::run(&tools, args.plan()), args.format);
+        }
+        What::Bytes(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::bytes::Plan::day(args.nodes, args.time_factor);
+            return measure(reports::bytes::run(&tools, plan), args.format);
+        }
+        What::Stranger {
+            target,
+            handshakes,
+            records,
+            seconds,
+        } => {
+            let shout = stranger::Shout {
+                target,
+                handshakes,
+                records,
+                seconds,
+            };
+            return measure(
+                async { Ok(serde_json::to_value(stranger::run(shout).await?)?) },
+                FormatArgs { json: true },
+            );
         }
         What::MainJob(format) => {
             let tools = Tools::beside_this_program()?;

@@ -14,9 +14,12 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::procs;
+use crate::world::switch::Switch;
 
 pub mod capture;
 pub mod daemon;
+mod inside;
+pub mod switch;
 pub mod terminal;
 
 /// How many computers one world may have: the last byte of their addresses is their number.
@@ -44,6 +47,7 @@ pub struct Tools {
 #[derive(Debug)]
 pub struct World {
     tools: Tools,
+    switch: Option<Switch>,
     hub: Holder,
     machines: u8,
     folder: TempDir,
@@ -56,6 +60,7 @@ pub struct Machine {
     holder: Holder,
     folder: PathBuf,
     address: Ipv4Addr,
+    number: u8,
 }
 
 /// Bytes that went over an interface.
@@ -144,10 +149,23 @@ impl World {
         )?;
         Ok(Self {
             tools,
+            switch: None,
             hub,
             machines: 0,
             folder,
         })
+    }
+
+    /// A world whose Ethernet is a switch that can be told to misbehave; what it does comes from the seed.
+    pub fn with_switch(tools: &Tools, seed: u64) -> Result<Self> {
+        let mut world = Self::new(tools)?;
+        world.switch = Some(Switch::start(seed)?);
+        Ok(world)
+    }
+
+    /// The switch, where the world was made with one.
+    pub fn switch(&self) -> Result<&Switch> {
+        self.switch.as_ref().context("this world has no switch")
     }
 
     /// A folder that goes away with the world.
@@ -175,16 +193,22 @@ impl World {
         let holder = Holder::start(&self.tools.lab, &namespaces, Some(host_name))?;
         holder.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
         holder.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
+        let to = if self.switch.is_some() {
+            ""
+        } else {
+            "master br0 "
+        };
         self.hub.ip(&format!(
             "link add h{number} type veth peer name eth0 netns {pid}\n\
-             link set h{number} master br0 gso_max_segs 1 up\n",
+             link set h{number} {to}gso_max_segs 1 up\n",
             pid = holder.pid
         ))?;
-        let address = Ipv4Addr::new(10, 77, 0, number);
-        holder.ip(&format!(
-            "link set lo up\nlink set eth0 gso_max_segs 1\naddr add {address}/24 brd + dev eth0\n\
-             link set eth0 up\nroute add 224.0.0.0/4 dev eth0\n"
-        ))?;
+        if let Some(switch) = &self.switch {
+            switch.plug(self.hub.pid, number, &format!("h{number}"))?;
+        }
+        let address = address_of(number);
+        holder.ip("link set lo up\nlink set eth0 gso_max_segs 1 up\n")?;
+        holder.ip(&addressed(address))?;
         let folder = self.folder.path().join(format!("m{number}"));
         std::fs::create_dir(&folder)?;
         Ok(Machine {
@@ -192,12 +216,13 @@ impl World {
             holder,
             folder,
             address,
+            number,
         })
     }
 
     /// Pulls or plugs a computer's cable.
     pub fn cable(&self, machine: &Machine, plugged: bool) -> Result<()> {
-        let number = machine.address.octets()[3];
+        let number = machine.number;
         let state = if plugged { "up" } else { "down" };
         self.hub.ip(&format!("link set h{number} {state}\n"))
     }
@@ -212,6 +237,21 @@ impl Machine {
     /// Its address on the Ethernet.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its number in the world, from 1: its port on the switch.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Gives it another address, as a network that leases them does.
+    pub fn readdress(&mut self, last: u8) -> Result<()> {
+        let address = address_of(last);
+        let old = self.address;
+        self.holder.ip(&format!("addr del {old}/24 dev eth0\n"))?;
+        self.holder.ip(&addressed(address))?;
+        self.address = address;
+        Ok(())
     }
 
     /// The programs that the lab starts on it.
@@ -244,6 +284,15 @@ impl Machine {
     pub fn processes(&self) -> Vec<u32> {
         procs::in_namespace(self.holder.pid)
     }
+}
+
+fn address_of(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, last)
+}
+
+/// Lines of `ip` that give `eth0` an address; the routes of an interface go with its last one.
+fn addressed(address: Ipv4Addr) -> String {
+    format!("addr add {address}/24 brd + dev eth0\nroute add 224.0.0.0/4 dev eth0\n")
 }
 
 /// Removes what a lab that was killed has left: folders that name an owner which no longer lives, nothing else.

@@ -69,6 +69,7 @@ fn start_on(
     options: Options,
     open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
 ) -> Result<Shared, StartError> {
+    clock::hurry(options.clock_factor);
     let paths = Paths::of(&options)?;
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;
@@ -401,7 +402,7 @@ async fn timer(wake: Option<Instant>) {
         None => std::future::pending().await,
         Some(moment) => {
             let left = Duration::from_micros(moment.since(clock::now().boot).0);
-            tokio::time::sleep(left.min(TIMER_MAX)).await;
+            tokio::time::sleep(clock::really(left).min(TIMER_MAX)).await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a node is started with, and why it may not start.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use hive_core::reply::Mode;
@@ -38,6 +39,9 @@ pub struct Options {
     pub label: Option<String>,
     /// Whether to use mDNS (the settings may turn it off too).
     pub mdns: bool,
+    /// How many times faster all nodes of this process see time pass. 1 is the truth, and what everybody wants
+    /// but a lab that measures a day in minutes; the first node started decides.
+    pub clock_factor: NonZeroU32,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             mode: Mode::Observe,
             label: None,
             mdns: true,
+            clock_factor: NonZeroU32::MIN,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be typed: the verbs, their options and their help.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -177,6 +178,9 @@ pub(crate) struct DaemonArgs {
     /// Neither ask nor answer by mDNS
     #[arg(long)]
     pub(crate) no_mdns: bool,
+    /// See time pass this many times faster (for the lab)
+    #[arg(long, value_name = "TIMES", hide = true)]
+    pub(crate) lab_clock_factor: Option<NonZeroU32>,
     /// Leave the terminal's session first
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

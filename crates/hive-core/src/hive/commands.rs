@@ -199,6 +199,7 @@ impl Hive {
         status.view = alloc::format!("{:032x}", u128::from_be_bytes(self.view_hash()));
         status.waiting = self.writer.waiting();
         self.add_traffic(now, status);
+        status.limits.extend(self.joiner_words(now));
         self.add_needs(now, &mut status.needs);
     }
 

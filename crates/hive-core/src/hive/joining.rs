@@ -10,7 +10,6 @@ use core::net::SocketAddr;
 
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
-use crate::hive::joining::again::ASK_AGAIN;
 use crate::hive::joining::errors::{bad_code, not_found, refusal, refused, silent};
 use crate::hive::meta::{self, Proved};
 use crate::hive::outside::{HiveEffect, Sighting};
@@ -38,7 +37,8 @@ const ONE_PATIENCE: Span = Span::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Joining {
     stage: JoinStage,
-    started: Instant,
+    /// Unknown for a request of an earlier life.
+    started: Option<Instant>,
     until: Option<Instant>,
     retry_at: Option<Instant>,
     code: Option<InviteCode>,
@@ -85,7 +85,7 @@ impl Joining {
     fn new(code: InviteCode, at: Option<SocketAddr>, now: Instant) -> Self {
         Self {
             stage: JoinStage::Seeking,
-            started: now,
+            started: Some(now),
             until: Some(now.after(FIND_PATIENCE)),
             retry_at: Some(now),
             code: Some(code),
@@ -108,7 +108,7 @@ impl Joining {
     pub(super) fn restored(proved: Proved) -> Self {
         Self {
             stage: JoinStage::Waiting,
-            started: Instant::START,
+            started: None,
             until: None,
             retry_at: Some(Instant::START),
             code: None,
@@ -155,6 +155,11 @@ impl Joining {
         self.dialling = None;
         self.proved = None;
         self.words = None;
+    }
+
+    /// Milliseconds since it began.
+    fn took(&self, now: Instant) -> Option<f64> {
+        Some(ms(now.since(self.started?)))
     }
 
     fn retry(&mut self, now: Instant) {
@@ -238,9 +243,13 @@ impl Hive {
         if joining.retry_at.is_none_or(|at| at > now.boot) {
             return;
         }
-        if joining.stage == JoinStage::Waiting {
-            self.ask_again(now);
-            return;
+        match joining.stage {
+            JoinStage::Seeking | JoinStage::Proving => {}
+            JoinStage::Waiting => {
+                self.ask_again(now);
+                return;
+            }
+            JoinStage::None | JoinStage::Member | JoinStage::Failed => return,
         }
         joining.retry_at = Some(now.boot.after(RETRY));
         if joining.dialling.is_some() || joining.talk.is_some() {
@@ -311,11 +320,9 @@ impl Hive {
         let expected = joining.proved.map(|proved| proved.inviter);
         if joining.stage == JoinStage::Waiting && expected == Some(key) {
             joining.talk = Some(talk);
-            joining.asked_again = 0;
             joining.retry_at = None;
             if dialled {
-                let label = self.label.clone();
-                self.pair_send(link, &PairFrame::Hello { nonce, label });
+                self.pair_send(link, &PairFrame::Waiting);
             }
             return true;
         }
@@ -325,9 +332,7 @@ impl Hive {
         joining.talk = Some(talk);
         joining.dialling = None;
         joining.stage = JoinStage::Proving;
-        joining
-            .found_ms
-            .get_or_insert(ms(now.boot.since(joining.started)));
+        joining.found_ms = joining.found_ms.or(joining.took(now.boot));
         let label = self.label.clone();
         self.pair_send(link, &PairFrame::Hello { nonce, label });
         true
@@ -356,9 +361,10 @@ impl Hive {
             (JoinStage::Proving, PairFrame::Refused(why)) => {
                 self.unproved(now, link, Some(refusal(*why)));
             }
-            // It is asked for a proof anew: the inviter does not keep its request any more.
-            (JoinStage::Waiting, PairFrame::Challenge { .. }) => {
-                self.fail_join(now, refusal(Refusal::Denied));
+            // It may pass; the request is kept there.
+            (JoinStage::Waiting, PairFrame::Refused(Refusal::Wait | Refusal::Full)) => {
+                self.end_pairing(link);
+                self.joiner_link_down(now, link);
             }
             (JoinStage::Waiting, PairFrame::Refused(why)) => self.fail_join(now, refusal(*why)),
             (
@@ -424,7 +430,7 @@ impl Hive {
             joining.talk = None;
             match joining.stage {
                 JoinStage::Proving => joining.retry(now.boot),
-                JoinStage::Waiting => joining.retry_at = Some(now.boot.after(ASK_AGAIN)),
+                JoinStage::Waiting => joining.retry_at = Some(joining.asks_again_at(now.boot)),
                 _ => {}
             }
         }
@@ -432,6 +438,7 @@ impl Hive {
 
     pub(super) fn joiner_dial_failed(&mut self, now: Now, address: SocketAddr) {
         if let Some(joining) = &mut self.joining
+            && joining.stage == JoinStage::Seeking
             && joining.dialling == Some(address)
         {
             joining.retry(now.boot);
@@ -453,7 +460,10 @@ impl Hive {
         self.pair_send(adopted.link, &PairFrame::Thanks);
         if let Some(joining) = &mut self.joining {
             joining.stage = JoinStage::Member;
-            joining.member_ms = Some(ms(now.boot.since(joining.started)));
+            joining.member_ms = joining.took(now.boot);
+            joining.until = None;
+            joining.retry_at = None;
+            joining.dialling = None;
             joining.talk = None;
             joining.code = None;
         }
@@ -491,7 +501,7 @@ impl Hive {
             joining.stage = JoinStage::Waiting;
             joining.proved = Some(proved);
             joining.words = Some(words::line(&proved.words));
-            joining.proved_ms = Some(ms(now.boot.since(joining.started)));
+            joining.proved_ms = joining.took(now.boot);
             joining.until = None;
             joining.retry_at = None;
             joining.code = None;
@@ -573,17 +583,6 @@ impl Hive {
             joining.fail(error);
         }
         self.watch_door(now);
-    }
-
-    fn forget_request(&mut self) {
-        let Some(joining) = &self.joining else { return };
-        let (talk, waited) = (joining.talk, joining.stage == JoinStage::Waiting);
-        if let Some(talk) = talk {
-            self.end_pairing(talk.link);
-        }
-        if waited {
-            self.save(alloc::vec![meta::joining(None)], AfterSave::Nothing);
-        }
     }
 }
 

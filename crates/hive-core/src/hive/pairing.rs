@@ -1,5 +1,7 @@
 //! The inviting side: open codes, machines that prove one, machines that wait for a person.
 
+mod known;
+
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -186,9 +188,9 @@ impl Hive {
             self.bring_welcome(link, key);
             return;
         }
-        if self.fate_of(key) == Some(Fate::Approved) {
+        // Whoever has asked already is no stranger, whatever others at its address did.
+        if self.fate_of(key).is_some() {
             self.add_guest(now, link, key, exporter, address);
-            self.bring_welcome(link, key);
             return;
         }
         if !self.door.serves(key, now.boot) {
@@ -220,6 +222,8 @@ impl Hive {
             PairFrame::Hello { nonce, label } => self.on_hello(link, label, nonce),
             PairFrame::Proof { mac } => self.on_code_proof(now, link, &mac),
             PairFrame::Thanks => self.on_thanks(now, link),
+            PairFrame::Waiting => self.on_waiting(link),
+            PairFrame::TakenBack => self.on_taken_back(now, link),
             _ => self.end_pairing(link),
         }
     }
@@ -313,28 +317,12 @@ impl Hive {
         }
     }
 
-    pub(super) fn turn_away(&mut self, now: Now, node: NodeId) {
-        self.decide(node, Fate::Denied);
-        if let Some(link) = self.guest_of(node) {
-            self.refuse(link, Refusal::Denied);
-        }
-        self.watch_door(now);
-    }
-
     /// Invites and requests belong to the hive that is left.
     pub(super) fn leave_door(&mut self) {
         self.door.invites.clear();
         let waiting: Vec<NodeId> = self.door.pending.keys().copied().collect();
         for node in waiting {
             self.forget_pending(node);
-        }
-    }
-
-    pub(super) fn decide(&mut self, node: NodeId, fate: Fate) {
-        if let Some(pending) = self.door.pending.get_mut(&node) {
-            pending.fate = fate;
-            let record = meta::pending(node, Some(pending));
-            self.save(alloc::vec![record], AfterSave::Nothing);
         }
     }
 
@@ -375,17 +363,7 @@ impl Hive {
 
     fn on_hello(&mut self, link: LinkId, label: Label, theirs: [u8; 16]) {
         let ours = self.chance.bytes();
-        let waits = self
-            .door
-            .links
-            .get(&link)
-            .and_then(|it| self.fate_of(it.key));
         match self.door.links.get_mut(&link) {
-            // It is back and waits on; whoever is not expected any more is asked for a proof like everybody.
-            Some(guest) if matches!(waits, Some(Fate::Open | Fate::Approved)) => {
-                guest.until = None;
-                self.keep_newest(link);
-            }
             Some(guest) if guest.hello.is_none() => {
                 guest.hello = Some((label, theirs, ours));
                 self.pair_send(link, &PairFrame::Challenge { nonce: ours });
@@ -419,20 +397,17 @@ impl Hive {
             self.refuse(link, Refusal::Spent);
             return;
         }
-        if self.door.waiting().count() >= limits::PENDING_MAX
-            || self.roster.has(key)
-            || self.roster.removed(key).is_some()
-        {
+        let Some(fate) = self.fate_of_asker(key) else {
             self.refuse(link, Refusal::Full);
             return;
-        }
+        };
         self.door.invites[index].spent = true;
         let pending = Pending {
             label,
             words,
             address,
             since: now.wall,
-            fate: Fate::Open,
+            fate,
         };
         self.let_wait(now, link, key, pending, mac);
     }
@@ -442,11 +417,14 @@ impl Hive {
         if let Some(guest) = self.door.links.get_mut(&link) {
             guest.until = None;
         }
+        self.keep_newest(link);
         let record = meta::pending(key, Some(&pending));
         self.save(alloc::vec![record], AfterSave::Request { link, mac });
-        self.tell(Happening::AsksToJoin {
-            label: pending.label.as_str().into(),
-        });
+        if pending.fate == Fate::Open {
+            self.tell(Happening::AsksToJoin {
+                label: pending.label.as_str().into(),
+            });
+        }
         self.make_room();
         self.door.pending.insert(key, pending);
         self.watch_door(now);
@@ -457,6 +435,7 @@ impl Hive {
         if self.door.links.contains_key(&link) {
             let hive = self.genesis.hive();
             self.pair_send(link, &PairFrame::Proved { hive, mac });
+            self.welcome_if_approved(link);
         }
     }
 
@@ -542,41 +521,6 @@ impl Hive {
                 expect: Some(node),
             });
         }
-    }
-
-    /// A machine speaks on one connection: older ones of the same key are dead, or soon will be.
-    fn keep_newest(&mut self, link: LinkId) {
-        let Some(key) = self.door.links.get(&link).map(|it| it.key) else {
-            return;
-        };
-        let links = self.door.links.iter();
-        let older: Vec<LinkId> = links
-            .filter(|(other, guest)| guest.key == key && **other != link)
-            .map(|(other, _)| *other)
-            .collect();
-        for other in older {
-            self.end_pairing(other);
-        }
-    }
-
-    /// The oldest of those who were turned away makes room.
-    fn make_room(&mut self) {
-        if self.door.pending.len() < limits::PENDING_MAX {
-            return;
-        }
-        let denied = self
-            .door
-            .pending
-            .iter()
-            .filter(|(_, it)| it.fate == Fate::Denied);
-        let oldest = denied.min_by_key(|(_, it)| it.since).map(|(node, _)| *node);
-        if let Some(node) = oldest {
-            self.forget_pending(node);
-        }
-    }
-
-    fn fate_of(&self, node: NodeId) -> Option<Fate> {
-        self.door.pending.get(&node).map(|it| it.fate)
     }
 
     fn guest_of(&self, node: NodeId) -> Option<LinkId> {

@@ -2,13 +2,15 @@
 //! `(incarnation, seq, head id)`. Nothing here depends on a clock or on the order of arrival.
 
 pub mod disk;
+pub mod fork;
+pub(super) mod quota;
 mod root;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::hive::store::fork::{Proof, Ring};
 use crate::id::{HeadId, HiveId, NodeId};
-use crate::limits;
 use crate::signed::{KeyPair, is_signed_by};
 use crate::statement::{HeadRef, Key, Statement};
 use crate::time::Hlc;
@@ -22,12 +24,13 @@ pub struct AuthorMap {
     entries: BTreeMap<Key, Entry>,
 }
 
-/// All maps of one hive, and the proofs that an author contradicted itself.
+/// All maps of one hive, the heads last seen of each, and the proofs that an author contradicted itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     hive: HiveId,
     maps: BTreeMap<NodeId, AuthorMap>,
-    forks: BTreeMap<NodeId, (Head, Head)>,
+    forks: BTreeMap<NodeId, Proof>,
+    rings: BTreeMap<NodeId, Ring>,
 }
 
 /// Why a delta changed nothing.
@@ -57,7 +60,7 @@ pub enum Joined {
     Nothing,
     /// The map is newer now.
     Newer,
-    /// The author is proven to contradict itself. The greater state is kept.
+    /// A new proof that the author contradicts itself. The greater state is kept.
     Forked,
 }
 
@@ -111,13 +114,14 @@ impl AuthorMap {
 
     /// Entries, and bytes as the limit counts them.
     pub(super) fn size(&self) -> (usize, usize) {
-        let lengths = self.entries.values().map(value_length);
-        (self.entries.len(), lengths.map(entry_bytes).sum())
+        let lengths = self.entries.values().map(quota::value_length);
+        (self.entries.len(), lengths.map(quota::entry_bytes).sum())
     }
 
     /// What the entry under a key costs, if there is one.
     pub(super) fn entry_bytes(&self, key: &Key) -> Option<usize> {
-        Some(entry_bytes(value_length(self.entries.get(key)?)))
+        let entry = self.entries.get(key)?;
+        Some(quota::entry_bytes(quota::value_length(entry)))
     }
 
     /// What a holder of the state `base` lacks; `None` or an unfitting base gives the whole map.
@@ -197,7 +201,6 @@ impl AuthorMap {
             entries.insert(entry.key, entry.clone());
         }
         entries.retain(|_, entry| entry.value.is_some() || entry.seq > delta.floor);
-        check_limits(&entries, delta)?;
         let mut head = Head {
             author: delta.author,
             incarnation: delta.incarnation,
@@ -208,6 +211,7 @@ impl AuthorMap {
             root: [0; 32],
             sig: delta.sig,
         };
+        quota::check(entries.values(), frame(&head))?;
         head.root = root::of(entries.values());
         if !is_signed_by(head.author, &head.signed_bytes(hive), &head.sig) {
             return Err(DeltaError::Signature);
@@ -225,6 +229,7 @@ impl Store {
             hive,
             maps: BTreeMap::new(),
             forks: BTreeMap::new(),
+            rings: BTreeMap::new(),
         }
     }
 
@@ -245,20 +250,21 @@ impl Store {
         self.maps.iter()
     }
 
-    /// The proof that an author contradicted itself.
-    #[must_use]
-    pub fn fork(&self, author: NodeId) -> Option<&(Head, Head)> {
-        self.forks.get(&author)
-    }
-
     /// Takes in a map from this machine's own disk; its root and signature have been checked.
     pub fn insert(&mut self, map: AuthorMap) {
+        self.remember(map.head);
         self.maps.insert(map.head.author, map);
     }
 
-    /// Forgets an author's map.
+    /// Forgets an author's map and the heads seen of it.
     pub fn forget(&mut self, author: NodeId) -> Option<AuthorMap> {
+        self.rings.remove(&author);
         self.maps.remove(&author)
+    }
+
+    fn remember(&mut self, head: Head) {
+        let ring = self.rings.entry(head.author).or_default();
+        ring.remember(self.hive, head);
     }
 
     /// Joins a delta in: all of it, or nothing. `keep` is the last state of a removed author that counts.
@@ -275,43 +281,20 @@ impl Store {
         if keep.is_some_and(|keep| version == (keep.incarnation, keep.seq) && built.id != keep.id) {
             return Err(DeltaError::Sealed);
         }
-        let Some(held) = held else {
-            self.maps.insert(delta.author, built);
-            return Ok(Joined::Newer);
-        };
-        if built.id == held.id {
+        if held.is_some_and(|held| held.id == built.id) {
             return Ok(Joined::Nothing);
         }
-        let contradiction = contradicts(self.hive, &held.head, &built.head);
-        if contradiction {
-            self.forks
-                .entry(delta.author)
-                .or_insert((held.head, built.head));
-        }
-        let newer = rank(&built) > rank(held);
+        let newer = held.is_none_or(|held| rank(&built) > rank(held));
+        let forked = self.witness(&built.head);
+        self.remember(built.head);
         if newer {
             self.maps.insert(delta.author, built);
         }
-        Ok(match (contradiction, newer) {
+        Ok(match (forked, newer) {
             (true, _) => Joined::Forked,
             (false, true) => Joined::Newer,
             (false, false) => Joined::Nothing,
         })
-    }
-
-    /// Takes in a proof that an author contradicted itself; whether it is one and new.
-    pub fn join_proof(&mut self, one: &Head, two: &Head) -> bool {
-        let genuine =
-            |head: &Head| is_signed_by(head.author, &head.signed_bytes(self.hive), &head.sig);
-        if self.forks.contains_key(&one.author)
-            || !contradicts(self.hive, one, two)
-            || !genuine(one)
-            || !genuine(two)
-        {
-            return false;
-        }
-        self.forks.insert(one.author, (*one, *two));
-        true
     }
 
     /// The next state of the own map, signed but not yet in the store: it must be durable first.
@@ -347,11 +330,10 @@ impl Store {
             root: root::of(entries.values()),
             sig: [0; 64],
         };
+        quota::check(entries.values(), frame(&head))?;
         head.sig = key.sign(&head.signed_bytes(self.hive));
         let id = head.id(self.hive);
-        let map = AuthorMap { head, id, entries };
-        check_limits(&map.entries, &map.delta(None))?;
-        Ok(map)
+        Ok(AuthorMap { head, id, entries })
     }
 }
 
@@ -368,49 +350,12 @@ fn rank(map: &AuthorMap) -> (u32, u64, HeadId) {
     (map.head.incarnation, map.head.seq, map.id)
 }
 
-/// Whether two heads of one author cannot both come from one honest history.
-fn contradicts(hive: HiveId, one: &Head, two: &Head) -> bool {
-    let (low, high) = if one.seq <= two.seq {
-        (one, two)
-    } else {
-        (two, one)
-    };
-    if one.author != two.author || one.incarnation != two.incarnation {
-        return false;
+fn frame(head: &Head) -> quota::Frame {
+    quota::Frame {
+        seq: head.seq,
+        hlc: head.hlc,
+        floor: head.floor,
     }
-    let (low_id, high_id) = (low.id(hive), high.id(hive));
-    (low.seq == high.seq && low_id != high_id)
-        || (low.seq.checked_add(1) == Some(high.seq) && high.prev != low_id.0)
-}
-
-fn value_length(entry: &Entry) -> usize {
-    entry.value.as_ref().map_or(0, Vec::len)
-}
-
-/// Key, batch number, time and value, at their widest.
-pub(super) fn entry_bytes(length: usize) -> usize {
-    (17 + 8 + 8 + 4_usize).saturating_add(length)
-}
-
-fn check_limits(entries: &BTreeMap<Key, Entry>, head: &Delta) -> Result<(), DeltaError> {
-    if entries.len() > limits::MAP_ENTRIES_MAX {
-        return Err(DeltaError::TooLarge);
-    }
-    let mut bytes = 0_usize;
-    for entry in entries.values() {
-        let length = value_length(entry);
-        if length > limits::VALUE_BYTES_MAX {
-            return Err(DeltaError::TooLarge);
-        }
-        bytes = bytes.saturating_add(entry_bytes(length));
-        if entry.seq > head.seq || entry.hlc > head.hlc {
-            return Err(DeltaError::BadEntry);
-        }
-    }
-    if bytes > limits::MAP_BYTES_MAX || head.floor > head.seq {
-        return Err(DeltaError::TooLarge);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

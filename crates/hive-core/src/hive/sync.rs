@@ -6,15 +6,15 @@ use core::net::SocketAddr;
 
 use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
+use crate::hive::Hive;
 use crate::hive::budget::meter::Keeps;
 use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::store::{AuthorMap, DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
-use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Head, Line};
+use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Line};
 
 /// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
@@ -145,7 +145,7 @@ impl Hive {
             hasher.update(&line.incarnation.to_le_bytes());
             hasher.update(&line.seq.to_le_bytes());
             hasher.update(&id);
-            hasher.update(&[u8::from(line.forked)]);
+            hasher.update(&self.store.fork_id(line.author));
         }
         first_half(*hasher.finalize().as_bytes())
     }
@@ -237,7 +237,12 @@ impl Hive {
             Frame::Changed { answer, lines } => self.on_changed(now, peer, answer, &lines),
             Frame::Want(wants) => self.on_want(peer, &wants),
             Frame::Delta(delta) => self.on_delta(now, peer, &delta),
-            Frame::Proof(one, two) => self.on_proof(now, &one, &two),
+            Frame::Proof(one, two) => self.on_proof(now, peer, &one, &two),
+            Frame::Audit(traces) if !rises(traces.iter().map(|trace| trace.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Audit(traces) => self.on_audit(peer, &traces),
+            Frame::Heads(heads) => self.on_heads(now, &heads),
             Frame::IHave(hints) => self.on_hints(now, peer, &hints),
             Frame::Graft(wants) => self.on_graft(peer, &wants),
             Frame::Prune => self.on_prune(peer),
@@ -345,7 +350,8 @@ impl Hive {
                 wants.push(have(line.author, (0, 0)));
             }
             match (self.store.fork(line.author), line.forked) {
-                (Some((one, two)), false) => proofs.push(Frame::Proof(*one, *two)),
+                // To those that know of one too: theirs may be another one, and the smaller is kept.
+                (Some((one, two)), _) => proofs.push(Frame::Proof(*one, *two)),
                 (None, true) if held.is_some() => tell_back = true,
                 _ => {}
             }
@@ -426,6 +432,7 @@ impl Hive {
             return;
         }
         let before = self.store.map(author).cloned();
+        let known = self.store.fork(author).is_some();
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) if asked => {}
@@ -436,7 +443,7 @@ impl Hive {
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
-                    self.on_fork(author);
+                    self.on_fork(now, author, known);
                 }
                 self.note_news(peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());
@@ -493,23 +500,6 @@ impl Hive {
         self.send(peer, Lane::Urgent, &Frame::Want(wants));
     }
 
-    fn on_proof(&mut self, now: Now, one: &Head, two: &Head) {
-        if self.roster.stores(one.author) && self.store.join_proof(one, two) {
-            self.changes.touch(one.author);
-            self.on_fork(one.author);
-            self.refresh(now);
-            self.reset_repair(now);
-        }
-    }
-
-    fn on_fork(&mut self, author: NodeId) {
-        let record = meta::fork(author, self.store.fork(author));
-        self.save(alloc::vec![record], AfterSave::Nothing);
-        self.tell(Happening::Forked {
-            node: author.short(),
-        });
-    }
-
     /// Whether a state lies above the last one that counts of a removed author.
     pub(super) fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
         match self.roster.removed(author) {
@@ -519,7 +509,7 @@ impl Hive {
         }
     }
 
-    fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
+    pub(super) fn misbehaved(&mut self, now: Now, peer: NodeId, misdeed: Misdeed) {
         let Some(count) = self.links.count_misdeed(peer) else {
             return;
         };

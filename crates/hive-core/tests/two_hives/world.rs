@@ -22,6 +22,11 @@ pub(crate) struct World {
     pub(crate) hives: Vec<Hive>,
     pub(crate) told: Vec<Vec<Happening>>,
     pub(crate) hold_saves: bool,
+    /// Whose disk does not answer.
+    pub(crate) slow_disk: Option<usize>,
+    slow_saves: Vec<(usize, SaveId, Vec<Record>)>,
+    /// Whether all machines are seen at one address, as behind one router.
+    pub(crate) one_address: bool,
     pub(crate) frames: u64,
     pub(crate) pair_frames: u64,
     disks: Vec<Disk>,
@@ -58,6 +63,9 @@ impl World {
             hives: Vec::new(),
             told: vec![Vec::new(); count],
             hold_saves: false,
+            slow_disk: None,
+            slow_saves: Vec::new(),
+            one_address: false,
             frames: 0,
             pair_frames: 0,
             disks: vec![BTreeMap::new(); count],
@@ -167,6 +175,9 @@ impl World {
     fn carry_out(&mut self, at: usize, effect: HiveEffect) {
         let now = self.now();
         match effect {
+            HiveEffect::Save { id, records } if self.slow_disk == Some(at) => {
+                self.slow_saves.push((at, id, records));
+            }
             HiveEffect::Save { id, records } => {
                 self.held.push((at, id, records));
                 if !self.hold_saves {
@@ -261,9 +272,24 @@ impl World {
         let (me, them) = (self.hives[at].me(), self.hives[other].me());
         self.pairings.insert(link, (at, other));
         self.hives[at].on_pair_up(now, link, them, exporter, target, true);
+        let seen = address(if self.one_address { 0 } else { at });
         if self.lie.as_ref().is_none_or(|(liar, _)| *liar != other) {
-            self.hives[other].on_pair_up(now, link, me, exporter, address(at), false);
+            self.hives[other].on_pair_up(now, link, me, exporter, seen, false);
         }
+    }
+
+    /// A disk that did not answer does so now.
+    pub(crate) fn disk_answers(&mut self) {
+        self.slow_disk = None;
+        self.held.append(&mut self.slow_saves);
+        self.release_saves();
+        self.settle();
+    }
+
+    /// What a disk did not answer is lost.
+    pub(crate) fn disk_forgets(&mut self) {
+        self.slow_disk = None;
+        self.slow_saves.clear();
     }
 
     pub(crate) fn release_saves(&mut self) {
@@ -528,6 +554,23 @@ impl World {
             fork = Some(map);
         }
         fork.expect("at least one batch").delta(None)
+    }
+
+    /// What a machine's key would sign next, statement by statement, from what its disk holds.
+    pub(crate) fn branch_of(&self, at: usize, statements: &[Statement]) -> Vec<Delta> {
+        let (_, mut store) = self.stored(at);
+        let key = KeyPair::from_secret(&secret(at));
+        let mut deltas = Vec::new();
+        for statement in statements {
+            let held = *store.map(key.node()).expect("a map").head();
+            let changes = vec![(statement.key(), Some(statement.encode()))];
+            let hlc = hive_core::time::Hlc(held.hlc.0 + 1);
+            let map = store.draft(&key, held.incarnation, hlc, changes);
+            let map = map.expect("small");
+            deltas.push(map.delta(None));
+            store.insert(map);
+        }
+        deltas
     }
 
     fn index(&self, peer: NodeId) -> usize {

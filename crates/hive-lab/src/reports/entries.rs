@@ -36,8 +36,14 @@ impl Said {
 
 /// Says something new: evidence for a pattern of a workload that no machine runs.
 pub async fn say(client: &Client, author: usize, dice: &mut Dice) -> Result<Said> {
+    let def = something_new(dice)?;
+    tell(client, author, &def, 0).await
+}
+
+/// A pattern of a workload that no machine runs.
+pub fn something_new(dice: &mut Dice) -> Result<PatternDef> {
     let key: Vec<u8> = (0..2).flat_map(|_| dice.next_u64().to_le_bytes()).collect();
-    let def = PatternDef {
+    Ok(PatternDef {
         action: Action::BackgroundNice,
         workload: serde_json::from_value(json!(key))?,
         role: WorkloadType::Interactive,
@@ -47,9 +53,13 @@ pub async fn say(client: &Client, author: usize, dice: &mut Dice) -> Result<Said
             eevdf_slices: true,
             background: WorkloadType::Batch,
         },
-    };
+    })
+}
+
+/// Says the numbers of a pattern, other ones for each `round`.
+pub async fn tell(client: &Client, author: usize, def: &PatternDef, round: u32) -> Result<Said> {
     let shared = client
-        .share(&def, &evidence()?)
+        .share(def, &evidence(round)?)
         .await
         .context("a new entry was refused")?;
     Ok(Said {
@@ -68,10 +78,13 @@ pub async fn known(client: &Client) -> Result<BTreeMap<String, u64>> {
         .collect())
 }
 
-fn evidence() -> Result<Evidence> {
+fn evidence(round: u32) -> Result<Evidence> {
     let mut trial = PairStats::default();
     for value in [-0.5, -0.6, -0.4, -0.5, -0.55, -0.45, -0.5, -0.5] {
         trial.add(value);
+    }
+    for _ in 0..round {
+        trial.add(-0.5);
     }
     Ok(Evidence {
         verdict: Verdict::Helps,

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::procs;
 use crate::report::{Figures, Report};
 use crate::reports::entries::{self, Said};
+use crate::reports::fleet::{self, FULL_MESH};
 use crate::stats::{self, Dice};
 use crate::world::capture::{Capture, Keep, Kind, Tally};
 use crate::world::daemon::{self, Daemon, Start, until};
@@ -116,7 +117,13 @@ async fn join_all(members: &[Member], figures: &mut Figures) -> Result<Vec<f64>>
         joins.push(daemon::join(founder.daemon.client(), member.daemon.client()).await?);
         until("the new member is connected", async || {
             let status = member.daemon.client().status().await?;
-            Ok((status.peers_online + 1 == status.members).then_some(()))
+            // A large hive is no full mesh: there, one neighbour is a connection.
+            let all = if status.members > FULL_MESH {
+                2
+            } else {
+                status.members
+            };
+            Ok((status.members > 1 && status.peers_online + 1 >= all).then_some(()))
         })
         .await?;
         let during = member.capture.tally()?.since(&before);
@@ -146,17 +153,28 @@ async fn join_all(members: &[Member], figures: &mut Figures) -> Result<Vec<f64>>
     Ok(of(|join| join.found_ms))
 }
 
-/// Everybody is connected to everybody (up to 8 members: a full mesh).
+/// Everybody knows everybody and is connected: up to 8 members to all, above that to some, and all maps are equal.
 async fn connect_all(members: &[Member]) -> Result<()> {
     for member in members {
         until("all members are connected", async || {
-            let status = member.daemon.client().status().await?;
-            let all = status.members == members.len() && status.peers_online + 1 == members.len();
-            Ok(all.then_some(()))
+            let meshed = fleet::is_meshed(member.daemon.client(), members.len()).await?;
+            Ok(meshed.then_some(()))
         })
         .await?;
     }
-    Ok(())
+    all_equal(members).await
+}
+
+async fn all_equal(members: &[Member]) -> Result<()> {
+    until("all maps are equal", async || {
+        let mut views = Vec::new();
+        for member in members {
+            views.push(member.daemon.client().status().await?.view);
+        }
+        let equal = views.windows(2).all(|pair| pair[0] == pair[1]);
+        Ok(equal.then_some(()))
+    })
+    .await
 }
 
 /// The first answers to a question, as the daemons tell them; beside them what the joiners told.
@@ -261,17 +279,7 @@ async fn converge(members: &[Member], figures: &mut Figures) -> Result<()> {
     while let Some(one) = writing.join_next().await {
         said.push(one??);
     }
-    until("all maps are equal", async || {
-        let mut views = Vec::new();
-        for member in members {
-            views.push(member.daemon.client().status().await?.view);
-        }
-        Ok(views
-            .windows(2)
-            .all(|pair| pair[0] == pair[1])
-            .then_some(()))
-    })
-    .await?;
+    all_equal(members).await?;
     figures.put("converge_ms", ms(began.elapsed()));
     let ways = ways(members, &said).await?;
     ensure!(

@@ -5,7 +5,6 @@
 //! interface's own counters: with Ethernet header, without FCS and preamble.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +12,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Serialize;
+
+use crate::world::inside::in_network_of;
 
 /// `ETH_P_ALL` in network byte order.
 const EVERY_PROTOCOL: u32 = 0x0300;
@@ -162,12 +162,8 @@ impl Tally {
     }
 }
 
-/// A socket made inside stays inside; the thread that went in ends.
 fn open_inside(pid: u32) -> Result<OwnedFd> {
-    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    let inside = std::thread::spawn(move || -> Result<OwnedFd> {
-        let kind = Some(LinkNameSpaceType::Network);
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)?;
+    in_network_of(pid, || {
         let every = std::num::NonZeroU32::new(EVERY_PROTOCOL).map(Protocol::from_raw);
         let socket = socket_with(
             AddressFamily::PACKET,
@@ -178,10 +174,7 @@ fn open_inside(pid: u32) -> Result<OwnedFd> {
         set_socket_timeout(&socket, Timeout::Recv, Some(STOP_AFTER))?;
         set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
         Ok(socket)
-    });
-    inside
-        .join()
-        .map_err(|_| anyhow!("the thread that opens the capture panicked"))?
+    })
 }
 
 fn read_until(

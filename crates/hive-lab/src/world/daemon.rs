@@ -74,6 +74,22 @@ impl Machine {
 
     /// The same, by a user who is called `user` in the daemon's environment.
     pub async fn start_daemon_as(&self, start: Start<'_>, user: &str) -> Result<Daemon> {
+        self.start_daemon_with(start, user, &[]).await
+    }
+
+    /// Starts a daemon whose node sees time pass `factor` times faster.
+    pub async fn start_daemon_in_a_hurry(&self, start: Start<'_>, factor: u32) -> Result<Daemon> {
+        let factor = factor.to_string();
+        self.start_daemon_with(start, "root", &["--lab-clock-factor", &factor])
+            .await
+    }
+
+    async fn start_daemon_with(
+        &self,
+        start: Start<'_>,
+        user: &str,
+        more: &[&str],
+    ) -> Result<Daemon> {
         self.log_in()?;
         let log = self.folder().join("daemon.log");
         let file = File::options().append(true).create(true).open(&log)?;
@@ -82,6 +98,7 @@ impl Machine {
         if let Some(label) = start.label {
             command.args(["--label", label]);
         }
+        command.args(more);
         command.envs(self.variables()).env("HIVE_LOG", start.log);
         command.env("USER", user).env("LOGNAME", user);
         command.stdin(Stdio::null());
@@ -114,6 +131,26 @@ impl Daemon {
     /// Its process, as the host numbers it.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Lets it stand still, as a sleeping machine does.
+    pub fn freeze(&self) -> Result<()> {
+        ensure!(
+            procs::signal(self.pid, Signal::STOP),
+            "the daemon has ended"
+        );
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        ensure!(
+            procs::signal(self.pid, Signal::CONT),
+            "the daemon has ended"
+        );
+        // nsenter stands still with its child, as a shell's job would.
+        procs::signal(self.enter.id(), Signal::CONT);
+        Ok(())
     }
 
     /// Ends it as a power cut would.
@@ -202,12 +239,24 @@ pub async fn join(founder: &Client, joiner: &Client) -> Result<JoinView> {
 
 /// Asks again until there is an answer.
 pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, ask)
+        .await?
+        .with_context(|| format!("waited in vain until {what}"))
+}
+
+/// Asks again until there is an answer, or the patience is over.
+pub async fn within<T>(
+    patience: Duration,
+    ask: impl AsyncFn() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = ask().await? {
-            return Ok(answer);
+            return Ok(Some(answer));
         }
-        ensure!(Instant::now() < deadline, "waited in vain until {what}");
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -9,6 +9,7 @@ use hive_core::limits::FRAME_BYTES_MAX;
 use quinn::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 
+use crate::clock;
 use crate::net::{Ready, Report};
 
 /// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
@@ -300,7 +301,7 @@ async fn renew(line: &Line) -> End {
         return std::future::pending().await;
     }
     loop {
-        tokio::time::sleep(RENEW_AFTER).await;
+        tokio::time::sleep(clock::really(RENEW_AFTER)).await;
         line.report(Report::Renew {
             number: line.number,
             peer: line.peer,

@@ -1,5 +1,7 @@
 //! `hive daemon`: the daemon in the foreground, with its guardian.
 
+use std::num::NonZeroU32;
+
 use hive_mind::{EndError, Options, RunError, Scope, StartError};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +40,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         mode: args.mode.map_or_else(Default::default, ModeWord::mode),
         label: args.label.clone(),
         mdns: !args.no_mdns,
+        clock_factor: args.lab_clock_factor.unwrap_or(NonZeroU32::MIN),
         ..Options::default()
     };
     let guard = Guard::start(at, args.tree)?;

@@ -30,10 +30,13 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     }
     let members = link.members_above(1)?;
     show(args.format, "hive.join/1", &view, |_| {
-        format!(
-            "  You are a member.  {}.\n",
-            count(members, "machine", "machines")
-        )
+        // Its inviter may be gone for a moment, and with it what it would tell.
+        let how_many = if members > 1 {
+            format!("{}.", count(members, "machine", "machines"))
+        } else {
+            "The others are not reached yet.".to_owned()
+        };
+        format!("  You are a member.  {how_many}\n")
     })?;
     Ok(Exit::Ok)
 }

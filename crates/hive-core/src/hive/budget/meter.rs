@@ -70,7 +70,7 @@ impl Traffic {
     pub fn count(&mut self, frame: &[u8]) {
         let kind = match frame.get(1) {
             Some(4 | 5) => &mut self.deltas,
-            Some(7..=9) => &mut self.names,
+            Some(9..=11) => &mut self.names,
             _ => &mut self.questions,
         };
         *kind = kind.saturating_add(cost(frame.len()));

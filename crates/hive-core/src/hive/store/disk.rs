@@ -1,11 +1,13 @@
-//! How maps lie on the disk: one record per head and per entry, so that a batch writes only what changed.
+//! How maps lie on the disk: one record per head, per head seen and per entry, so that a batch writes only
+//! what changed.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::hive::outside::{Record, Table};
-use crate::hive::store::{AuthorMap, Store};
+use crate::hive::store::{AuthorMap, Store, fork};
 use crate::id::{HiveId, NodeId};
+use crate::limits;
 use crate::wire::{Entry, Head};
 
 /// The records that lead from one state of an author's map to another.
@@ -20,6 +22,7 @@ pub fn records(before: Option<&AuthorMap>, after: Option<&AuthorMap>) -> Vec<Rec
         key: author.0.to_vec(),
         value: after.and_then(|map| postcard::to_allocvec(&map.head).ok()),
     });
+    records.extend(ring_records(author, after));
     let none = BTreeMap::new();
     let old = before.map_or(&none, |map| &map.entries);
     let new = after.map_or(&none, |map| &map.entries);
@@ -45,6 +48,7 @@ pub fn records(before: Option<&AuthorMap>, after: Option<&AuthorMap>) -> Vec<Rec
 pub fn restore(hive: HiveId, records: &[Record]) -> (Store, Vec<NodeId>) {
     let mut heads: BTreeMap<NodeId, Option<Head>> = BTreeMap::new();
     let mut entries: BTreeMap<NodeId, Vec<Entry>> = BTreeMap::new();
+    let mut seen: Vec<Head> = Vec::new();
     let mut damaged = Vec::new();
     for record in records {
         let Some(value) = &record.value else { continue };
@@ -52,9 +56,11 @@ pub fn restore(hive: HiveId, records: &[Record]) -> (Store, Vec<NodeId>) {
             continue;
         };
         match record.table {
-            Table::Heads => {
+            Table::Heads if record.key.len() == author.0.len() => {
                 heads.insert(author, exact(value));
             }
+            // Seen heads are no part of any map: a damaged one is only forgotten.
+            Table::Heads => seen.extend(exact::<Head>(value)),
             Table::Entries => match exact::<Entry>(value) {
                 Some(entry) => entries.entry(author).or_default().push(entry),
                 None => damaged.push(author),
@@ -70,6 +76,11 @@ pub fn restore(hive: HiveId, records: &[Record]) -> (Store, Vec<NodeId>) {
         match whole.and_then(|head| AuthorMap::restore(hive, head, held).ok()) {
             Some(map) => store.insert(map),
             None => damaged.push(author),
+        }
+    }
+    for head in seen {
+        if store.map(head.author).is_some() {
+            store.remember(head);
         }
     }
     damaged.extend(entries.into_keys());
@@ -89,6 +100,24 @@ pub fn wipe(author: NodeId, held: &[Record]) -> Vec<Record> {
             ..record.clone()
         })
         .collect()
+}
+
+/// Heads seen lie beside the head of the map, under the place in their ring.
+fn ring_records(author: NodeId, after: Option<&AuthorMap>) -> Vec<Record> {
+    let record = |place: u8, value: Option<Vec<u8>>| Record {
+        table: Table::Heads,
+        key: [&author.0[..], &[place]].concat(),
+        value,
+    };
+    match after {
+        Some(map) => {
+            let value = postcard::to_allocvec(&map.head).ok();
+            Vec::from([record(fork::place(&map.head), value)])
+        }
+        None => (0..limits::RING_HEADS)
+            .map(|place| record(place, None))
+            .collect(),
+    }
 }
 
 fn entry_key(author: NodeId, entry: &Entry) -> Vec<u8> {

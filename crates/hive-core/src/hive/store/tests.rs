@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits;
 use crate::wire::Frame;
 
 const HIVE: HiveId = HiveId([5; 32]);

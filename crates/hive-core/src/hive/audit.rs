@@ -1,0 +1,127 @@
+//! Finding out authors that say two things: what to do with a proof, and the daily comparison of heads
+//! that finds the forks which comparing on arrival missed.
+
+use alloc::vec::Vec;
+
+use crate::chance::Chance;
+use crate::event_log::Happening;
+use crate::hive::outside::Lane;
+use crate::hive::writer::AfterSave;
+use crate::hive::{Hive, meta};
+use crate::id::NodeId;
+use crate::limits;
+use crate::time::{Instant, Now, Span};
+use crate::wire::{Frame, Head, Trace};
+
+/// The first comparison comes this long after a start, and up to as long again. A guess: a machine that
+/// is switched off every night takes part, one that restarts in a loop does not fill the network.
+const FIRST_AFTER: Span = Span::from_secs(600);
+
+/// When the next comparison is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Audit {
+    at: Instant,
+}
+
+impl Audit {
+    pub(super) fn new(now: Instant, chance: &mut Chance) -> Self {
+        let wait = Span(FIRST_AFTER.0 + chance.below(FIRST_AFTER.0));
+        Self {
+            at: now.after(wait),
+        }
+    }
+}
+
+impl Hive {
+    pub(super) fn audit_wake(&self) -> Option<Instant> {
+        self.links.any_connected().then_some(self.audit.at)
+    }
+
+    /// Tells one connected member, drawn by lot, which heads were seen here.
+    pub(super) fn on_audit_time(&mut self, now: Now) {
+        if now.boot < self.audit.at {
+            return;
+        }
+        let connected = self.links.connected();
+        let count = u64::try_from(connected.len()).unwrap_or(0);
+        let pick = usize::try_from(self.chance.below(count)).unwrap_or(0);
+        let Some(peer) = connected.get(pick).copied() else {
+            return;
+        };
+        let stored: Vec<NodeId> = self
+            .store
+            .maps()
+            .map(|(author, _)| *author)
+            .filter(|author| self.roster.stores(*author))
+            .take(crate::wire::LINES_MAX)
+            .collect();
+        let traces = self.store.traces(&stored);
+        self.send(peer, Lane::Bulk, &Frame::Audit(traces));
+        self.audit.at = now.boot.after(limits::AUDIT_EVERY);
+    }
+
+    /// Answers with the heads seen here that the sender did not see.
+    pub(super) fn on_audit(&mut self, peer: NodeId, traces: &[Trace]) {
+        let stored = traces
+            .iter()
+            .filter(|trace| self.roster.stores(trace.author));
+        let heads: Vec<Head> = stored
+            .filter_map(|trace| self.store.answer(trace).copied())
+            .collect();
+        let known: Vec<(Head, Head)> = traces
+            .iter()
+            .filter_map(|trace| self.store.fork(trace.author).copied())
+            .collect();
+        for (one, two) in known {
+            self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
+        }
+        if !heads.is_empty() {
+            self.send(peer, Lane::Bulk, &Frame::Heads(heads));
+        }
+    }
+
+    /// Heads that another member saw.
+    pub(super) fn on_heads(&mut self, now: Now, heads: &[Head]) {
+        for head in heads {
+            let known = self.store.fork(head.author).is_some();
+            if self.roster.stores(head.author) && self.store.witness(head) {
+                self.on_fork(now, head.author, known);
+            }
+        }
+    }
+
+    /// A proof, held or not. Whoever sent one that is not the smallest is told of the smaller one.
+    pub(super) fn on_proof(&mut self, now: Now, peer: NodeId, one: &Head, two: &Head) {
+        let author = one.author;
+        if !self.roster.stores(author) {
+            return;
+        }
+        let known = self.store.fork(author).is_some();
+        if self.store.join_proof(one, two) {
+            self.on_fork(now, author, known);
+        } else if let Some((smaller, other)) = self.store.fork(author).copied()
+            && (smaller, other) != (*one, *two)
+            && (other, smaller) != (*one, *two)
+        {
+            self.send(peer, Lane::Urgent, &Frame::Proof(smaller, other));
+        }
+    }
+
+    /// Keeps a proof that was just taken in. The first one of an author is told to everybody at once.
+    pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: bool) {
+        self.changes.touch(author);
+        let proof = self.store.fork(author).copied();
+        let record = meta::fork(author, proof.as_ref());
+        self.save(alloc::vec![record], AfterSave::Nothing);
+        if !known && let Some((one, two)) = proof {
+            self.tell(Happening::Forked {
+                node: author.short(),
+            });
+            for peer in self.links.connected() {
+                self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
+            }
+            self.reset_repair(now);
+        }
+        self.refresh(now);
+    }
+}

@@ -1,0 +1,182 @@
+//! Authors that contradict themselves: the last heads seen of each, and proofs that anybody can check.
+//!
+//! Comparing a head with the one held finds a fork only if both branches meet at the same batch. So the
+//! heads of the last [`limits::RING_HEADS`] batches are kept, and members compare their ids once a day.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::hive::store::Store;
+use crate::id::{HeadId, HiveId, NodeId};
+use crate::limits;
+use crate::signed::is_signed_by;
+use crate::wire::{Head, HeadMark, Trace};
+
+/// The heads of an author's last batches, as far as they were seen: one place per batch number, modulo
+/// the size, so that a head makes way only for one that is a whole ring newer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ring(BTreeMap<u8, Head>);
+
+/// Two signed heads of one author that no honest history holds both, the smaller first.
+pub type Proof = (Head, Head);
+
+impl Ring {
+    pub(super) fn remember(&mut self, hive: HiveId, head: Head) {
+        let held = self.0.entry(place(&head)).or_insert(head);
+        if rank(hive, &head) > rank(hive, held) {
+            *held = head;
+        }
+    }
+
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.0.values()
+    }
+}
+
+impl Store {
+    /// The proof that an author contradicted itself: the smallest that was seen, so that all members who
+    /// saw the same hold the same.
+    #[must_use]
+    pub fn fork(&self, author: NodeId) -> Option<&Proof> {
+        self.forks.get(&author)
+    }
+
+    /// The proof's id; zeros without one.
+    #[must_use]
+    pub fn fork_id(&self, author: NodeId) -> [u8; 32] {
+        self.fork(author).map_or([0; 32], |(one, two)| {
+            let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/fork");
+            hasher.update(&one.id(self.hive).0);
+            hasher.update(&two.id(self.hive).0);
+            *hasher.finalize().as_bytes()
+        })
+    }
+
+    /// Takes in a proof that an author contradicted itself; whether it is one, and smaller than the held one.
+    pub fn join_proof(&mut self, one: &Head, two: &Head) -> bool {
+        if !contradicts(self.hive, one, two) {
+            return false;
+        }
+        let proof = in_order(self.hive, *one, *two);
+        let order = |proof: &Proof| (rank(self.hive, &proof.0), rank(self.hive, &proof.1));
+        let known = self.forks.get(&one.author);
+        if known.is_some_and(|known| order(known) <= order(&proof))
+            || !is_genuine(self.hive, one)
+            || !is_genuine(self.hive, two)
+        {
+            return false;
+        }
+        self.forks.insert(one.author, proof);
+        true
+    }
+
+    /// Compares one head with those seen before; whether that gave a new or smaller proof. A head that its
+    /// author did not sign gives none.
+    pub fn witness(&mut self, head: &Head) -> bool {
+        let against = |seen: &&Head| contradicts(self.hive, seen, head);
+        let seen: Vec<Head> = self.seen(head.author).filter(against).copied().collect();
+        // Every contradiction is tried: which of them was seen first must not matter.
+        let mut found = false;
+        for other in seen {
+            found |= self.join_proof(&other, head);
+        }
+        found
+    }
+
+    /// What was seen of every author that is not yet proven to lie, for another member to compare.
+    #[must_use]
+    pub fn traces(&self, authors: &[NodeId]) -> Vec<Trace> {
+        let mut authors = authors.to_vec();
+        authors.sort_unstable();
+        authors.dedup();
+        authors
+            .into_iter()
+            .filter(|author| !self.forks.contains_key(author))
+            .filter_map(|author| {
+                let marks = |head: &Head| HeadMark {
+                    incarnation: head.incarnation,
+                    seq: head.seq,
+                    id: first_half(head.id(self.hive).0),
+                };
+                let heads: Vec<HeadMark> = self.seen(author).map(marks).collect();
+                (!heads.is_empty()).then_some(Trace { author, heads })
+            })
+            .collect()
+    }
+
+    /// The head, if any, that the sender of a trace should see: it contradicts, or may contradict, one of
+    /// those that it told of.
+    #[must_use]
+    pub fn answer(&self, trace: &Trace) -> Option<&Head> {
+        let told = |incarnation: u32, seq: u64| {
+            let same = |mark: &&HeadMark| (mark.incarnation, mark.seq) == (incarnation, seq);
+            trace.heads.iter().find(same)
+        };
+        self.seen(trace.author).find(|mine| {
+            let id = first_half(mine.id(self.hive).0);
+            let same = told(mine.incarnation, mine.seq);
+            let other = same.is_some_and(|mark| mark.id != id);
+            let before = mine.seq.checked_sub(1);
+            let before = before.and_then(|seq| told(mine.incarnation, seq));
+            let unchained = before.is_some_and(|mark| mark.id != first_half(mine.prev));
+            // Only the sender knows what its next head was built on.
+            let after = mine.seq.checked_add(1);
+            let after = after.and_then(|seq| told(mine.incarnation, seq));
+            other || unchained || (same.is_none() && after.is_some())
+        })
+    }
+
+    /// Every head of an author that is at hand.
+    fn seen(&self, author: NodeId) -> impl Iterator<Item = &Head> {
+        let ring = self.rings.get(&author).into_iter();
+        ring.flat_map(Ring::heads)
+    }
+}
+
+/// Whether two heads of one author cannot both come from one honest history: one number for two of them,
+/// or two that follow each other without the second naming the first.
+pub(super) fn contradicts(hive: HiveId, one: &Head, two: &Head) -> bool {
+    let (low, high) = if one.seq <= two.seq {
+        (one, two)
+    } else {
+        (two, one)
+    };
+    if one.author != two.author || one.incarnation != two.incarnation {
+        return false;
+    }
+    match high.seq - low.seq {
+        0 => low.id(hive) != high.id(hive),
+        1 => high.prev != low.id(hive).0,
+        _ => false,
+    }
+}
+
+/// Where a head stands in the ring.
+pub(super) fn place(head: &Head) -> u8 {
+    u8::try_from(head.seq % u64::from(limits::RING_HEADS)).unwrap_or(0)
+}
+
+fn is_genuine(hive: HiveId, head: &Head) -> bool {
+    is_signed_by(head.author, &head.signed_bytes(hive), &head.sig)
+}
+
+fn in_order(hive: HiveId, one: Head, two: Head) -> Proof {
+    if rank(hive, &one) <= rank(hive, &two) {
+        (one, two)
+    } else {
+        (two, one)
+    }
+}
+
+fn rank(hive: HiveId, head: &Head) -> (u32, u64, HeadId) {
+    (head.incarnation, head.seq, head.id(hive))
+}
+
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! `bytes`: what a whole day costs each member on the wire, with real daemons whose clocks run faster.
+//!
+//! Everything that the node times (repair, audit, a new handshake a day, budgets) follows its clock; what the
+//! transport times (acknowledgements, silence) stays real. The day begins with a restart of every member.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hive_mind::Client;
+use hive_mind::pattern::PatternDef;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::report::{Figures, Report};
+use crate::reports::entries;
+use crate::reports::fleet::{Fleet, is_meshed, observing};
+use crate::stats::Dice;
+use crate::world::capture::{Capture, Keep, Kind, Tally};
+use crate::world::daemon::within;
+use crate::world::{Tools, World};
+
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
+
+/// New patterns that one author says in a day. Source: `research/replication.md` 4.8.
+const NEW_A_DAY: u64 = 40;
+
+/// Batches of one author in a day: the new patterns, and as many changes of older ones as the note has batches of
+/// other kinds (10 anomalies, 48 counters, 24 baselines, 2 models). Source: the same.
+const BATCHES_A_DAY: u64 = 124;
+
+/// The day goes on for this much longer, so that what is due every 24 hours falls into it.
+const OVERTIME_S: u64 = 900;
+
+/// How long connecting again may take after the restart. A guess.
+const CONNECTED: Duration = Duration::from_mins(1);
+
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How many members.
+    pub nodes: u8,
+    /// How many times faster the members' clocks run.
+    pub factor: u32,
+    /// How many seconds of the members' clocks; a day if nobody is in a hurry.
+    pub window_s: u64,
+    /// When what is said comes.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// A whole day.
+    pub fn day(nodes: u8, factor: u32) -> Self {
+        Self {
+            nodes,
+            factor,
+            window_s: DAY_S,
+            seed: 1,
+        }
+    }
+}
+
+/// What became of what was said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sayings {
+    said: usize,
+    unanswered: usize,
+}
+
+/// Runs the report.
+pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
+    ensure!(plan.nodes >= 2, "a network has at least two machines");
+    ensure!(plan.factor >= 1, "a clock does not stand still here");
+    let report = Report::begin("bytes");
+    let mut figures = Figures::new();
+    figures.put("nodes", plan.nodes);
+    figures.put("time_factor", plan.factor);
+    let mut fleet = Fleet::start(World::new(tools)?, plan.nodes).await?;
+    let captures: Vec<Capture> = fleet
+        .members
+        .iter()
+        .map(|member| Capture::begin(member.machine.init(), Keep::Lengths))
+        .collect::<Result<_>>()?;
+    let counted = counters(&fleet)?;
+    let began = Instant::now();
+    fleet = restart(fleet, plan.factor).await?;
+    let connected = within(CONNECTED, async || {
+        Ok(all_meshed(&fleet).await?.then_some(()))
+    })
+    .await?;
+    ensure!(connected.is_some(), "not all connected again");
+    let sayings = live(&fleet, plan).await?;
+    let window_s = (began.elapsed().as_secs_f64() * f64::from(plan.factor)).round();
+    let spent = (counters(&fleet)?).saturating_sub(counted);
+    let mut kinds = Tally::default();
+    for capture in &captures {
+        kinds.merge(&capture.tally()?);
+    }
+    let mut model = 0;
+    let mut waiting = 0;
+    for member in &fleet.members {
+        let status = member.daemon.client().status().await?;
+        model += status.bytes;
+        waiting += status.waiting;
+    }
+    let a_day = |bytes: u64| per_member_and_day(bytes, plan.nodes, window_s);
+    let by_kind = json!({
+        "mdns": a_day(kinds.of(Kind::Mdns)),
+        "handshake": a_day(kinds.of(Kind::Handshake)),
+        "established": a_day(kinds.of(Kind::Established)),
+        "other": a_day(kinds.of(Kind::Other)),
+    });
+    figures.put("bytes_per_member_per_day", a_day(spent));
+    figures.put("by_kind", by_kind);
+    check_model(
+        &mut figures,
+        a_day(spent),
+        a_day(model),
+        a_day(kinds.of(Kind::Established)),
+    );
+    figures.put("window_s", window_s);
+    figures.put("handshakes_seen", kinds.handshakes.len() / 2);
+    figures.put("said", sayings.said);
+    figures.put("unanswered", sayings.unanswered);
+    figures.put("waiting_at_the_end", waiting);
+    figures.put("rates", rates(plan));
+    let equal = fleet.is_equal().await?;
+    figures.put("equal_at_the_end", equal);
+    fleet.stop().await?;
+    Ok(report.end(figures))
+}
+
+fn rates(plan: Plan) -> Value {
+    json!({
+        "new_patterns_per_author_and_day": NEW_A_DAY,
+        "batches_per_author_and_day": BATCHES_A_DAY,
+        "window_s": plan.window_s,
+        "note": "every batch is a shared result (definition, numbers, counter); of research/replication.md 4.8, the \
+                 anomalies, counters, baselines and models are stood for by changes of numbers said before, since \
+                 the local API says nothing else; what the byte budget holds back is unanswered or waiting",
+    })
+}
+
+/// The core's own meter against the interfaces: it knows frames, not handshakes, mDNS and ARP.
+fn check_model(figures: &mut Figures, counted: f64, model: f64, established: f64) {
+    figures.missing(
+        "sim_bytes_per_member_per_day",
+        "the simulator has no report of one day's bytes yet",
+    );
+    figures.put("model_bytes_per_member_per_day", model);
+    let error = |of: f64| (of > 0.0).then(|| (model - of) / of);
+    figures.put_or("model_error", error(counted), "nothing was counted");
+    figures.put_or(
+        "model_error_established",
+        error(established),
+        "nothing was counted",
+    );
+    figures.put(
+        "model",
+        "the members' own meter (status.bytes): every frame and 160 bytes for it, the byte model that the simulator \
+         uses too; model_error compares it with everything on the interface, model_error_established with the packets \
+         of established connections alone",
+    );
+}
+
+/// Ends every daemon in order and starts it with a faster clock.
+async fn restart(fleet: Fleet, factor: u32) -> Result<Fleet> {
+    let Fleet { members, world } = fleet;
+    let mut again = Vec::new();
+    for mut member in members {
+        member.daemon.stop().await?;
+        member.daemon = member
+            .machine
+            .start_daemon_in_a_hurry(observing(None), factor)
+            .await?;
+        again.push(member);
+    }
+    Ok(Fleet {
+        members: again,
+        world,
+    })
+}
+
+async fn all_meshed(fleet: &Fleet) -> Result<bool> {
+    for member in &fleet.members {
+        if !is_meshed(member.daemon.client(), fleet.members.len()).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Says what a day brings, each at its moment, and waits until the day is over.
+async fn live(fleet: &Fleet, plan: Plan) -> Result<Sayings> {
+    let mut dice = Dice::new(plan.seed);
+    let began = Instant::now();
+    let mut talking = JoinSet::new();
+    let really = |at_s: f64| Duration::from_secs_f64(at_s / f64::from(plan.factor));
+    for (author, member) in fleet.members.iter().enumerate() {
+        let moments = moments(plan, &mut dice)
+            .into_iter()
+            .map(|at_s| began + really(at_s));
+        let talk = Talk {
+            client: member.daemon.client().clone(),
+            author,
+            moments: moments.collect(),
+            dice: Dice::new(dice.next_u64()),
+        };
+        talking.spawn(talk.through_the_day());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a day")]
+    let end = really((plan.window_s + OVERTIME_S.min(plan.window_s / 10)) as f64);
+    tokio::time::sleep_until(began + end).await;
+    let mut all = Sayings::default();
+    while let Some(one) = talking.join_next().await {
+        let one = one??;
+        all.said += one.said;
+        all.unanswered += one.unanswered;
+    }
+    Ok(all)
+}
+
+/// When one author says something: as many moments as a day has batches, anywhere in the window.
+fn moments(plan: Plan, dice: &mut Dice) -> Vec<f64> {
+    let count = (BATCHES_A_DAY * plan.window_s).div_ceil(DAY_S);
+    let mut moments: Vec<f64> = (0..count)
+        .map(|_| {
+            let share =
+                f64::from(u32::try_from(dice.next_u64() >> 32).unwrap_or(0)) / 4_294_967_296.0;
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a day")]
+            let at = share * plan.window_s as f64;
+            at
+        })
+        .collect();
+    moments.sort_by(f64::total_cmp);
+    moments
+}
+
+/// One author's day.
+struct Talk {
+    client: Client,
+    author: usize,
+    moments: Vec<Instant>,
+    dice: Dice,
+}
+
+impl Talk {
+    async fn through_the_day(mut self) -> Result<Sayings> {
+        let mut sayings = Sayings::default();
+        let mut known: Vec<(PatternDef, u32)> = Vec::new();
+        let mut asking = JoinSet::new();
+        for (number, moment) in self.moments.into_iter().enumerate() {
+            tokio::time::sleep_until(moment).await;
+            let number = number as u64;
+            let new = (number + 1) * NEW_A_DAY / BATCHES_A_DAY > number * NEW_A_DAY / BATCHES_A_DAY;
+            let (def, round) = if new || known.is_empty() {
+                let def = entries::something_new(&mut self.dice)?;
+                known.push((def, 0));
+                (def, 0)
+            } else {
+                let at = self.dice.below(known.len());
+                let (def, round) = known.get_mut(at).context("one of them")?;
+                *round += 1;
+                (*def, *round)
+            };
+            let (client, author) = (self.client.clone(), self.author);
+            // Not awaited here: what the budget holds back must not hold back the day.
+            asking.spawn(async move { entries::tell(&client, author, &def, round).await.is_ok() });
+        }
+        while let Some(answered) = asking.join_next().await {
+            sayings.said += 1;
+            sayings.unanswered += usize::from(!answered?);
+        }
+        Ok(sayings)
+    }
+}
+
+fn counters(fleet: &Fleet) -> Result<u64> {
+    let each = fleet.members.iter();
+    each.map(|member| {
+        let both = member.machine.counters()?;
+        Ok(both.received + both.sent)
+    })
+    .sum()
+}
+
+fn per_member_and_day(bytes: u64, nodes: u8, window_s: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "bytes of one run")]
+    let bytes = bytes as f64;
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a day")]
+    let day = DAY_S as f64;
+    (bytes / f64::from(nodes) * day / window_s).round()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_all_its_batches_inside_it() {
+        let moments = moments(Plan::day(5, 144), &mut Dice::new(4));
+        assert_eq!(moments.len(), 124);
+        assert!(moments.is_sorted());
+        assert!(moments[0] >= 0.0 && moments[123] < 86_400.0);
+        let short = Plan {
+            window_s: 3_600,
+            ..Plan::day(5, 144)
+        };
+        assert_eq!(super::moments(short, &mut Dice::new(4)).len(), 6);
+    }
+
+    #[test]
+    fn half_a_day_counts_double() {
+        assert!((per_member_and_day(1_000, 5, 43_200.0) - 400.0).abs() < 1e-9);
+    }
+}
