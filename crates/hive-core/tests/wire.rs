@@ -69,18 +69,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
         id: [9; 16],
         forked: true,
     };
+    let have = Have {
+        author,
+        incarnation: 1,
+        seq: 200,
+    };
     vec![
         ("probe", Frame::Probe { h: [7; 16] }),
         ("same", Frame::Same),
         ("digest", Frame::Digest(vec![line])),
-        (
-            "want",
-            Frame::Want(vec![Have {
-                author,
-                incarnation: 1,
-                seq: 200,
-            }]),
-        ),
+        ("want", Frame::Want(vec![have])),
         (
             "delta",
             Frame::Delta(delta(vec![entry(Some(vec![1, 2, 3]))])),
@@ -114,14 +112,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 seq: 200,
             }]),
         ),
-        (
-            "graft",
-            Frame::Graft(vec![Have {
-                author,
-                incarnation: 1,
-                seq: 200,
-            }]),
-        ),
+        ("graft", Frame::Graft(vec![have])),
         ("prune", Frame::Prune),
         (
             "changed",
