@@ -7,8 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX, Line,
-    PairFrame, Refusal, Trace,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
+    Line, PairFrame, Refusal, Trace,
 };
 use proptest::prelude::*;
 
