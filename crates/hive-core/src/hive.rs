@@ -4,6 +4,7 @@ pub mod outside;
 
 pub mod store;
 pub mod roster;
+pub mod views;
 pub mod words;
 pub mod invite;
 pub mod budget;
@@ -14,6 +15,9 @@ mod sync;
 pub mod neighbours;
 mod tree;
 mod audit;
+pub mod compact;
+pub mod anomaly_log;
+pub mod pins;
 mod links;
 mod pairing;
 mod joining;
@@ -27,11 +31,13 @@ use core::net::SocketAddr;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::advise::Advice;
+use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
 use crate::hive::budget::meter::{Audience, Traffic};
+use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::Fate;
+use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
@@ -43,7 +49,7 @@ use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
 use crate::statement::Label;
 use crate::time::{Instant, Now};
-use crate::wire::{Entry, Genesis};
+use crate::wire::{Entry, Genesis, Head};
 
 /// What the hive part is started with.
 pub struct HiveConfig {
@@ -72,6 +78,7 @@ pub struct Hive {
     expelled: BTreeSet<NodeId>,
     allowed: Vec<NodeId>,
     advice: Advice,
+    anomaly_log: AnomalyLog,
     changed: bool,
     writer: Writer,
     links: Links,
@@ -79,6 +86,7 @@ pub struct Hive {
     tree: Tree,
     changes: Changes,
     audit: Audit,
+    compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
@@ -86,6 +94,8 @@ pub struct Hive {
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
+    /// Whether this hive was founded in this run.
+    is_new: bool,
     saves: u64,
     saved: u64,
     after_save: BTreeMap<SaveId, AfterSave>,
@@ -105,25 +115,21 @@ impl Hive {
             .or(config.label)
             .unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
-        let incarnation = meta.incarnation.unwrap_or(0).saturating_add(1);
+        // The own map knows it too, should the note be lost.
+        let own = store.map(me).map_or(0, |map| map.head().incarnation);
+        let before = meta.incarnation.unwrap_or(0).max(own);
+        let incarnation = writer::next_incarnation(before, &mut chance);
         let mut at_start: Vec<Record> = damaged
             .iter()
             .flat_map(|author| disk::wipe(*author, restored))
             .collect();
-        if founded.is_none() {
+        if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        // The note of a yes and the admission are two writes: without the admission it was no yes.
         let mut pending = meta.pending;
-        for (node, waiting) in &mut pending {
-            waiting.fate = match waiting.fate {
-                Fate::Denied => Fate::Denied,
-                _ if roster.has(*node) => Fate::Approved,
-                _ => Fate::Open,
-            };
-        }
+        settle_fates(&mut pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
@@ -140,28 +146,42 @@ impl Hive {
             expelled: BTreeSet::new(),
             allowed: Vec::new(),
             advice: Advice::default(),
+            anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
             tree: Tree::new(),
             changes: Changes::default(),
             audit: Audit::new(now.boot, &mut chance),
+            compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
             audience: Audience::default(),
             at_start,
-            damaged: !damaged.is_empty(),
+            damaged: !damaged.is_empty() || meta.worn,
+            is_new: founded.is_none(),
             saves: 0,
             saved: 0,
             after_save: BTreeMap::new(),
             outbox: VecDeque::new(),
         };
-        for (one, two) in &meta.forks {
-            hive.store.join_proof(one, two);
-        }
+        hive.recall(&meta.forks, meta.pins);
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
         hive
+    }
+
+    /// What the disk held beside the maps: proofs, and states that removals name.
+    fn recall(&mut self, forks: &[(Head, Head)], pins: Vec<(Head, Vec<Entry>)>) {
+        for (one, two) in forks {
+            self.store.join_proof(one, two);
+        }
+        for (head, entries) in pins {
+            // A damaged one is as good as missing: it is asked of the peers again.
+            if let Ok(map) = AuthorMap::restore(self.store.hive(), head, entries) {
+                self.store.insert_pin(map);
+            }
+        }
     }
 
     /// This machine's name.
@@ -198,6 +218,7 @@ impl Hive {
         self.on_repair_time(now);
         self.on_tree_time(now);
         self.on_audit_time(now);
+        self.on_compact_time(now);
         self.on_link_time(now);
         self.on_door_time(now);
         self.on_join_time(now);
@@ -260,6 +281,7 @@ impl Hive {
             self.repair_wake(),
             self.tree_wake(),
             self.audit_wake(),
+            Some(self.compact_wake()),
             self.links_wake(),
             self.door.next_wake(),
             self.joining.as_ref().and_then(Joining::next_wake),
@@ -323,13 +345,16 @@ impl Hive {
             }
             self.advice = advice;
             self.changed = true;
+            self.log_anomalies();
         }
     }
 
-    /// Forgets states that no longer count, until nothing more falls: each pass can reveal the next.
+    /// Forgets states that no longer count and brings back those that do, until nothing moves: each pass can
+    /// reveal the next.
     fn reseat(&mut self) {
         for _ in 0..crate::limits::MEMBERS_MAX {
             let roster = Roster::of(&self.genesis, &self.store);
+            self.hold_named(&roster);
             let void: Vec<NodeId> = roster
                 .all_removed()
                 .filter(|node| *node != self.me)
@@ -346,13 +371,14 @@ impl Hive {
                     },
                 )
                 .collect();
-            if void.is_empty() {
-                return;
-            }
+            let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
                 self.changes.touch(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
+            }
+            if !self.bring_back(&roster) && settled {
+                return;
             }
         }
     }
@@ -411,6 +437,17 @@ impl Hive {
             self.after_save.insert(id, then);
         }
         self.outbox.push_back(HiveEffect::Save { id, records });
+    }
+}
+
+/// The note of a yes and the admission are two writes: without the admission it was no yes.
+fn settle_fates(pending: &mut BTreeMap<NodeId, Pending>, roster: &Roster) {
+    for (node, waiting) in pending {
+        waiting.fate = match waiting.fate {
+            Fate::Denied => Fate::Denied,
+            _ if roster.has(*node) => Fate::Approved,
+            _ => Fate::Open,
+        };
     }
 }
 

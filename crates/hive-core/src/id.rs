@@ -48,6 +48,11 @@ bytes_id!(
     16
 );
 bytes_id!(
+    /// An anomaly: the first 16 bytes of BLAKE3 over what it looked like.
+    AnomalyId,
+    16
+);
+bytes_id!(
     /// A program's name, hashed with the hive's secret: an outsider cannot test names, a member can
     /// test a name it already knows.
     WorkloadKey,

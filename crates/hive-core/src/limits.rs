@@ -61,3 +61,10 @@ pub const RING_HEADS: u8 = 16;
 
 /// How often the ids of the remembered heads are compared with one member. Source: `research/replication.md` 4.7.
 pub const AUDIT_EVERY: Span = Span::from_secs(86_400);
+
+/// States of one removed author that are held because admins name them. A guess: more than two admins
+/// that remove one machine at one moment are rare.
+pub const PINS_PER_AUTHOR_MAX: usize = 8;
+
+/// Such states in all. A guess: a hive's worth of removed machines.
+pub const PINS_MAX: usize = MEMBERS_MAX;

@@ -49,6 +49,10 @@ const SHUT_AFTER: Span = Span::from_secs(10);
 /// After this long without an answer the host is asked again. A guess: a survey takes milliseconds.
 const ASK_AGAIN: Span = Span::from_secs(5);
 
+/// How often a machine is looked at that cannot tell its pressure: no look can open the gate there, so waking
+/// up more often would be for nothing. A guess.
+const LOOK_WITHOUT_PRESSURE: Span = Span::from_secs(3_600);
+
 /// So long after it was put back, a survey may still show our own nice value: it can have been taken before.
 const NICE_LINGERS: Span = Span::from_secs(5);
 
@@ -467,7 +471,11 @@ impl Machine {
         } else {
             situation.at.since(first)
         };
-        self.survey_due = now.boot.after(situation.look_again_after());
+        self.survey_due = now.boot.after(if self.facts.pressure {
+            situation.look_again_after()
+        } else {
+            LOOK_WITHOUT_PRESSURE
+        });
         self.paces.retain(|id, _| situation.groups.contains_key(id));
         self.situation = situation;
         let keep = self.run.as_ref().map(|run| run.protected);

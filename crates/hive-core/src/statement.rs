@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{HeadId, NodeId, PatternId};
+use crate::id::{AnomalyId, HeadId, NodeId, PatternId, WorkloadKey};
 use crate::limits;
 use crate::pattern::{Evidence, PatternDef};
+use crate::time::Hlc;
 
 /// Where a statement stands in its author's map: one statement per kind and id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,6 +31,10 @@ pub enum Statement {
     Mark(PatternId, Mark),
     /// This author's own cell of a strategy's counter.
     Strategy(PatternId, StrategyCell),
+    /// This author saw odd behaviour on its machine.
+    Anomaly(Anomaly),
+    /// Reports of one anomaly that this author takes back, as far as it may.
+    Retract(AnomalyId, Retract),
     /// An admin lets a machine in.
     Admit(Admit),
     /// An admin removes a machine.
@@ -55,6 +60,46 @@ pub struct StrategyCell {
     /// Times it helped.
     pub wins: u64,
 }
+
+/// What odd behaviour looked like: coarse numbers, no name, no time finer than an hour.
+/// Source of the fields: `research/learning.md` 6.6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Which metrics were odd, one bit each.
+    pub metrics: u32,
+    /// Which of them were too high, one bit each.
+    pub high: u32,
+    /// How long it lasted: binary logarithm of the seconds.
+    pub duration_log2: u8,
+    /// How far out it was: binary logarithm of the robust deviations.
+    pub severity_log2: u8,
+    /// Hours since 1970 when it began.
+    pub hour: u32,
+    /// The program that did most, hashed with the hive's secret; zeros = none.
+    pub workload: WorkloadKey,
+}
+
+/// One report of an anomaly, named exactly: said again, it is another one. An entry does not carry its
+/// incarnation; the time tells two histories of one number apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dot {
+    /// Who reported it.
+    pub author: NodeId,
+    /// The batch that did.
+    pub seq: u64,
+    /// That batch's time.
+    pub hlc: Hlc,
+}
+
+/// Reports that are taken back: those that their author has seen, so that a new report wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Retract {
+    /// At most [`DOTS_MAX`].
+    pub dots: Vec<Dot>,
+}
+
+/// Most reports that one retraction names: what fits its longest value, with room to spare.
+pub const DOTS_MAX: usize = 64;
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -165,9 +210,11 @@ impl Key {
     const PATTERN: u8 = 1;
     const EVIDENCE: u8 = 2;
     const MARK: u8 = 3;
-    const STRATEGY: u8 = 4;
-    const ADMIT: u8 = 16;
-    const REVOKE: u8 = 17;
+    pub(crate) const STRATEGY: u8 = 4;
+    pub(crate) const ANOMALY: u8 = 5;
+    pub(crate) const RETRACT: u8 = 6;
+    pub(crate) const ADMIT: u8 = 16;
+    pub(crate) const REVOKE: u8 = 17;
     const PROFILE: u8 = 18;
 
     /// Whether statements of this kind tell who belongs, or how it is called; kinds to come included.
@@ -187,8 +234,20 @@ impl Key {
             Self::MARK | Self::STRATEGY => 64,
             Self::PATTERN | Self::PROFILE => 256,
             Self::EVIDENCE | Self::ADMIT | Self::REVOKE => 512,
+            Self::ANOMALY => 128,
+            Self::RETRACT => 4 * 1024,
             _ => limits::VALUE_BYTES_MAX,
         }
+    }
+
+    /// All keys of a kind.
+    pub(crate) const fn all_of(kind: u8) -> core::ops::RangeInclusive<Self> {
+        let first = Self { kind, id: [0; 16] };
+        let last = Self {
+            kind,
+            id: [0xff; 16],
+        };
+        first..=last
     }
 
     fn about_node(kind: u8, node: NodeId) -> Self {
@@ -219,6 +278,14 @@ impl Statement {
                 kind: Key::STRATEGY,
                 id: id.0,
             },
+            Self::Anomaly(anomaly) => Key {
+                kind: Key::ANOMALY,
+                id: anomaly.id().0,
+            },
+            Self::Retract(id, _) => Key {
+                kind: Key::RETRACT,
+                id: id.0,
+            },
             Self::Admit(admit) => Key::about_node(Key::ADMIT, admit.node),
             Self::Revoke(revoke) => Key::about_node(Key::REVOKE, revoke.node),
             Self::Profile(_) => Key {
@@ -235,6 +302,8 @@ impl Statement {
             Self::Evidence(_, evidence) => postcard::to_allocvec(evidence),
             Self::Mark(_, mark) => postcard::to_allocvec(mark),
             Self::Strategy(_, cell) => postcard::to_allocvec(cell),
+            Self::Anomaly(anomaly) => postcard::to_allocvec(anomaly),
+            Self::Retract(_, retract) => postcard::to_allocvec(retract),
             Self::Admit(admit) => postcard::to_allocvec(admit),
             Self::Revoke(revoke) => postcard::to_allocvec(revoke),
             Self::Profile(profile) => postcard::to_allocvec(profile),
@@ -250,12 +319,34 @@ impl Statement {
             Key::EVIDENCE => Self::Evidence(PatternId(key.id), exact(value)?),
             Key::MARK => Self::Mark(PatternId(key.id), exact(value)?),
             Key::STRATEGY => Self::Strategy(PatternId(key.id), exact(value)?),
+            Key::ANOMALY => Self::Anomaly(exact(value)?),
+            Key::RETRACT => Self::Retract(AnomalyId(key.id), exact::<Retract>(value)?.checked()?),
             Key::ADMIT => Self::Admit(exact(value)?),
             Key::REVOKE => Self::Revoke(exact(value)?),
             Key::PROFILE => Self::Profile(exact(value)?),
             _ => return None,
         };
         (statement.key() == key).then_some(statement)
+    }
+}
+
+impl Anomaly {
+    /// Its id: the first 16 bytes of BLAKE3 (domain `hive-mind/v1/anomaly`) over its encoding, so that
+    /// machines that saw the same speak of the same.
+    #[must_use]
+    pub fn id(&self) -> AnomalyId {
+        let bytes = postcard::to_allocvec(self).unwrap_or_default();
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/anomaly");
+        hasher.update(&bytes);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        AnomalyId(id)
+    }
+}
+
+impl Retract {
+    fn checked(self) -> Option<Self> {
+        (self.dots.len() <= DOTS_MAX).then_some(self)
     }
 }
 
@@ -287,6 +378,17 @@ mod tests {
         }
     }
 
+    fn some_anomaly() -> Anomaly {
+        Anomaly {
+            metrics: u32::MAX,
+            high: u32::MAX,
+            duration_log2: 9,
+            severity_log2: 3,
+            hour: u32::MAX,
+            workload: WorkloadKey([3; 16]),
+        }
+    }
+
     #[test]
     fn statements_survive_their_encoding() {
         let node = NodeId([9; 32]);
@@ -295,6 +397,20 @@ mod tests {
             Statement::Evidence(some_pattern().id(), Evidence::default()),
             Statement::Mark(some_pattern().id(), Mark::Paused),
             Statement::Strategy(some_pattern().id(), StrategyCell { trials: 3, wins: 1 }),
+            Statement::Anomaly(some_anomaly()),
+            Statement::Retract(
+                some_anomaly().id(),
+                Retract {
+                    dots: alloc::vec![
+                        Dot {
+                            author: node,
+                            seq: u64::MAX,
+                            hlc: Hlc(u64::MAX)
+                        };
+                        DOTS_MAX
+                    ],
+                },
+            ),
             Statement::Admit(Admit {
                 node,
                 role: Role::Admin,
@@ -306,6 +422,7 @@ mod tests {
             }),
         ];
         for statement in all {
+            assert!(statement.encode().len() <= statement.key().value_bytes_max());
             assert_eq!(
                 Statement::decode(statement.key(), &statement.encode()),
                 Some(statement)

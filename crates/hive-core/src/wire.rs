@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{Key, Label};
+use crate::statement::{HeadRef, Key, Label};
 use crate::time::Hlc;
 
 /// First byte of every frame. Shorter author names, for one, will come with another number.
@@ -49,12 +49,23 @@ pub enum Frame {
     Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
     /// "I saw these": heads that contradict, or may contradict, what an audit told.
     Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
+    /// "These states that words of removal name are held here."
+    Pins {
+        /// Whether the receiver shall tell what it holds beyond that.
+        tell_back: bool,
+        /// All of them.
+        #[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")]
+        held: Vec<Pin>,
+    },
+    /// "Send me these states."
+    WantPins(#[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")] Vec<Pin>),
     /// "I hold these": news that was not sent along.
     IHave(#[serde(deserialize_with = "bounded::<_, _, HINTS_MAX>")] Vec<Hint>),
     /// "Send me these, and your news at once from now on." May name none.
     Graft(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Have>),
-    /// "I had that already: only tell me what you have from now on."
-    Prune,
+    /// "I had that already: only tell me what you have from now on." In a small hive: "I hear these authors
+    /// without you."
+    Prune(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<NodeId>),
     /// "We do not hold the same; this is what changed here since we last did."
     Changed {
         /// Whether this answers the other side's changes.
@@ -111,6 +122,15 @@ pub struct Trace {
     /// At most one per place in the ring.
     #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
     pub heads: Vec<HeadMark>,
+}
+
+/// A state of an author's map that a word of removal names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pin {
+    /// Whose map.
+    pub author: NodeId,
+    /// Which state of it.
+    pub state: HeadRef,
 }
 
 /// A head, named so that no author can make two of one name: half of its id is beyond any collision.

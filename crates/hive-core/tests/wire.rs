@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use hive_core::id::{HiveId, NodeId};
+use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Key, Label};
+use hive_core::statement::{HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
-    Line, PairFrame, Refusal, Trace,
+    Line, PairFrame, Pin, Refusal, Trace,
 };
 use proptest::prelude::*;
 
@@ -48,6 +48,17 @@ fn head() -> Head {
         prev: [6; 32],
         root: [7; 32],
         sig: [8; 64],
+    }
+}
+
+fn pin(author: NodeId) -> Pin {
+    Pin {
+        author,
+        state: HeadRef {
+            incarnation: 2,
+            seq: 300,
+            id: HeadId([9; 32]),
+        },
     }
 }
 
@@ -105,6 +116,14 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ),
         ("heads", Frame::Heads(vec![head()])),
         (
+            "pins",
+            Frame::Pins {
+                tell_back: true,
+                held: vec![pin(author)],
+            },
+        ),
+        ("want-pins", Frame::WantPins(vec![pin(author)])),
+        (
             "i-have",
             Frame::IHave(vec![Hint {
                 author: [1; 4],
@@ -113,7 +132,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }]),
         ),
         ("graft", Frame::Graft(vec![have])),
-        ("prune", Frame::Prune),
+        ("prune", Frame::Prune(vec![author])),
         (
             "changed",
             Frame::Changed {

@@ -8,6 +8,7 @@
 //! | `GET /v1/patterns` | – | `hive.patterns/1` = `PatternsView` |
 //! | `GET /v1/why/{pattern}` | – | `hive.why/1` = `WhyView` |
 //! | `GET /v1/nearby` | – | `hive.nearby/1` = `NearbyView` |
+//! | `GET /v1/network` | – | `hive.network/1` = `NetworkView` |
 //! | `GET /v1/join` | – | `hive.join/1` = `JoinView` |
 //! | `GET /v1/decision` | – | `hive.decision/1` = `DecisionView` |
 //! | `POST /v1/invite` | `{}` | `hive.invite/1` = `InviteView` |
@@ -52,7 +53,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::mind::HiveNode;
+use crate::mind::{HiveError, HiveNode};
 use crate::options::StartError;
 
 /// A request body may be this long. A guess: the longest, a share, is about 1 kB.
@@ -116,6 +117,7 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/pending", get(|s| ask(s, Command::Pending)))
         .route("/v1/patterns", get(|s| ask(s, Command::Patterns)))
         .route("/v1/nearby", get(|s| ask(s, Command::Nearby)))
+        .route("/v1/network", get(network))
         .route("/v1/decision", get(|s| ask(s, Command::Decide)))
         .route("/v1/why/{pattern}", get(why))
         .route(
@@ -169,6 +171,14 @@ async fn only_the_owner(request: Request, next: Next) -> Response {
 
 async fn ask(State(node): State<HiveNode>, command: Command) -> Response {
     answered(&node.ask(command).await)
+}
+
+async fn network(State(node): State<HiveNode>) -> Response {
+    match node.network().await {
+        Ok(view) => viewed("hive.network/1", &view),
+        Err(HiveError::Refused(error)) => refused(&error),
+        Err(HiveError::Silent(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn why(State(node): State<HiveNode>, UrlPath(pattern): UrlPath<String>) -> Response {
@@ -266,7 +276,12 @@ fn answered(reply: &Reply) -> Response {
         Reply::Done(_) => "hive.done/1",
         _ => "hive.reply/1",
     };
-    match serde_json::to_value(reply) {
+    viewed(schema, reply)
+}
+
+/// A view with its schema's name in front.
+fn viewed<T: Serialize>(schema: &str, view: &T) -> Response {
+    match serde_json::to_value(view) {
         Ok(Value::Object(fields)) => {
             let mut body = serde_json::Map::new();
             body.insert("schema".into(), schema.into());

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use crate::api::path_segment;
+use crate::doctor::NetworkView;
 
 /// A whole reply may be this long. A guess: 4,096 patterns at about 1 kB each, doubled.
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -95,6 +96,11 @@ impl Client {
     /// Who has been seen on the network.
     pub async fn nearby(&self) -> Result<NearbyView, ClientError> {
         self.get("/v1/nearby").await
+    }
+
+    /// How the daemon stands in its network. Takes seconds.
+    pub async fn network(&self) -> Result<NetworkView, ClientError> {
+        self.get("/v1/network").await
     }
 
     /// How far a join has come.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hive_core::time::{Instant, Now, WallTime};
+use hive_core::time::{Instant, Now, Span, WallTime};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How the nodes of this process see time pass, when it is not as it does.
@@ -62,7 +62,7 @@ fn real() -> Now {
 
 /// Microseconds that this machine has slept since it booted: the boot clock counts sleep, the monotonic
 /// clock (on which timers run) does not.
-pub(crate) fn slept_us() -> u64 {
+fn slept_us() -> u64 {
     micros(ClockId::Boottime).saturating_sub(micros(ClockId::Monotonic))
 }
 
@@ -73,9 +73,65 @@ fn micros(clock: ClockId) -> u64 {
     seconds * 1_000_000 + nanos / 1_000
 }
 
+/// Tells by two clocks whether this machine was away since it was last asked: asleep, or stopped as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Away {
+    looked: Instant,
+    slept_us: u64,
+}
+
+impl Away {
+    /// Clocks are read one after the other, so a little difference is no sleep.
+    const SLEEP_US: u64 = 1_000_000;
+
+    /// From now on.
+    pub(crate) fn since_now() -> Self {
+        Self::since(real().boot, slept_us())
+    }
+
+    fn since(looked: Instant, slept_us: u64) -> Self {
+        Self { looked, slept_us }
+    }
+
+    /// Whether it was, when it should have been asked `regularly`.
+    pub(crate) fn ended(&mut self, regularly: Span) -> bool {
+        self.ended_at(real().boot, slept_us(), regularly)
+    }
+
+    fn ended_at(&mut self, now: Instant, slept_us: u64, regularly: Span) -> bool {
+        let slept = slept_us > self.slept_us + Self::SLEEP_US;
+        // A stopped process or a stopped virtual machine is not asleep to its clocks; it only comes too late.
+        let stopped = now.since(self.looked).0 > regularly.0 + regularly.0 / 2;
+        *self = Self::since(now, slept_us);
+        slept || stopped
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sleep_and_stand_still_are_told_from_a_late_look() {
+        let minute = Span::from_secs(60);
+        let at = |seconds: u64| Instant(seconds * 1_000_000);
+        let mut away = Away::since(at(1_000), 0);
+        assert!(!away.ended_at(at(1_060), 0, minute));
+        assert!(!away.ended_at(at(1_130), 900_000, minute), "a little late");
+        assert!(!away.ended_at(at(1_131), 1_000_000, minute), "asked sooner");
+        // The lid was shut for ten seconds, right after a look.
+        assert!(away.ended_at(at(1_141), 11_000_000, minute));
+        assert!(!away.ended_at(at(1_142), 11_000_000, minute), "told once");
+        // Stopped for two minutes by SIGSTOP: neither clock knows.
+        assert!(away.ended_at(at(1_262), 11_000_000, minute));
+        assert!(!away.ended_at(at(1_263), 11_000_000, minute));
+    }
+
+    #[test]
+    fn clocks_that_go_back_are_no_sleep() {
+        let mut away = Away::since(Instant(5_000_000), 4_000_000);
+        assert!(!away.ended_at(Instant(4_000_000), 0, Span::from_secs(60)));
+    }
 
     #[test]
     fn in_a_hurry_both_clocks_run_faster_from_the_moment_on() {

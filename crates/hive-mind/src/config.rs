@@ -21,7 +21,7 @@ pub struct Config {
 pub struct Network {
     /// UDP port to try first; none = the remembered one, or 4483.
     pub port: Option<u16>,
-    /// Address to listen on; none = all IPv4 addresses.
+    /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
     /// Interfaces to be found on; empty = all but loopback, containers' and VPNs'.
     pub interfaces: Vec<String>,
@@ -161,11 +161,12 @@ mod tests {
         assert_eq!(load("").expect("empty is fine"), Config::default());
         let config = load(
             "[network]\nport = 5000\nbind = \"127.0.0.1\"\ninterfaces = [\"lo\"]\n\
-             peers = [\"192.0.2.1:4483\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
+             peers = [\"192.0.2.1:4483\", \"[2001:db8::1]:4483\", \"[fe80::1%2]:4483\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
         )
         .expect("all keys");
         assert_eq!(config.network.port, Some(5000));
         assert!(!config.network.mdns);
+        assert_eq!(config.network.peers.len(), 3);
         assert_eq!(config.tune.never, ["sshd"]);
     }
 

@@ -1,7 +1,6 @@
 //! The loop: one task that owns the node, waits for the world, and carries out what the node wants.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,17 +12,20 @@ use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::Reply;
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
-use hive_core::time::Instant;
+use hive_core::time::{Instant, Span};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::Event;
-use crate::clock;
+use crate::clock::{self, Away};
 use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
+use crate::doctor::{self, NetworkView};
 use crate::hands::Hands;
 use crate::key::{self, Secret};
 use crate::mind::{EndError, Shared};
+use crate::net::bells::Bells;
 use crate::net::interfaces::Interfaces;
+use crate::net::keeper;
 use crate::net::mdns::Mdns;
 use crate::net::{Net, NetConfig};
 use crate::options::{Options, StartError};
@@ -38,9 +40,10 @@ const EVENTS_MAX: usize = 1_024;
 /// Answers of disk and host that wait for the loop. A guess: each is answered to one question.
 const ANSWERS_MAX: usize = 256;
 
-/// How often addresses are compared and sleep is looked for; costs no traffic. A guess between the seconds a
-/// person waits after opening a laptop and wake-ups of an idle processor.
+/// How often addresses are compared and sleep is looked for when the kernel says nothing; costs no traffic. A guess
+/// between the seconds a person waits and wake-ups of an idle processor.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
+const LOOK_AROUND_SPAN: Span = Span::from_secs(30);
 
 /// Timers further ahead than this are set again when reached, because they run on a clock that stops in sleep.
 const TIMER_MAX: Duration = Duration::from_mins(1);
@@ -55,6 +58,8 @@ pub(crate) enum Asked {
         /// Where the reply goes.
         answer: oneshot::Sender<Reply>,
     },
+    /// How the network is, for `hive doctor`.
+    Network(oneshot::Sender<NetworkView>),
     /// End.
     Shutdown,
 }
@@ -128,7 +133,8 @@ fn start_on(
         waiting: BTreeMap::new(),
         next_command: 0,
         wake: None,
-        slept_us: clock::slept_us(),
+        bells: Bells::new(),
+        away: Away::since_now(),
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
@@ -154,11 +160,9 @@ fn open_network(
     let net = Net::open(&NetConfig {
         secret,
         boot_nonce: key::chance()?,
-        bind: options
-            .bind
-            .or(config.network.bind)
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        bind: options.bind.or(config.network.bind),
         port: options.port.or(config.network.port),
+        timing: keeper::TIMING,
         remembered: &paths.port(),
     })?;
     let mdns = if options.mdns && config.network.mdns {
@@ -225,7 +229,8 @@ struct Driver {
     waiting: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     next_command: u64,
     wake: Option<Instant>,
-    slept_us: u64,
+    bells: Bells,
+    away: Away,
 }
 
 impl Driver {
@@ -241,9 +246,11 @@ impl Driver {
                 input = self.net.next() => input,
                 sighting = self.mdns.next() => Some(Input::Found(sighting)),
                 Some(input) = self.answered.recv() => Some(input),
+                () = self.bells.stirred() => self.look_around(),
                 _ = look_around.tick() => self.look_around(),
                 asked = self.asked.recv() => match asked {
                     Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
+                    Some(Asked::Network(answer)) => self.look_at_network(answer),
                     // Without any handle left nobody could ask for the end.
                     Some(Asked::Shutdown) | None => break Ok(()),
                 },
@@ -271,15 +278,32 @@ impl Driver {
     }
 
     fn look_around(&mut self) -> Option<Input> {
-        let slept_us = clock::slept_us();
-        // Clocks are read one after the other, so a little difference is no sleep.
-        let slept = slept_us > self.slept_us + 1_000_000;
-        self.slept_us = slept_us;
+        let away = self.away.ended(LOOK_AROUND_SPAN);
         let moved = self.around.changed();
         if moved {
             self.mdns.interfaces_changed(&self.around);
         }
-        (slept || moved).then_some(Input::NetworkChanged)
+        if away || moved {
+            tracing::info!(away, moved, "the network may be another one");
+            self.net.moved();
+        }
+        (away || moved).then_some(Input::NetworkChanged)
+    }
+
+    /// Takes seconds, so it is done beside the loop.
+    fn look_at_network(&self, answer: oneshot::Sender<NetworkView>) -> Option<Input> {
+        let look = doctor::look(
+            self.net.keeper(),
+            self.net.port(),
+            self.mdns.is_on(),
+            self.around.clone(),
+        );
+        tokio::spawn(async move {
+            if answer.send(look.await).is_err() {
+                tracing::debug!("nobody waits for it any more");
+            }
+        });
+        None
     }
 
     fn numbered(&mut self, command: Command, answer: oneshot::Sender<Reply>) -> Input {
@@ -409,6 +433,7 @@ async fn timer(wake: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
     use super::*;

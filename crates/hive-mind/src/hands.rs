@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use hive_core::event::Input;
 use hive_core::id::ChangeId;
@@ -14,6 +15,13 @@ pub use hive_host::{Acting, Scope};
 use hive_host::{Host, HostConfig, OpenError, Roots};
 
 use crate::options::StartError;
+
+/// How long the guardian of a killed daemon may hold the journal. A guess: it waits up to 2 s for the journal itself,
+/// and then restores some values.
+const GUARDIAN_DONE: Duration = Duration::from_secs(5);
+
+/// How often the journal is tried again meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The thread that owns the host.
 pub(crate) struct Hands {
@@ -47,6 +55,20 @@ impl Waiting {
     }
 }
 
+/// Opens the host; waits while the guardian of a daemon that was killed puts its changes back. The store, which is
+/// opened before, already shows that no other daemon runs.
+fn patiently<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(OpenError::Busy) if start.elapsed() < GUARDIAN_DONE => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn withdrawn(change: ChangeId) -> Receipt {
     Receipt {
         change,
@@ -69,10 +91,11 @@ impl Hands {
             state,
             act,
         };
-        let (mut host, recovery) = Host::open(config).map_err(|error| match error {
-            OpenError::Busy => StartError::AlreadyRunning(folder),
-            other => StartError::Host(other.to_string()),
-        })?;
+        let (mut host, recovery) =
+            patiently(|| Host::open(config.clone())).map_err(|error| match error {
+                OpenError::Busy => StartError::AlreadyRunning(folder),
+                other => StartError::Host(other.to_string()),
+            })?;
         tracing::info!(?recovery, "the machine is as we found it");
         let facts = host.facts().clone();
         let (jobs, inbox) = mpsc::channel();
@@ -153,6 +176,23 @@ mod tests {
             action: Action::Placebo,
             targets: Vec::new(),
         })
+    }
+
+    #[test]
+    fn a_journal_that_a_guardian_still_holds_is_waited_for() {
+        let mut tries = 0;
+        let opened = patiently(|| {
+            tries += 1;
+            (tries > 3).then_some(tries).ok_or(OpenError::Busy)
+        });
+        assert!(matches!(opened, Ok(4)), "{opened:?}");
+        let mut tries = 0;
+        let refused: Result<(), OpenError> = patiently(|| {
+            tries += 1;
+            Err(OpenError::NotPrivate)
+        });
+        assert!(matches!(refused, Err(OpenError::NotPrivate)));
+        assert_eq!(tries, 1, "only a busy journal becomes free");
     }
 
     #[test]

@@ -16,14 +16,22 @@ mod driver;
 mod clock;
 mod config;
 mod disk;
+mod doctor;
 mod hands;
 mod key;
 mod net;
 mod paths;
 
+/// What fuzz targets reach; no part of the public face.
+#[doc(hidden)]
+pub mod fuzzed {
+    pub use crate::net::query::{Heard, answers as mdns_answers};
+}
+
 pub use client::{Client, ClientError};
 pub use config::{Config, ConfigError};
 pub use daemon::RunError;
+pub use doctor::{KeepingView, NetworkInterface, NetworkView};
 pub use mind::{
     AssistResult, ComputeTask, EndError, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus,
     InviteError, OptimizationDecision, OptimizationPattern, OptimizationResult, Peer,

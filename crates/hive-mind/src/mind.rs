@@ -18,6 +18,7 @@ use hive_core::statement::Role;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::Event;
+use crate::doctor::NetworkView;
 use crate::driver::{self, Asked};
 use crate::options::{Options, StartError};
 
@@ -108,6 +109,17 @@ impl HiveNode {
         answered
             .await
             .unwrap_or_else(|_| Reply::Refused(stopping()))
+    }
+
+    /// How this machine stands in its network. Asks another member and the network itself, which takes seconds.
+    pub async fn network(&self) -> Result<NetworkView, HiveError> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.shared.commands.send(Asked::Network(answer)).await;
+        let view = match asked {
+            Ok(()) => answered.await.ok(),
+            Err(_) => None,
+        };
+        view.ok_or_else(|| HiveError::Refused(stopping()))
     }
 
     /// What the hive would do on this machine now, and why.

@@ -3,16 +3,21 @@
 //! Connections run as tasks of their own and report over one bounded channel; which of two connections to the
 //! same member stays is decided here, by the loop that owns [`Net`], and nowhere else.
 
+pub(crate) mod bells;
 mod door;
+mod guests;
 pub(crate) mod interfaces;
+pub(crate) mod keeper;
 pub(crate) mod link;
 pub(crate) mod mdns;
 mod pair;
-mod query;
+pub(crate) mod query;
+mod reach;
+mod socket;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,16 +35,12 @@ use tokio::task::JoinSet;
 
 use crate::key::Secret;
 use crate::net::door::Door;
+use crate::net::keeper::{Keeper, Note, Timing};
 use crate::net::link::{Line, Outbox, code, turn_away};
 use crate::net::pair::Conversation;
+use crate::net::socket::{plain, stable_port};
 use crate::net::tls::{Identity, Who};
 use crate::options::StartError;
-
-/// HIVE on a phone pad. Source: DESIGN 12.
-const PORT: u16 = 4483;
-
-/// Ports tried after a taken one before the system chooses. A guess.
-const PORTS_TRIED: u16 = 16;
 
 /// Reports that wait for the loop; then connections wait, and their peers with them. A guess.
 const REPORTS_MAX: usize = 256;
@@ -53,6 +54,9 @@ const DIAL_APART: Duration = Duration::from_millis(250);
 
 /// Addresses tried for one dial. A guess: a machine has few; more is somebody's joke.
 const DIAL_ADDRESSES_MAX: usize = 8;
+
+/// Addresses of members that the door knows. Source: `research/security.md` 4.6 (256 members), two addresses each.
+const FAMILIAR_MAX: usize = 512;
 
 /// Dials to one member at a time: a newer one may know a better address. A guess.
 const DIALS_MAX: u32 = 3;
@@ -68,8 +72,11 @@ pub(crate) struct NetConfig<'a> {
     pub(crate) secret: &'a Secret,
     /// New at each start, so that peers tell a restarted node from a second connection.
     pub(crate) boot_nonce: [u8; 8],
-    pub(crate) bind: IpAddr,
+    /// None = all addresses of both families.
+    pub(crate) bind: Option<IpAddr>,
     pub(crate) port: Option<u16>,
+    /// When the way in is looked after.
+    pub(crate) timing: Timing,
     /// File that holds the last port.
     pub(crate) remembered: &'a Path,
 }
@@ -94,6 +101,8 @@ pub(crate) enum Report {
     Ended {
         number: u64,
         peer: NodeId,
+        /// It broke off without a word.
+        lost: bool,
     },
     DialEnded {
         peer: NodeId,
@@ -140,6 +149,10 @@ pub(crate) struct Net {
     endpoint: Endpoint,
     members: watch::Sender<BTreeSet<NodeId>>,
     pairing: watch::Sender<bool>,
+    /// Where members are or lately were: the door knows them before they have shown a key.
+    familiar: watch::Sender<BTreeSet<IpAddr>>,
+    lately: VecDeque<IpAddr>,
+    keeper: Keeper,
     numbers: Arc<AtomicU64>,
     links: BTreeMap<NodeId, Ready>,
     pairs: BTreeMap<LinkId, mpsc::Sender<Vec<u8>>>,
@@ -158,6 +171,7 @@ impl Net {
         let (socket, port) = stable_port(config)?;
         let (members, allowed) = watch::channel(BTreeSet::new());
         let (pairing, pair_open) = watch::channel(false);
+        let (familiar, familiar_here) = watch::channel(BTreeSet::new());
         let member_config = identity
             .server(Who::Members(allowed))
             .map_err(|error| failed(&error))?;
@@ -177,6 +191,7 @@ impl Net {
             member_config: Arc::new(member_config),
             pair_config: Arc::new(pair_config),
             pair_open,
+            familiar: familiar_here,
             boot_nonce: config.boot_nonce,
             numbers: numbers.clone(),
             reports: reporter.clone(),
@@ -190,6 +205,9 @@ impl Net {
             endpoint,
             members,
             pairing,
+            familiar,
+            lately: VecDeque::new(),
+            keeper: Keeper::start(config.timing),
             numbers,
             links: BTreeMap::new(),
             pairs: BTreeMap::new(),
@@ -203,6 +221,11 @@ impl Net {
     /// The UDP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Who looks after the way in.
+    pub(crate) fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     /// The next thing that happened on the network. May be dropped and called again without loss.
@@ -232,6 +255,9 @@ impl Net {
             return;
         }
         addresses.truncate(DIAL_ADDRESSES_MAX);
+        for address in &addresses {
+            self.expect_from(address.ip());
+        }
         self.start_dial(peer, addresses);
     }
 
@@ -256,6 +282,15 @@ impl Net {
     /// Opens or shuts the door for strangers who want to pair.
     pub(crate) fn pair_open(&mut self, open: bool) {
         self.pairing.send_replace(open);
+    }
+
+    /// The network is another one, or this machine slept: every connection has to show that it still works. One
+    /// that does not ends within about a second, and its member is dialled anew.
+    pub(crate) fn moved(&self) {
+        self.keeper.note(Note::Moved);
+        for link in self.links.values() {
+            link.outbox.ping();
+        }
     }
 
     /// Starts a pairing conversation.
@@ -347,13 +382,14 @@ impl Net {
                     let address = self
                         .links
                         .get(&peer)
-                        .map(|link| link.connection.remote_address());
+                        .map(|link| plain(link.connection.remote_address()));
                     self.start_dial(peer, address.into_iter().collect());
                 }
             }
-            Report::Ended { number, peer } => {
+            Report::Ended { number, peer, lost } => {
                 if self.is_current(peer, number) {
                     self.links.remove(&peer);
+                    self.keeper.note(Note::Down { peer, number, lost });
                     self.inputs.push_back(Input::PeerDown { peer });
                 }
             }
@@ -385,7 +421,7 @@ impl Net {
             return;
         }
         let peer = new.peer;
-        let address = new.connection.remote_address();
+        let address = plain(new.connection.remote_address());
         if let Some(old) = self.links.get(&peer) {
             let same_boot = old.boot_nonce == new.boot_nonce;
             let crossed = old.dialled != new.dialled;
@@ -400,8 +436,28 @@ impl Net {
             self.inputs.push_back(Input::PeerDown { peer });
         }
         tracing::debug!(peer = %peer.short(), %address, dialled = new.dialled, "connected");
+        self.keeper.note(Note::Up {
+            peer,
+            number: new.number,
+            connection: new.connection.clone(),
+            outbox: new.outbox.clone(),
+        });
         self.links.insert(peer, new);
+        self.expect_from(address.ip());
         self.inputs.push_back(Input::PeerUp { peer, address });
+    }
+
+    /// The newest first; an address that is not heard of for long makes room.
+    fn expect_from(&mut self, address: IpAddr) {
+        self.lately.retain(|other| *other != address);
+        self.lately.push_front(address);
+        self.lately.truncate(FAMILIAR_MAX);
+        let now: BTreeSet<IpAddr> = self.lately.iter().copied().collect();
+        self.familiar.send_if_modified(|then| {
+            let changed = *then != now;
+            *then = now;
+            changed
+        });
     }
 
     fn on_dial_ended(&mut self, peer: NodeId) {
@@ -426,7 +482,7 @@ impl Net {
             link: ready.link,
             key: ready.key,
             exporter: ready.exporter,
-            address: ready.connection.remote_address(),
+            address: plain(ready.connection.remote_address()),
             dialled: ready.dialled,
         });
     }
@@ -499,42 +555,6 @@ async fn within(span: Duration, connecting: quinn::Connecting) -> Option<Connect
         }
         Err(_) => None,
     }
-}
-
-/// Opens the wanted port, else the remembered one, else the usual one; a taken port gives way to the next free
-/// one. What was opened is remembered, so that a restarted node is where its peers expect it.
-fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), StartError> {
-    let remembered = std::fs::read_to_string(config.remembered)
-        .ok()
-        .and_then(|text| text.trim().parse::<u16>().ok())
-        .filter(|port| *port != 0);
-    let first = match config.port {
-        Some(0) => remembered.unwrap_or(0),
-        Some(port) => port,
-        None => remembered.unwrap_or(PORT),
-    };
-    let near = (0..PORTS_TRIED).filter_map(|step| first.checked_add(step));
-    let mut failure = None;
-    for port in near.chain([0]) {
-        match UdpSocket::bind(SocketAddr::new(config.bind, port)) {
-            Ok(socket) => {
-                let port = socket
-                    .local_addr()
-                    .map_err(|why| StartError::Network(why.to_string()))?
-                    .port();
-                std::fs::write(config.remembered, format!("{port}\n")).map_err(|why| {
-                    StartError::State {
-                        path: config.remembered.to_path_buf(),
-                        why,
-                    }
-                })?;
-                return Ok((socket, port));
-            }
-            Err(why) => failure = Some(why),
-        }
-    }
-    let why = failure.map_or_else(String::new, |why| why.to_string());
-    Err(StartError::Network(why))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Options {
     /// UDP port; none = the settings', the remembered, or 4483. A taken port gives way to the next free one.
     /// `Some(0)` lets the system choose.
     pub port: Option<u16>,
-    /// Address to listen on; none = all IPv4 addresses.
+    /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
     /// Interfaces to be found on; empty = the settings', or all but containers' and VPNs'. `lo` is possible.
     pub interfaces: Vec<String>,

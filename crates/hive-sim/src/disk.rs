@@ -14,9 +14,27 @@ use crate::queue::Moment;
 pub struct Disk {
     durable: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     asked: VecDeque<(SaveId, Vec<Record>)>,
+    /// How much is stored of each author's statements.
+    held: BTreeMap<Vec<u8>, Held>,
     /// When the last write that was asked for will be durable.
     pub(crate) busy_until: Moment,
 }
+
+/// How much is stored of one author.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Statements.
+    pub entries: usize,
+    /// Bytes of their values: less than what the limit counts.
+    pub bytes: usize,
+}
+
+/// Bytes of an author's key at the front of a stored statement's.
+const AUTHOR_BYTES: usize = 32;
+
+/// A disk as it was at some moment.
+#[derive(Clone, Debug)]
+pub struct Backup(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
 /// What becomes of the writes that were not answered when the daemon dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +45,8 @@ pub enum Unanswered {
     Kept,
     /// The first few are found again: writes become durable in order.
     Some,
+    /// Half of the oldest is found again: the store below does not keep its word.
+    Torn,
 }
 
 impl Disk {
@@ -54,6 +74,7 @@ impl Disk {
             Unanswered::Forgotten => 0,
             Unanswered::Kept => self.asked.len(),
             Unanswered::Some => dice.index(self.asked.len() + 1),
+            Unanswered::Torn => self.tear(faults),
         };
         for nth in 0..self.asked.len() {
             let (_, records) = self.asked.pop_front().expect("counted just before");
@@ -64,6 +85,53 @@ impl Disk {
                 faults.add(Fault::WriteLost);
             }
         }
+    }
+
+    /// Writes the first half of the oldest write; how many writes are whole: none.
+    fn tear(&mut self, faults: &mut Faults) -> usize {
+        if let Some((_, records)) = self.asked.front() {
+            let half = records[..records.len().div_ceil(2)].to_vec();
+            self.write(half);
+            faults.add(Fault::TornWrite);
+        }
+        0
+    }
+
+    /// Flips a bit of a stored head or statement, if there is one. What else is stored has the checksums of the real
+    /// store and of nobody else to defend it.
+    pub fn rot(&mut self, dice: &mut Dice, faults: &mut Faults) {
+        let of_maps =
+            |(table, _): &(Table, Vec<u8>)| matches!(table, Table::Heads | Table::Entries);
+        let places: Vec<_> = self.durable.keys().filter(|place| of_maps(place)).collect();
+        let Some(place) = places.get(dice.index(places.len())).map(|it| (*it).clone()) else {
+            return;
+        };
+        if let Some(value) = self.durable.get_mut(&place) {
+            let at = dice.index(value.len());
+            if let Some(byte) = value.get_mut(at) {
+                *byte ^= 1 << dice.below(8);
+                faults.add(Fault::BitRot);
+            }
+        }
+    }
+
+    /// What a backup would hold.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        Backup(self.durable.clone())
+    }
+
+    /// Brings a backup back.
+    pub fn restore(&mut self, backup: &Backup, faults: &mut Faults) {
+        self.durable.clone_from(&backup.0);
+        self.recount();
+        faults.add(Fault::DiskRollback);
+    }
+
+    /// Forgets a write that was answered for: what no disk may do. Checks are tried against it.
+    pub fn forget_answered(&mut self, table: Table) {
+        self.durable.retain(|(other, _), _| *other != table);
+        self.recount();
     }
 
     /// What a starting node is given.
@@ -83,13 +151,59 @@ impl Disk {
         self.durable.get(&(table, key.to_vec()))
     }
 
+    /// What is stored of the author with most, taken apart for statements and bytes.
+    #[must_use]
+    pub fn largest(&self) -> Held {
+        let mut most = Held::default();
+        for held in self.held.values() {
+            most.entries = most.entries.max(held.entries);
+            most.bytes = most.bytes.max(held.bytes);
+        }
+        most
+    }
+
+    /// Authors of whom anything is stored.
+    #[must_use]
+    pub fn authors(&self) -> usize {
+        self.held.len()
+    }
+
     fn write(&mut self, records: Vec<Record>) {
         for record in records {
+            let (table, key, length) = (
+                record.table,
+                record.key.clone(),
+                record.value.as_ref().map(Vec::len),
+            );
             let place = (record.table, record.key);
-            match record.value {
+            let old = match record.value {
                 Some(value) => self.durable.insert(place, value),
                 None => self.durable.remove(&place),
             };
+            if table == Table::Entries {
+                self.count(&key, old.map(|old| old.len()), length);
+            }
+        }
+    }
+
+    fn count(&mut self, key: &[u8], old: Option<usize>, new: Option<usize>) {
+        let author = key[..AUTHOR_BYTES.min(key.len())].to_vec();
+        let held = self.held.entry(author).or_default();
+        held.entries += usize::from(new.is_some());
+        held.entries -= usize::from(old.is_some());
+        held.bytes = (held.bytes + new.unwrap_or_default()) - old.unwrap_or_default();
+    }
+
+    fn recount(&mut self) {
+        self.held.clear();
+        let lengths: Vec<_> = self
+            .durable
+            .iter()
+            .filter(|((table, _), _)| *table == Table::Entries)
+            .map(|((_, key), value)| (key.clone(), value.len()))
+            .collect();
+        for (key, length) in lengths {
+            self.count(&key, None, Some(length));
         }
     }
 }

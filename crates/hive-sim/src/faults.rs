@@ -41,6 +41,38 @@ pub enum Fault {
     AddressChange,
     /// A frame was changed, cut, repeated or made up by a liar.
     Lie,
+    /// A packet was damaged on its way; the transport saw it and sent it again.
+    Corrupt,
+    /// A frame waited for a machine that was slow to take it.
+    SlowPeer,
+    /// A path went down and came up again.
+    Flap,
+    /// A machine was seen at another port, and nobody told it.
+    NatRebind,
+    /// The machine slept.
+    Suspend,
+    /// The network carried no multicast.
+    MulticastOff,
+    /// The boot clock runs fast or slow.
+    ClockDrift,
+    /// The calendar jumped back.
+    ClockBack,
+    /// The calendar went wrong by a year.
+    ClockFarOff,
+    /// The daemon died while a write of its was under way.
+    KillInFlush,
+    /// The kernel ended the daemon in the middle of what it was doing, for want of memory.
+    OomKill,
+    /// The disk was full.
+    DiskFull,
+    /// A write failed.
+    DiskError,
+    /// Half of a write was found after a power cut.
+    TornWrite,
+    /// A bit of a stored record flipped.
+    BitRot,
+    /// The disk came back as it was some time ago: a restored backup.
+    DiskRollback,
 }
 
 /// How often each of them happened.
@@ -70,6 +102,22 @@ impl Fault {
             Self::ClockSkew => "clock_skew",
             Self::AddressChange => "address_change",
             Self::Lie => "lie",
+            Self::Corrupt => "corrupt",
+            Self::SlowPeer => "slow_peer",
+            Self::Flap => "flap",
+            Self::NatRebind => "nat_rebind",
+            Self::Suspend => "suspend",
+            Self::MulticastOff => "multicast_off",
+            Self::ClockDrift => "clock_drift",
+            Self::ClockBack => "clock_back",
+            Self::ClockFarOff => "clock_far_off",
+            Self::KillInFlush => "kill_in_flush",
+            Self::OomKill => "oom_kill",
+            Self::DiskFull => "disk_full",
+            Self::DiskError => "disk_error",
+            Self::TornWrite => "torn_write",
+            Self::BitRot => "bit_rot",
+            Self::DiskRollback => "disk_rollback",
         }
     }
 
@@ -88,6 +136,8 @@ impl Fault {
                 | Self::SightingLost
                 | Self::SightingTwice
                 | Self::Lie
+                | Self::Corrupt
+                | Self::SlowPeer
         )
     }
 }
@@ -127,6 +177,12 @@ impl Faults {
     pub fn of_messages(&self) -> u64 {
         let messages = self.0.iter().filter(|(f, _)| f.befalls_a_message());
         messages.map(|(_, n)| n).sum()
+    }
+
+    /// How often each kind happened, by name.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.iter().map(|(fault, n)| (fault.name(), *n)).collect()
     }
 
     /// The kinds that happened, by name.

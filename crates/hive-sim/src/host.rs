@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::Beacon;
+use hive_core::hive::outside::{Beacon, Table};
 use hive_core::id::{ChangeId, CommandId, LinkId, NodeId};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{Mode, Reply};
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
+use hive_core::wire::Genesis;
 
 use crate::clock::Clock;
 use crate::dice::Dice;
@@ -45,6 +46,16 @@ pub struct Host {
     pub life: u32,
     /// Microseconds that its daemon has run.
     pub ran_us: u64,
+    /// Of these, microseconds that the machine slept.
+    pub slept_us: u64,
+    /// Until when it sleeps.
+    pub(crate) asleep_until: Option<Moment>,
+    /// Until when its disk is full.
+    pub(crate) full_until: Option<Moment>,
+    /// Whether its next write fails.
+    pub(crate) write_fails: bool,
+    /// After how many more outputs the kernel ends its daemon.
+    pub(crate) oom_after: Option<u64>,
     pub(crate) node: Option<Node>,
     pub(crate) started: Moment,
     pub(crate) wake: u64,
@@ -87,6 +98,8 @@ pub struct Doom {
     pub deaths: u32,
     /// Writes so far.
     pub saves: u64,
+    /// Whether half of the write under way is found again.
+    pub torn: bool,
 }
 
 impl Consent {
@@ -103,11 +116,11 @@ impl Host {
     #[must_use]
     pub fn new(id: HostId, label: &str, machine: Machine, clock: Clock, mut dice: Dice) -> Self {
         let secret = dice.secret();
-        let last = u8::try_from(id.0 + 1).expect("few machines");
+        let [high, low] = u16::try_from(id.0 + 1).expect("few machines").to_be_bytes();
         Self {
             id,
             key: KeyPair::from_secret(&secret).node(),
-            address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 4_483)),
+            address: SocketAddr::from((Ipv4Addr::new(10, 0, high, low), 4_483)),
             clock,
             disk: Disk::default(),
             machine,
@@ -121,6 +134,11 @@ impl Host {
             liar: None,
             life: 0,
             ran_us: 0,
+            slept_us: 0,
+            asleep_until: None,
+            full_until: None,
+            write_fails: false,
+            oom_after: None,
             node: None,
             started: Moment::default(),
             wake: 0,
@@ -144,6 +162,25 @@ impl Host {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// Whether its daemon runs and the machine is awake.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.is_on() && self.asleep_until.is_none()
+    }
+
+    /// Its key again, for whoever took the machine over.
+    #[must_use]
+    pub fn stolen_key(&self) -> KeyPair {
+        KeyPair::from_secret(&self.secret)
+    }
+
+    /// The first record of the hive that its disk knows.
+    #[must_use]
+    pub fn genesis(&self) -> Option<Genesis> {
+        let value = self.disk.value(Table::Meta, b"genesis")?;
+        postcard::from_bytes(value).ok()
     }
 
     /// Members that it is connected to, as far as it knows.
@@ -192,6 +229,7 @@ impl Host {
             self.ran_us += now.since(self.started);
         }
         self.wake += 1;
+        self.oom_after = None;
         self.withdrawn.clear();
         self.allowed.clear();
         self.beacon = None;

@@ -1,16 +1,24 @@
 //! A member that lies: its node is honest, its frames are changed on their way out.
 
 use hive_core::id::PatternId;
+use hive_core::limits;
 use hive_core::signed::KeyPair;
 use hive_core::statement::{Statement, StrategyCell};
-use hive_core::wire::{Delta, Entry, Frame};
+use hive_core::wire::{Delta, Entry, Frame, Have, Head, Line};
+use serde::Deserialize;
 
+use crate::attacks::Attacks;
 use crate::dice::Dice;
 use crate::faults::{Fault, Faults};
 use crate::net::Parcel;
 
+mod forger;
+
+pub use forger::Forger;
+
 /// Ways of lying.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lie {
     /// The signature of a delta is changed.
     ForgedSignature,
@@ -21,13 +29,51 @@ pub enum Lie {
     /// One bit of a frame is flipped.
     FlippedBit,
     /// The end of a frame is cut off.
+    #[serde(rename = "truncated_frame")]
     Truncated,
     /// The header claims 4 GiB.
+    #[serde(rename = "four_gigabytes_declared")]
     FourGigabytes,
     /// An old frame is sent again.
+    #[serde(rename = "replayed_frame")]
     Replayed,
     /// Random bytes.
+    #[serde(rename = "garbage_frame")]
     Garbage,
+    /// A well-signed map of an author whom nobody let in.
+    UnknownAuthor,
+    /// Two heads of an honest member that "contradict" each other, signed by the liar.
+    ForgedProof,
+    /// Pieces of a frame that never ends.
+    EndlessParts,
+    /// A digest that names one author twice.
+    UnsortedDigest,
+    /// A digest that claims the highest numbers there are for every author.
+    BoastfulDigest,
+    /// More frames at once than any honest member sends.
+    Flood,
+    /// Every map is asked for again and again.
+    WantsEverything,
+    /// Nothing is sent at all.
+    Withheld,
+    /// The own map, signed for another hive.
+    OtherHive,
+    /// The own map with more statements than a map may have.
+    TooManyEntries,
+    /// The own map with more bytes than a map may have.
+    TooManyBytes,
+    /// Two states of the own map under one number.
+    ForkedState,
+    /// A state of the own map from the far future.
+    FarFuture,
+    /// A state of the own map with the highest incarnation.
+    TopIncarnation,
+    /// A state of the own map with the highest number.
+    TopNumber,
+    /// A plain member's word that forty machines belong.
+    AdmitsSybils,
+    /// A plain member's word that the founder no longer belongs.
+    RemovesSeniors,
 }
 
 /// Changes the frames of one machine.
@@ -35,17 +81,25 @@ pub struct Liar {
     lies: Vec<Lie>,
     permille: u64,
     key: KeyPair,
+    forger: Option<Forger>,
     dice: Dice,
     kept: Vec<Vec<u8>>,
     deltas: Vec<Delta>,
+    heavy_left: u32,
 }
 
 /// Old frames that a liar keeps for later.
 const KEPT_MAX: usize = 32;
 
+/// Lies of a quarter of a megabyte and more that one liar tells: they cost the world more than they teach it.
+const HEAVY_MAX: u32 = 12;
+
+/// Frames of one flood. A peer may send 1,024 at once.
+const FLOOD: usize = 1_200;
+
 impl Lie {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
+    /// Those that need no key.
+    pub const PLAIN: [Self; 8] = [
         Self::ForgedSignature,
         Self::EditedEntry,
         Self::InflatedForeignCounter,
@@ -54,6 +108,35 @@ impl Lie {
         Self::FourGigabytes,
         Self::Replayed,
         Self::Garbage,
+    ];
+
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::ForgedSignature,
+        Self::EditedEntry,
+        Self::InflatedForeignCounter,
+        Self::FlippedBit,
+        Self::Truncated,
+        Self::FourGigabytes,
+        Self::Replayed,
+        Self::Garbage,
+        Self::UnknownAuthor,
+        Self::ForgedProof,
+        Self::EndlessParts,
+        Self::UnsortedDigest,
+        Self::BoastfulDigest,
+        Self::Flood,
+        Self::WantsEverything,
+        Self::Withheld,
+        Self::OtherHive,
+        Self::TooManyEntries,
+        Self::TooManyBytes,
+        Self::ForkedState,
+        Self::FarFuture,
+        Self::TopIncarnation,
+        Self::TopNumber,
+        Self::AdmitsSybils,
+        Self::RemovesSeniors,
     ];
 
     /// A stable name for machines to read.
@@ -68,7 +151,39 @@ impl Lie {
             Self::FourGigabytes => "four_gigabytes_declared",
             Self::Replayed => "replayed_frame",
             Self::Garbage => "garbage_frame",
+            Self::UnknownAuthor => "unknown_author",
+            Self::ForgedProof => "forged_proof",
+            Self::EndlessParts => "endless_parts",
+            Self::UnsortedDigest => "unsorted_digest",
+            Self::BoastfulDigest => "boastful_digest",
+            Self::Flood => "flood",
+            Self::WantsEverything => "wants_everything",
+            Self::Withheld => "withheld",
+            Self::OtherHive => "other_hive",
+            Self::TooManyEntries => "too_many_entries",
+            Self::TooManyBytes => "too_many_bytes",
+            Self::ForkedState => "forked_state",
+            Self::FarFuture => "far_future",
+            Self::TopIncarnation => "top_incarnation",
+            Self::TopNumber => "top_number",
+            Self::AdmitsSybils => "admits_sybils",
+            Self::RemovesSeniors => "removes_seniors",
         }
+    }
+
+    /// Whether the honest frame is not sent beside it.
+    const fn replaces(self) -> bool {
+        matches!(
+            self,
+            Self::FlippedBit | Self::Truncated | Self::FourGigabytes | Self::Withheld
+        )
+    }
+
+    const fn is_heavy(self) -> bool {
+        matches!(
+            self,
+            Self::EndlessParts | Self::Flood | Self::TooManyEntries | Self::TooManyBytes
+        )
     }
 }
 
@@ -80,15 +195,27 @@ impl Liar {
             lies,
             permille,
             key: KeyPair::from_secret(&dice.secret()),
+            forger: None,
             dice,
             kept: Vec::new(),
             deltas: Vec::new(),
+            heavy_left: HEAVY_MAX,
         }
+    }
+
+    /// Gives it the key of its machine, so that its lies are well signed.
+    #[must_use]
+    pub fn with_key(mut self, forger: Forger) -> Self {
+        self.forger = Some(forger);
+        self
     }
 
     /// Learns from a frame, its own or somebody else's.
     pub fn hear(&mut self, frame: &[u8]) {
         if let Ok(Frame::Delta(delta)) = Frame::decode(frame) {
+            if let Some(forger) = &mut self.forger {
+                forger.hear(&delta);
+            }
             self.deltas.push(delta);
             if self.deltas.len() > KEPT_MAX {
                 self.deltas.remove(0);
@@ -101,17 +228,27 @@ impl Liar {
     }
 
     /// What leaves instead of an honest frame.
-    pub fn tamper(&mut self, frame: Vec<u8>, faults: &mut Faults) -> Vec<Parcel> {
+    pub fn tamper(
+        &mut self,
+        frame: Vec<u8>,
+        faults: &mut Faults,
+        attacks: &mut Attacks,
+    ) -> Vec<Parcel> {
         self.hear(&frame);
         if self.lies.is_empty() || !self.dice.permille(self.permille) {
             return vec![Parcel::honest(frame)];
         }
         let lie = self.lies[self.dice.index(self.lies.len())];
+        if lie.is_heavy() && self.heavy_left == 0 {
+            return vec![Parcel::honest(frame)];
+        }
         let Some(mut parcels) = self.told(lie, &frame) else {
             return vec![Parcel::honest(frame)];
         };
+        self.heavy_left -= u32::from(lie.is_heavy());
         faults.add(Fault::Lie);
-        if !matches!(lie, Lie::FlippedBit | Lie::Truncated | Lie::FourGigabytes) {
+        attacks.add(lie.name());
+        if !lie.replaces() {
             parcels.insert(0, Parcel::honest(frame));
         }
         parcels
@@ -141,8 +278,69 @@ impl Liar {
             }
             Lie::Replayed => self.kept[self.dice.index(self.kept.len())].clone(),
             Lie::Garbage => self.dice.secret().to_vec(),
+            Lie::Withheld => return Some(Vec::new()),
+            Lie::ForgedProof => self.accused()?,
+            Lie::EndlessParts
+            | Lie::UnsortedDigest
+            | Lie::BoastfulDigest
+            | Lie::Flood
+            | Lie::WantsEverything => return self.nuisance(lie),
+            signed => {
+                let frames = self.forger.as_mut()?.told(signed, &mut self.dice)?;
+                let honest = |frame: &Frame| Parcel::honest(frame.encode());
+                return Some(frames.iter().map(honest).collect());
+            }
         };
         Some(vec![Parcel::honest(bytes)])
+    }
+
+    /// Well-formed frames that no honest member would send.
+    fn nuisance(&mut self, lie: Lie) -> Option<Vec<Parcel>> {
+        let author = self.some_delta()?.author;
+        let line = |number| Line {
+            author,
+            incarnation: u32::MAX,
+            seq: number,
+            id: [0x5A; 16],
+            forked: false,
+        };
+        let frames = match lie {
+            Lie::EndlessParts => {
+                let bytes = vec![0x5A; limits::FRAME_BYTES_MAX - 16];
+                vec![Frame::Part { last: false, bytes }; 5]
+            }
+            Lie::UnsortedDigest => vec![Frame::Digest(vec![line(1), line(2)])],
+            Lie::BoastfulDigest => vec![Frame::Digest(vec![line(u64::MAX)])],
+            Lie::Flood => vec![Frame::Same; FLOOD],
+            _ => {
+                let want = Have {
+                    author,
+                    incarnation: 0,
+                    seq: 0,
+                };
+                vec![Frame::Want(vec![want]); 20]
+            }
+        };
+        let honest = |frame: &Frame| Parcel::honest(frame.encode());
+        Some(frames.iter().map(honest).collect())
+    }
+
+    /// A "proof" against somebody else.
+    fn accused(&mut self) -> Option<Vec<u8>> {
+        let delta = self.some_delta()?;
+        let mut head = Head {
+            author: delta.author,
+            incarnation: delta.incarnation,
+            seq: delta.seq,
+            hlc: delta.hlc,
+            floor: delta.floor,
+            prev: [0; 32],
+            root: self.dice.secret(),
+            sig: self.key.sign(b"whatever: it is not the author's key"),
+        };
+        let one = head;
+        head.root = self.dice.secret();
+        Some(Frame::Proof(one, head).encode())
     }
 
     fn some_delta(&mut self) -> Option<Delta> {
@@ -199,7 +397,7 @@ impl Liar {
     fn next_state(&mut self) -> Option<Delta> {
         let mut delta = self.some_delta()?;
         delta.base = Some((delta.incarnation, delta.seq));
-        delta.seq += 1;
+        delta.seq = delta.seq.saturating_add(1);
         delta.prev = None;
         for entry in &mut delta.entries {
             entry.seq = delta.seq;

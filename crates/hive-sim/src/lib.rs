@@ -15,10 +15,15 @@
 //! | person | [`person`] | - |
 //! | attacker | [`liar`] | what must be refused |
 //!
-//! [`check`] holds what must be true of every life: converged, nothing lost, private, harmless, truthful.
+//! [`stories`] are short and each end is told; a [`scenario`] is long, read from `scenarios.toml`, and made of chance: faults at
+//! rates, liars, strangers. What fails is shrunk to the shortest life that still fails.
+//!
+//! [`check`] holds what must be true of every life: converged, nothing lost, private, harmless, truthful,
+//! durable before said, never backwards, bounded.
 
 pub mod dice;
 pub mod faults;
+pub mod attacks;
 pub mod queue;
 pub mod clock;
 pub mod disk;
@@ -30,4 +35,5 @@ pub mod person;
 pub mod liar;
 pub mod check;
 pub mod stories;
+pub mod scenario;
 pub mod report;

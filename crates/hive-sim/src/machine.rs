@@ -36,6 +36,9 @@ pub struct Truth {
     pub noise: f64,
     /// How far the outside load wanders, as the deviation of its log per slice.
     pub drift: f64,
+    /// Whether the machine can be looked at. Where it cannot (a system that the host does not know, a kernel without
+    /// pressure), it belongs to the hive and never acts; months of its life cost little.
+    pub eyes: bool,
 }
 
 /// One machine.
@@ -111,6 +114,7 @@ impl Truth {
         measuring_bias: 0.0,
         noise: 0.25,
         drift: 0.03,
+        eyes: true,
     };
 
     /// Nothing helps.
@@ -118,6 +122,12 @@ impl Truth {
         background_nice: 0.0,
         background_keeps: 1.0,
         ..Self::NICE_HELPS
+    };
+
+    /// No eyes and no hands: what `hive-host` is on a system that it does not know.
+    pub const BLIND: Self = Self {
+        eyes: false,
+        ..Self::NOTHING_HELPS
     };
 
     /// The true log ratio of an action here.
@@ -161,11 +171,11 @@ impl Machine {
             cores: 4,
             kernel: (6, 12),
             autogroup: truth.binding == Binding::Autogroup,
-            pressure: true,
+            pressure: truth.eyes,
             rights: Rights {
-                nice: true,
-                autogroup_nice: true,
-                slice: true,
+                nice: truth.eyes,
+                autogroup_nice: truth.eyes,
+                slice: truth.eyes,
             },
             uid: 1_000,
         };
@@ -284,11 +294,34 @@ impl Machine {
     }
 
     fn run_until(&mut self, now: Instant) {
+        if !self.building && self.changes.is_empty() {
+            self.rest_until(now);
+        }
         while self.upto < now {
             let slice = now.since(self.upto).0.min(SLICE.0);
             self.run_slice(slice);
             self.upto = self.upto.after(Span(slice));
         }
+    }
+
+    /// A stretch in which nobody competes, in one step: nobody can tell how its slices differed, and idle machines
+    /// must cost next to nothing.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53 microseconds")]
+    fn rest_until(&mut self, now: Instant) {
+        if self.upto >= now {
+            return;
+        }
+        let micros = now.since(self.upto).0;
+        let (seconds, slices) = (micros as f64 / 1e6, micros as f64 / SLICE.0 as f64);
+        // Where the pulled-back walk of `run_slice` is after so many steps at once.
+        let stays = 0.98_f64.powf(slices);
+        let spread = self.truth.drift * ((1.0 - stays * stays) / (1.0 - 0.98 * 0.98)).sqrt();
+        self.load = stays * self.load + spread * self.dice.normal();
+        self.wakeups += WAKEUPS_PER_S * seconds;
+        self.ran += 0.05e9 * seconds;
+        self.waited += WAKEUPS_PER_S * seconds * 20_000.0;
+        self.pressure += 0.01 * seconds;
+        self.upto = now;
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a slice is short")]
@@ -332,6 +365,12 @@ impl Machine {
     }
 
     fn survey(&self) -> Survey {
+        if !self.truth.eyes {
+            return Survey {
+                at: self.upto,
+                ..Survey::default()
+            };
+        }
         let mut processes = vec![
             Process {
                 pid: 101,

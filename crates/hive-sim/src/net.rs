@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hive_core::hive::outside::Lane;
+use hive_core::wire::Frame;
 
 use crate::dice::Dice;
 use crate::faults::{Fault, Faults};
@@ -35,6 +36,8 @@ pub struct Quality {
     pub deaf_permille: u64,
     /// Connections in 1,000 whose last frames turn up again on the next one.
     pub ghost_permille: u64,
+    /// Frames in 1,000 that are damaged on their way: the transport throws them away and they are sent again.
+    pub corrupt_permille: u64,
 }
 
 /// All paths and connections.
@@ -42,6 +45,12 @@ pub struct Quality {
 pub struct Net {
     quality: Quality,
     shut: BTreeSet<(HostId, HostId)>,
+    /// Machines that sleep: nothing gets through to them.
+    asleep: BTreeSet<HostId>,
+    /// Machines that are slow to take what arrives, and until when.
+    slow: BTreeMap<HostId, Moment>,
+    /// Until when nobody hears anybody by mDNS.
+    deaf_until: Moment,
     conns: BTreeMap<ConnId, Conn>,
     ghosts: BTreeMap<(HostId, HostId), VecDeque<Vec<u8>>>,
     made: u64,
@@ -108,6 +117,7 @@ impl Quality {
         spike_permille: 0,
         deaf_permille: 0,
         ghost_permille: 0,
+        corrupt_permille: 0,
     };
 
     /// Home Wi-Fi on a bad day.
@@ -118,6 +128,7 @@ impl Quality {
         spike_permille: 30,
         deaf_permille: 250,
         ghost_permille: 500,
+        corrupt_permille: 5,
     };
 }
 
@@ -128,6 +139,9 @@ impl Net {
         Self {
             quality,
             shut: BTreeSet::new(),
+            asleep: BTreeSet::new(),
+            slow: BTreeMap::new(),
+            deaf_until: Moment::default(),
             conns: BTreeMap::new(),
             ghosts: BTreeMap::new(),
             made: 0,
@@ -148,15 +162,43 @@ impl Net {
         self.shut.insert((from, to));
     }
 
-    /// Opens all paths.
+    /// Opens the path from one machine to another.
+    pub fn open(&mut self, from: HostId, to: HostId) {
+        self.shut.remove(&(from, to));
+    }
+
+    /// Opens all paths and makes everybody quick and audible again. Who sleeps goes on sleeping.
     pub fn heal(&mut self) {
         self.shut.clear();
+        self.slow.clear();
+        self.deaf_until = Moment::default();
+    }
+
+    /// A machine falls asleep or wakes up.
+    pub fn set_asleep(&mut self, host: HostId, asleep: bool) {
+        if asleep {
+            self.asleep.insert(host);
+        } else {
+            self.asleep.remove(&host);
+        }
+    }
+
+    /// A machine takes what arrives late, up to this moment.
+    pub fn slow_down(&mut self, host: HostId, until: Moment) {
+        self.slow.insert(host, until);
+    }
+
+    /// No multicast up to this moment.
+    pub fn deafen(&mut self, until: Moment) {
+        self.deaf_until = until;
     }
 
     /// Whether packets get from one machine to the other.
     #[must_use]
     pub fn passes(&self, from: HostId, to: HostId) -> bool {
         !self.shut.contains(&(from, to))
+            && !self.asleep.contains(&from)
+            && !self.asleep.contains(&to)
     }
 
     /// Whether a handshake can end well between these two.
@@ -171,7 +213,11 @@ impl Net {
     }
 
     /// When the copies of an mDNS answer arrive: none if it is lost, two if it comes twice.
-    pub fn sightings(&mut self) -> Vec<u64> {
+    pub fn sightings(&mut self, now: Moment) -> Vec<u64> {
+        if now < self.deaf_until {
+            self.faults.add(Fault::SightingLost);
+            return Vec::new();
+        }
         if self.dice.permille(self.quality.deaf_permille) {
             self.faults.add(Fault::SightingLost);
             return Vec::new();
@@ -217,7 +263,7 @@ impl Net {
         lane: Lane,
         parcel: Parcel,
     ) -> Option<Moment> {
-        let delay = self.draw_delay();
+        let delay = self.draw_delay() + self.draw_slowness(now, conn, from);
         let conn = self.conns.get_mut(&conn)?;
         self.bytes += parcel.bytes.len() as u64;
         self.frames += 1;
@@ -275,7 +321,8 @@ impl Net {
             };
             if self.dice.permille(self.quality.ghost_permille) {
                 let kept = self.ghosts.entry((from, to)).or_default();
-                kept.extend(stream.queue.into_iter().map(|parcel| parcel.bytes));
+                let bytes = stream.queue.into_iter().map(|parcel| parcel.bytes);
+                kept.extend(bytes.filter(|bytes| stands_alone(bytes)));
                 kept.truncate(GHOSTS_MAX);
             }
         }
@@ -283,7 +330,7 @@ impl Net {
 
     /// Remembers a delivered frame, so that it may turn up once more on the next connection.
     pub fn remember(&mut self, from: HostId, to: HostId, bytes: &[u8]) {
-        if self.quality.ghost_permille > 0 && self.dice.permille(20) {
+        if self.quality.ghost_permille > 0 && self.dice.permille(20) && stands_alone(bytes) {
             let kept = self.ghosts.entry((from, to)).or_default();
             kept.push_back(bytes.to_vec());
             if kept.len() > GHOSTS_MAX {
@@ -311,6 +358,17 @@ impl Net {
         frames
     }
 
+    /// What a slow machine at the other end adds.
+    fn draw_slowness(&mut self, now: Moment, conn: ConnId, from: HostId) -> u64 {
+        let ends = self.ends(conn);
+        let slow = |end: &HostId| *end != from && self.slow.get(end).is_some_and(|at| now < *at);
+        if !ends.is_some_and(|ends| ends.iter().any(slow)) {
+            return 0;
+        }
+        self.faults.add(Fault::SlowPeer);
+        self.dice.between(100_000, 3_000_000)
+    }
+
     fn draw_delay(&mut self) -> u64 {
         let mut delay = self.delay();
         let mut wait = RETRANSMIT_US;
@@ -319,12 +377,22 @@ impl Net {
             delay += wait;
             wait *= 2;
         }
+        if self.dice.permille(self.quality.corrupt_permille) {
+            self.faults.add(Fault::Corrupt);
+            delay += RETRANSMIT_US;
+        }
         if self.dice.permille(self.quality.spike_permille) {
             self.faults.add(Fault::Delay);
             delay += self.dice.below(1_000_000);
         }
         delay
     }
+}
+
+/// Whether a frame means something without its neighbours. A piece of a long frame does not, and no transport brings
+/// a single piece from one connection to another.
+fn stands_alone(bytes: &[u8]) -> bool {
+    !matches!(Frame::decode(bytes), Ok(Frame::Part { .. }))
 }
 
 #[cfg(test)]

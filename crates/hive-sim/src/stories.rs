@@ -4,12 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hive_core::id::NodeId;
 
+use crate::attacks::Attacks;
 use crate::check::truthful::Judged;
 use crate::faults::Faults;
 use crate::net::HostId;
+use crate::report::ShortestLine;
 use crate::world::World;
 
 pub mod five_write_at_once;
+pub mod greedy_member;
 pub mod hands_off;
 pub mod odd_machine;
 pub mod placebo;
@@ -43,23 +46,35 @@ pub struct Story {
 pub struct Told {
     /// How verdicts compared with the truth.
     pub judged: Judged,
-    /// Attackers that were refused.
-    pub attackers: Vec<&'static str>,
+    /// Times that all was healed and everything was checked.
+    pub checks: u64,
+    /// The longest that it took until all honest members showed the same.
+    pub equal_after_ms: u64,
+    /// What a day cost each member, in bytes.
+    pub bytes_per_member_day: u64,
 }
 
 /// A story told once.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Which.
-    pub story: &'static str,
+    /// Which story or scenario.
+    pub story: String,
     /// With which seed.
     pub seed: u64,
+    /// The command that plays it again.
+    pub replay: String,
+    /// The shortest life that fails in the same way, if it was looked for.
+    pub shortest: Option<ShortestLine>,
+    /// How long it lasted, in microseconds of the world.
+    pub lasted_us: u64,
     /// Why it did not end well, if it did not.
     pub failure: Option<Failure>,
     /// What it reports.
     pub told: Told,
     /// What went wrong on purpose.
     pub faults: Faults,
+    /// What strangers and liars did.
+    pub attacks: Attacks,
     /// Microseconds that all its nodes together have run.
     pub node_us: u64,
     /// Bytes of frames.
@@ -71,7 +86,7 @@ pub struct Outcome {
 }
 
 /// All stories, in the order in which they are read.
-pub const ALL: [Story; 8] = [
+pub const ALL: [Story; 9] = [
     Story {
         name: "two_machines",
         tell: two_machines::tell,
@@ -103,6 +118,10 @@ pub const ALL: [Story; 8] = [
     Story {
         name: "five_write_at_once",
         tell: five_write_at_once::tell,
+    },
+    Story {
+        name: "greedy_member",
+        tell: greedy_member::tell,
     },
 ];
 
@@ -142,7 +161,7 @@ impl Story {
 
 /// Lives one life. A node that panics is a failure, not the end of the run.
 pub fn live(
-    story: &'static str,
+    story: &str,
     seed: u64,
     tell: impl FnOnce(&mut World) -> Result<Told, Failure>,
 ) -> Outcome {
@@ -154,11 +173,15 @@ pub fn live(
         Err(panic) => (Some(Failure::Crash(panic_words(&*panic))), Told::default()),
     };
     Outcome {
-        story,
+        story: story.to_owned(),
         seed,
+        replay: replay(story, seed),
+        shortest: None,
+        lasted_us: world.now().0,
         failure,
         told,
         faults: world.all_faults(),
+        attacks: world.attacks.clone(),
         node_us: world.node_us(),
         bytes: world.net.bytes,
         frames: world.net.frames,

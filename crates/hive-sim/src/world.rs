@@ -9,6 +9,7 @@ use hive_core::machine::act::Step;
 use hive_core::machine::facts::SampleRequest;
 use hive_core::reply::{Mode, Reply};
 
+use crate::attacks::Attacks;
 use crate::check::Witness;
 use crate::clock::Clock;
 use crate::dice::Dice;
@@ -21,6 +22,7 @@ use crate::queue::{Moment, Queue};
 use crate::stories::Failure;
 
 mod shell;
+mod trouble;
 
 /// Everything there is.
 pub struct World {
@@ -32,6 +34,8 @@ pub struct World {
     pub witness: Witness,
     /// What went wrong on purpose, the network's own faults not included.
     pub faults: Faults,
+    /// What strangers and liars did.
+    pub attacks: Attacks,
     /// Chance for stories.
     pub dice: Dice,
     now: Moment,
@@ -42,12 +46,15 @@ pub struct World {
     trace: blake3::Hasher,
     /// Events so far: bounded, so that two nodes that talk for ever are found.
     events: u64,
+    events_max: u64,
 }
 
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Event {
     Start(HostId),
+    /// A machine wakes up.
+    Resume(HostId),
     Wake {
         host: HostId,
         token: u64,
@@ -110,6 +117,25 @@ pub(crate) enum Event {
     },
 }
 
+impl Event {
+    /// The machine that it happens to, unless it is a frame: those the network keeps from a machine that sleeps.
+    fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Start(_) | Self::Resume(_) | Self::Arrive { .. } | Self::Ghost { .. } => None,
+            Self::Wake { host, .. }
+            | Self::Answer { host, .. }
+            | Self::Sample { host, .. }
+            | Self::Act { host, .. }
+            | Self::Undo { host, .. }
+            | Self::Lost { host, .. }
+            | Self::Found { host, .. }
+            | Self::Dialled { host, .. }
+            | Self::DialFailed { host, .. }
+            | Self::PairDialled { host, .. } => Some(*host),
+        }
+    }
+}
+
 /// How a daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -117,6 +143,10 @@ pub enum Death {
     Kill,
     /// The machine loses power.
     PowerCut,
+    /// The kernel ends it for want of memory.
+    OutOfMemory,
+    /// A write failed: the daemon ends itself rather than say what was not saved.
+    DiskFailed,
 }
 
 /// Events of one world. The longest story needs a fifth of it; more means that nodes talk for ever.
@@ -134,6 +164,7 @@ impl World {
             net: Net::new(seed, quality),
             witness: Witness::default(),
             faults: Faults::default(),
+            attacks: Attacks::default(),
             dice: Dice::new(seed, "story"),
             now: Moment::default(),
             seed,
@@ -141,11 +172,19 @@ impl World {
             tapped: Vec::new(),
             trace: blake3::Hasher::new_derive_key("hive-sim/v1/trace"),
             events: 0,
+            events_max: EVENTS_MAX,
         }
     }
 
     /// Adds a machine and switches it on.
     pub fn add(&mut self, label: &str, truth: Truth) -> HostId {
+        let id = self.add_off(label, truth);
+        self.queue.plan(self.now, Event::Start(id));
+        id
+    }
+
+    /// Adds a machine on which no daemon of ours runs.
+    pub fn add_off(&mut self, label: &str, truth: Truth) -> HostId {
         let id = HostId(self.hosts.len());
         let mut dice = Dice::new(self.seed, &format!("host {}", id.0));
         // The same programs everywhere: what helps one machine's editor is about the other's, too.
@@ -161,9 +200,16 @@ impl World {
         let skew = i64::try_from(dice.below(1_200_000)).expect("small") - 600_000;
         self.faults.add(Fault::ClockSkew);
         let clock = Clock::new(self.now, drift, skew);
+        if drift != 0 {
+            self.faults.add(Fault::ClockDrift);
+        }
         self.hosts.push(Host::new(id, label, machine, clock, dice));
-        self.queue.plan(self.now, Event::Start(id));
         id
+    }
+
+    /// Allows for a longer life than a story's: so many events in all.
+    pub fn expect_events(&mut self, events: u64) {
+        self.events_max = self.events_max.max(events);
     }
 
     /// What time it is.
@@ -217,7 +263,7 @@ impl World {
         all
     }
 
-    /// Microseconds that all daemons together have run.
+    /// Microseconds that all daemons together have run; those that a machine slept do not count.
     #[must_use]
     pub fn node_us(&self) -> u64 {
         let run = |host: &Host| {
@@ -226,7 +272,7 @@ impl World {
             } else {
                 0
             };
-            host.ran_us + current
+            (host.ran_us + current).saturating_sub(host.slept_us)
         };
         self.hosts.iter().map(run).sum()
     }
@@ -312,6 +358,8 @@ impl World {
             .crash(unanswered, &mut self.dice, &mut self.faults);
         match death {
             Death::Kill => self.faults.add(Fault::Kill),
+            Death::OutOfMemory => self.faults.add(Fault::OomKill),
+            Death::DiskFailed => {}
             Death::PowerCut => {
                 self.faults.add(Fault::PowerCut);
                 host.machine.reboot();
@@ -322,23 +370,28 @@ impl World {
         if death == Death::PowerCut {
             host.clock.reboot(now.after(away_ms * 1_000));
         }
+        self.witness.restarted(id);
         self.note(b"crash", id, &[]);
     }
 
     /// A machine gets another address; its connections end.
     pub fn move_away(&mut self, id: HostId) {
         self.faults.add(Fault::AddressChange);
-        for conn in self.net.of(id) {
-            self.break_off(conn, None);
-        }
-        let port = self.hosts[id.0].address.port();
-        self.hosts[id.0].address.set_port(port + 1);
+        self.readdress(id);
         self.feed(id, Input::NetworkChanged);
     }
 
     /// A machine's calendar jumps.
     pub fn jump(&mut self, id: HostId, ms: i64) {
-        self.faults.add(Fault::ClockJump);
+        /// Half a year: no clock that is set by hand is that wrong by mistake.
+        const FAR_MS: u64 = 182 * 86_400_000;
+        self.faults.add(if ms.unsigned_abs() > FAR_MS {
+            Fault::ClockFarOff
+        } else if ms < 0 {
+            Fault::ClockBack
+        } else {
+            Fault::ClockJump
+        });
         self.host_mut(id).clock.jump(ms);
     }
 
@@ -357,10 +410,15 @@ impl World {
         };
         self.now = at;
         self.events += 1;
-        if self.events > EVENTS_MAX {
+        if self.events > self.events_max {
             return Err(Failure::Liveness("the nodes never come to rest".into()));
         }
-        self.happen(event);
+        // What happens to a machine that sleeps happens when it wakes up, in the same order.
+        let sleeps = event.host().and_then(|id| self.hosts[id.0].asleep_until);
+        match sleeps.filter(|until| at < *until) {
+            Some(until) => self.queue.plan(until, event),
+            None => self.happen(event),
+        }
         Ok(())
     }
 
@@ -389,6 +447,9 @@ impl World {
         }
         for output in outputs {
             if self.hosts[id.0].life != life || !self.hosts[id.0].is_on() {
+                return;
+            }
+            if self.dies_of_hunger(id) {
                 return;
             }
             self.carry_out(id, life, output);

@@ -1,10 +1,19 @@
 //! The witnesses see: what is planted where it must be found, is found. Without this a silent witness would pass for
 //! a clean life.
 
+use hive_core::hive::outside::{Record, Table};
+use hive_core::id::{NodeId, SaveId};
+use hive_core::limits::MAP_ENTRIES_MAX;
+use hive_core::time::Hlc;
+use hive_core::wire::Head;
+use hive_sim::check::monotone::Ranks;
+use hive_sim::check::nothing_lost::Acknowledged;
+use hive_sim::check::{bounded, converged};
+use hive_sim::disk::Unanswered;
 use hive_sim::machine::Truth;
-use hive_sim::net::Quality;
+use hive_sim::net::{HostId, Quality};
 use hive_sim::stories::{ALL, Failure, live};
-use hive_sim::world::World;
+use hive_sim::world::{Death, World};
 
 /// Labels do travel; so a label planted as if it were a secret must be seen on its way.
 #[test]
@@ -17,6 +26,94 @@ fn a_word_that_travels_is_seen() {
         panic!("a planted word passed unseen");
     };
     assert!(what.contains("borrowed"), "{what}");
+}
+
+/// A disk that forgets what it has answered for keeps no promise, and the check of what was acknowledged says so.
+#[test]
+fn a_disk_that_forgets_is_found_out() {
+    let mut world = World::new(1, Quality::LAN);
+    let alone = world.add("alone", Truth::BLIND);
+    assert_eq!(world.run_ms(2_000), Ok(()));
+    let mut acknowledged = Acknowledged::default();
+    assert_eq!(acknowledged.share(&mut world, alone, 1), Ok(()));
+    for table in [Table::Heads, Table::Entries, Table::Ledger] {
+        world.host_mut(alone).disk.forget_answered(table);
+    }
+    world.crash(alone, Death::Kill, Unanswered::Forgotten, 100);
+    assert_eq!(world.run_ms(20_000), Ok(()));
+    let shown = converged::shows(&mut world, alone).expect("it answers");
+    let lost = acknowledged.all_shown(&shown);
+    assert!(matches!(lost, Err(Failure::Correctness(_))), "{lost:?}");
+}
+
+fn head(incarnation: u32, seq: u64) -> Record {
+    let head = Head {
+        author: NodeId([7; 32]),
+        incarnation,
+        seq,
+        hlc: Hlc(1),
+        floor: 0,
+        prev: [0; 32],
+        root: [0; 32],
+        sig: [0; 64],
+    };
+    Record {
+        table: Table::Heads,
+        key: head.author.0.to_vec(),
+        value: postcard::to_allocvec(&head).ok(),
+    }
+}
+
+#[test]
+fn a_step_backwards_is_seen_unless_all_was_forgotten_between() {
+    let mut ranks = Ranks::default();
+    let here = HostId(0);
+    assert_eq!(ranks.saw_write(here, &head(1, 5)), None);
+    assert_eq!(ranks.saw_write(here, &head(1, 6)), None);
+    assert_eq!(ranks.saw_write(HostId(1), &head(1, 4)), None);
+    assert!(ranks.saw_write(here, &head(1, 5)).is_some());
+    assert_eq!(ranks.saw_write(here, &head(2, 1)), None);
+    let nothing = Record {
+        value: None,
+        ..head(2, 1)
+    };
+    assert_eq!(ranks.saw_write(here, &nothing), None);
+    assert_eq!(ranks.saw_write(here, &head(1, 1)), None);
+}
+
+#[test]
+fn one_statement_too_many_on_a_disk_is_seen() {
+    let mut world = World::new(1, Quality::LAN);
+    let alone = world.add_off("alone", Truth::BLIND);
+    let disk = &mut world.host_mut(alone).disk;
+    let entry = |nth: usize| {
+        let mut key = vec![7; 32];
+        key.extend_from_slice(&nth.to_le_bytes());
+        Record {
+            table: Table::Entries,
+            key,
+            value: Some(vec![0]),
+        }
+    };
+    disk.ask(SaveId(1), (0..MAP_ENTRIES_MAX).map(entry).collect());
+    disk.answer();
+    assert_eq!(bounded::exceeds(world.host(alone)), None);
+    let disk = &mut world.host_mut(alone).disk;
+    disk.ask(SaveId(2), vec![entry(MAP_ENTRIES_MAX)]);
+    disk.answer();
+    assert!(bounded::exceeds(world.host(alone)).is_some());
+}
+
+#[test]
+fn whom_nobody_approved_is_seen() {
+    let mut world = World::new(1, Quality::LAN);
+    world.witness.known = Some([NodeId([1; 32])].into());
+    world.witness.saw_members(HostId(0), &[NodeId([1; 32])]);
+    assert_eq!(world.witness.verdict(), Ok(()));
+    world
+        .witness
+        .saw_members(HostId(0), &[NodeId([1; 32]), NodeId([2; 32])]);
+    assert!(world.witness.verdict().is_err());
 }
 
 /// A node that is never asked anything has nothing to hide, and nothing is blamed on it.

@@ -118,6 +118,8 @@ pub(crate) enum Verb {
     Resume(Rehearsal),
     /// Machines heard on the network
     Nearby(Format),
+    /// What is wrong with this machine or its network, and what to type about it
+    Doctor(Format),
     /// Two real daemons on this machine learn and share; nothing is left behind
     Demo(Format),
     /// Puts values back when the daemon it watches dies
@@ -140,6 +142,7 @@ impl Verb {
             | Self::Members(format)
             | Self::Patterns(format)
             | Self::Nearby(format)
+            | Self::Doctor(format)
             | Self::Demo(format)
             | Self::Invite(InviteArgs { format, .. })
             | Self::Join(JoinArgs { format, .. })
@@ -432,7 +435,8 @@ mod tests {
     fn every_verb_that_reads_speaks_json() {
         let command = Cli::command();
         for name in [
-            "status", "members", "pending", "patterns", "why", "nearby", "demo", "invite", "join",
+            "status", "members", "pending", "patterns", "why", "nearby", "doctor", "demo",
+            "invite", "join",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let speaks = verb.get_arguments().any(|arg| arg.get_id() == "json");

@@ -1,6 +1,7 @@
 //! One verb, one function: asks the daemon, prints what it says, and names the exit code.
 
 mod daemon;
+mod doctor;
 mod hive;
 mod invite;
 mod join;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Tune(args) => tuning::tune(place, args),
         Verb::Pause(args) => tuning::pause(place, args),
         Verb::Resume(rehearsal) => tuning::resume(place, rehearsal),
+        Verb::Doctor(format) => doctor::run(place, format),
         Verb::Demo(format) => demo::run(place, format),
         Verb::Guard { tree } => guard::watch(place, tree),
         Verb::Stage(verb) => stage::run(verb),

@@ -52,6 +52,14 @@ impl Link {
         self.runtime.block_on(question).map_err(problem)
     }
 
+    /// Asks, and leaves what went wrong to the caller.
+    pub(crate) fn try_ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        self.runtime.block_on(question)
+    }
+
     /// Whether a daemon answers.
     pub(crate) fn is_up(&self) -> bool {
         self.runtime.block_on(self.client.status()).is_ok()

@@ -2,6 +2,7 @@
 
 mod args;
 mod consent;
+mod doctor;
 mod guard;
 mod link;
 mod output;

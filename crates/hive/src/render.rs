@@ -1,6 +1,7 @@
 //! Views into text: pure functions, 80 columns, words instead of signs, and never an empty screen.
 
 pub(crate) mod text;
+pub(crate) mod doctor;
 pub(crate) mod members;
 pub(crate) mod patterns;
 pub(crate) mod status;

@@ -5,14 +5,13 @@ use alloc::vec::Vec;
 
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store};
+use crate::hive::views::anomalies::Anomalies;
+use crate::hive::views::counter::Counters;
+use crate::hive::views::{eligible, hive_time};
 use crate::id::{NodeId, PatternId};
-use crate::limits;
 use crate::pattern::{Evidence, PatternDef};
 use crate::statement::{Mark, Statement};
 use crate::time::{Hlc, Instant};
-
-/// Most wins of one counter cell that count. A guess: one per minute for two years.
-const CELL_MAX: u64 = 1_000_000;
 
 /// The views that the optimizer needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +24,8 @@ pub struct Advice {
     pub wins: u64,
     /// Times an action was tried to a verdict anywhere.
     pub trials: u64,
+    /// Odd behaviour that stands reported.
+    pub anomalies: Anomalies,
 }
 
 /// One pattern, as all members together tell it.
@@ -44,19 +45,19 @@ impl Advice {
     /// Computes the views. Patterns of `before` keep their first moment.
     #[must_use]
     pub fn of(roster: &Roster, store: &Store, before: &Self, now: Instant) -> Self {
-        let maps: Vec<&AuthorMap> = store
-            .maps()
-            .map(|(_, map)| map)
-            .filter(|map| roster.counts(map) && store.fork(map.head().author).is_none())
-            .collect();
+        let maps = eligible(roster, store);
+        let total = Counters::of(roster, store).total();
         let mut advice = Self {
             members: roster.order().len(),
+            wins: total.wins,
+            trials: total.trials,
+            anomalies: Anomalies::of(roster, store),
             ..Self::default()
         };
         for map in &maps {
             advice.define(map, before, now);
         }
-        let hive_time = hive_time(&maps, advice.members);
+        let latest = hive_time::latest(hive_time::of(roster, store));
         let mut marks: BTreeMap<PatternId, (Hlc, NodeId, Mark)> = BTreeMap::new();
         for map in maps {
             let author = map.head().author;
@@ -68,14 +69,9 @@ impl Advice {
                         }
                     }
                     Statement::Mark(id, mark) => {
-                        let said = (entry.hlc.min(hive_time), author, mark);
+                        let said = (entry.hlc.min(latest), author, mark);
                         let newest = marks.entry(id).or_insert(said);
                         *newest = (*newest).max(said);
-                    }
-                    Statement::Strategy(_, cell) => {
-                        let trials = cell.trials.min(CELL_MAX);
-                        advice.trials = advice.trials.saturating_add(trials);
-                        advice.wins = advice.wins.saturating_add(cell.wins.min(trials));
                     }
                     _ => {}
                 }
@@ -103,14 +99,4 @@ impl Advice {
             }
         }
     }
-}
-
-/// The latest time that counts: the k-th greatest head time, k = members / 3 + 1, and a minute. No
-/// third of the members can push it (DESIGN section 7).
-fn hive_time(maps: &[&AuthorMap], members: usize) -> Hlc {
-    let mut times: Vec<Hlc> = maps.iter().map(|map| map.head().hlc).collect();
-    times.sort_unstable_by(|a, b| b.cmp(a));
-    let time = times.get(members / 3).or(times.last());
-    let ahead = limits::HLC_AHEAD_MS << 16;
-    Hlc(time.map_or(0, |time| time.0).saturating_add(ahead))
 }

@@ -83,37 +83,37 @@ impl Hive {
     /// Heads that another member saw.
     pub(super) fn on_heads(&mut self, now: Now, heads: &[Head]) {
         for head in heads {
-            let known = self.store.fork(head.author).is_some();
+            let known = self.store.forked_in(head.author);
             if self.roster.stores(head.author) && self.store.witness(head) {
                 self.on_fork(now, head.author, known);
             }
         }
     }
 
-    /// A proof, held or not. Whoever sent one that is not the smallest is told of the smaller one.
+    /// A proof, held or not. Whoever sent one that goes after the held one is told of that.
     pub(super) fn on_proof(&mut self, now: Now, peer: NodeId, one: &Head, two: &Head) {
         let author = one.author;
         if !self.roster.stores(author) {
             return;
         }
-        let known = self.store.fork(author).is_some();
+        let known = self.store.forked_in(author);
         if self.store.join_proof(one, two) {
             self.on_fork(now, author, known);
-        } else if let Some((smaller, other)) = self.store.fork(author).copied()
-            && (smaller, other) != (*one, *two)
-            && (other, smaller) != (*one, *two)
+        } else if let Some((first, second)) = self.store.fork(author).copied()
+            && (first, second) != (*one, *two)
+            && (second, first) != (*one, *two)
         {
-            self.send(peer, Lane::Urgent, &Frame::Proof(smaller, other));
+            self.send(peer, Lane::Urgent, &Frame::Proof(first, second));
         }
     }
 
-    /// Keeps a proof that was just taken in. The first one of an author is told to everybody at once.
-    pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: bool) {
+    /// Keeps a proof that was just taken in. The first one of an incarnation is told to everybody at once.
+    pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: Option<u32>) {
         self.changes.touch(author);
         let proof = self.store.fork(author).copied();
         let record = meta::fork(author, proof.as_ref());
         self.save(alloc::vec![record], AfterSave::Nothing);
-        if !known && let Some((one, two)) = proof {
+        if let Some((one, two)) = proof.filter(|(one, _)| known != Some(one.incarnation)) {
             self.tell(Happening::Forked {
                 node: author.short(),
             });

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | who belongs, how it is called | never; it may leave a debt | - |
 //! | a person's wish | never | 0 % |
+//! | something unusual was seen, or is taken back | never | 2 % |
 //! | pattern | 200 ms after the last batch | 5 % |
 //! | evidence | 200 ms after the last batch | 10 % |
 //! | counters | 15 min × members / 8 after the last counters | 50 % |
@@ -41,6 +42,7 @@ const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
 enum Class {
     Membership,
     Wish,
+    Anomaly,
     Pattern,
     Evidence,
     Counter,
@@ -230,7 +232,7 @@ impl Waiting {
 
     fn not_before(&self, class: Class) -> Instant {
         match class {
-            Class::Membership | Class::Wish => Instant::START,
+            Class::Membership | Class::Wish | Class::Anomaly => Instant::START,
             Class::Pattern | Class::Evidence => self.news_from,
             Class::Counter => self.counters_from,
         }
@@ -267,6 +269,7 @@ impl Class {
     fn kept_percent(self) -> u64 {
         match self {
             Self::Membership | Self::Wish => 0,
+            Self::Anomaly => 2,
             Self::Pattern => 5,
             Self::Evidence => 10,
             Self::Counter => 50,
@@ -277,6 +280,7 @@ impl Class {
         match self {
             Self::Membership => "membership",
             Self::Wish => "wish",
+            Self::Anomaly => "anomaly",
             Self::Pattern => "pattern",
             Self::Evidence => "evidence",
             Self::Counter => "counter",
@@ -293,6 +297,7 @@ pub fn is_membership(statement: &Statement) -> bool {
 fn class(statement: &Statement) -> Class {
     match statement {
         Statement::Admit(_) | Statement::Revoke(_) | Statement::Profile(_) => Class::Membership,
+        Statement::Anomaly(_) | Statement::Retract(..) => Class::Anomaly,
         Statement::Mark(..) => Class::Wish,
         Statement::Pattern(_) => Class::Pattern,
         Statement::Evidence(..) => Class::Evidence,

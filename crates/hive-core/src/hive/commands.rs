@@ -310,7 +310,8 @@ impl Hive {
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),
-                words: "this machine's key is in use somewhere else too; it says nothing more"
+                words: "this machine's key is or was in use somewhere else too (a copied disk, or a backup that was put back): \
+                        it says nothing more. If no copy runs any more, restart the daemon here; else give this machine a new key"
                     .into(),
                 fix: Vec::from(["hive leave".into()]),
             });

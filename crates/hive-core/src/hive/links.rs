@@ -77,6 +77,7 @@ impl Hive {
     pub fn on_found(&mut self, now: Now, sighting: Sighting) {
         self.traffic.count_answer();
         let member = self.recognise(&sighting.beacon, now.wall);
+        let is_mesh = self.is_mesh();
         let after = self
             .links
             .asked
@@ -91,7 +92,8 @@ impl Hive {
         if let Some(node) = member {
             self.links.learn(node, sighting.address);
             if !self.links.is_connected(node) {
-                if let Some(known) = self.links.known.get_mut(&node) {
+                let known = self.links.known.get_mut(&node);
+                if let Some(known) = known.filter(|_| !is_mesh) {
                     known.is_back();
                 }
                 self.look_for_missing(now);
@@ -103,9 +105,13 @@ impl Hive {
 
     /// An interface changed or the machine woke: everything may be elsewhere now.
     pub fn on_network_changed(&mut self, now: Now) {
-        for known in self.links.known.values_mut() {
+        for (node, known) in &mut self.links.known {
             known.pause = BACKOFF_MIN;
-            known.is_back();
+            // A dial that was put off for minutes is due again, and one under way may be in vain.
+            if !self.links.peers.contains_key(node) {
+                known.is_back();
+                known.dial_at = None;
+            }
         }
         self.links.seek_pause = self.seek_pause_min();
         self.links.seek_at = None;
@@ -138,6 +144,7 @@ impl Hive {
         if let Some(known) = self.links.known.get_mut(&peer) {
             outage = known.missing_since;
             known.dial_at = None;
+            known.asked_around = false;
             known.is_back();
             if moved {
                 let record = meta::addresses(peer, Some(&known.addresses));
@@ -146,6 +153,10 @@ impl Hive {
         }
         if let Some(since) = outage {
             self.expect_the_others(now, since);
+        }
+        if self.is_mesh() {
+            let unheard = self.links.asked_around();
+            self.ask_around(&[peer], &unheard);
         }
         self.look_for_missing(now);
     }
@@ -230,12 +241,13 @@ impl Hive {
 
     pub(super) fn links_wake(&self) -> Option<Instant> {
         let links = &self.links;
+        let mesh = self.is_mesh();
         let dials = links.known.values().filter_map(|known| known.dial_at);
         let steps = links.missing().filter_map(|(_, known)| {
-            let known = known.filter(|known| !known.away)?;
+            let done = |known: &Known| if mesh { known.asked_around } else { known.away };
+            let known = known.filter(|known| !done(known))?;
             Some(known.missing_since?.after(AWAY_AFTER))
         });
-        let steps = steps.filter(|_| !self.is_mesh());
         dials
             .chain(steps)
             .chain(links.surplus(Instant::START).1)
@@ -305,25 +317,32 @@ impl Hive {
         links.wanted = wanted;
     }
 
-    /// Takes those for away that were looked for long enough; others take their place.
+    /// Takes those for away that were looked for long enough. In a large hive others take their place; in a
+    /// small one the others are asked to pass their news on, should they be only out of this machine's reach.
     fn step_over_missing(&mut self, now: Now) {
-        if self.is_mesh() {
-            return;
-        }
+        let is_mesh = self.is_mesh();
         let links = &mut self.links;
-        let mut changed = false;
+        let mut changed = Vec::new();
         for node in &links.wanted {
             let known = links.known.get_mut(node);
             let Some(known) = known.filter(|_| !links.peers.contains_key(node)) else {
                 continue;
             };
             let since = known.missing_since.unwrap_or(now.boot);
-            if !known.away && now.boot.since(since) >= AWAY_AFTER {
-                known.away = true;
-                changed = true;
+            let done = if is_mesh {
+                &mut known.asked_around
+            } else {
+                &mut known.away
+            };
+            if !*done && now.boot.since(since) >= AWAY_AFTER {
+                *done = true;
+                changed.push(*node);
             }
         }
-        if changed {
+        if is_mesh {
+            let peers = self.links.connected();
+            self.ask_around(&peers, &changed);
+        } else if !changed.is_empty() {
             self.look_for_missing(now);
         }
     }

@@ -6,11 +6,14 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hive::anomaly_log::LogLine;
 use crate::hive::outside::{Record, Table};
+use crate::hive::store::AuthorMap;
+use crate::hive::store::pins::Named;
 use crate::id::{HiveId, NodeId};
 use crate::statement::Label;
 use crate::time::WallTime;
-use crate::wire::{Genesis, Head};
+use crate::wire::{Entry, Genesis, Head};
 
 /// A machine that proved the code and waits for a person, or for its welcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,11 +46,22 @@ pub(super) struct Proved {
     pub(super) since: WallTime,
 }
 
+/// The hive once more, so that one damaged record does not cost it: without its first record no map can be
+/// checked, and without its secret no member is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Spare {
+    genesis: Genesis,
+    secret: [u8; 32],
+    sum: [u8; 16],
+}
+
 /// Everything of this table.
 #[derive(Default)]
 pub(super) struct Meta {
     pub(super) genesis: Option<Genesis>,
     pub(super) secret: Option<[u8; 32]>,
+    /// One of the records that tell of the hive is damaged: write them anew.
+    pub(super) worn: bool,
     pub(super) incarnation: Option<u32>,
     pub(super) label: Option<Label>,
     pub(super) sponsor: Option<NodeId>,
@@ -55,16 +69,20 @@ pub(super) struct Meta {
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
     pub(super) forks: Vec<(Head, Head)>,
+    pub(super) pins: Vec<(Head, Vec<Entry>)>,
+    pub(super) anomaly_log: BTreeMap<u64, LogLine>,
 }
 
 impl Meta {
     pub(super) fn read(records: &[Record]) -> Self {
         let mut meta = Self::default();
+        let mut spare: Option<Spare> = None;
         for record in records.iter().filter(|record| record.table == Table::Meta) {
             let Some(value) = &record.value else { continue };
             match record.key.as_slice() {
                 GENESIS => meta.genesis = decode(value),
                 SECRET => meta.secret = decode(value),
+                SPARE => spare = decode(value),
                 INCARNATION => meta.incarnation = decode(value),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
@@ -76,16 +94,46 @@ impl Meta {
                         meta.addresses.extend(decode(value).map(|it| (node, it)));
                     } else if node_after(FORK, key).is_some() {
                         meta.forks.extend(decode::<(Head, Head)>(value));
+                    } else if key.starts_with(PIN) {
+                        meta.pins.extend(decode::<(Head, Vec<Entry>)>(value));
+                    } else if let Some(number) = number_after(ANOMALY, key) {
+                        let line = decode(value).map(|line| (number, line));
+                        meta.anomaly_log.extend(line);
                     }
                 }
             }
         }
+        let spare = spare.filter(|spare| *spare == Spare::of(spare.genesis, spare.secret));
+        let plain = meta.genesis.zip(meta.secret);
+        let spare = spare.map(|spare| (spare.genesis, spare.secret));
+        let hive = spare.or(plain);
+        meta.worn = hive.is_some() && spare != plain;
+        (meta.genesis, meta.secret) = hive.unzip();
         meta
     }
 }
 
+impl Spare {
+    fn of(genesis: Genesis, secret: [u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/spare");
+        hasher.update(&genesis.hive().0).update(&secret);
+        let mut sum = [0; 16];
+        sum.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self {
+            genesis,
+            secret,
+            sum,
+        }
+    }
+}
+
 pub(super) fn hive(genesis: &Genesis, secret: &[u8; 32]) -> Vec<Record> {
-    alloc::vec![put(GENESIS, genesis), put(SECRET, secret)]
+    let spare = Spare::of(*genesis, *secret);
+    alloc::vec![
+        put(GENESIS, genesis),
+        put(SECRET, secret),
+        put(SPARE, &spare),
+    ]
 }
 
 pub(super) fn incarnation(incarnation: u32) -> Record {
@@ -112,12 +160,29 @@ pub(super) fn fork(author: NodeId, proof: Option<&(Head, Head)>) -> Record {
     maybe([FORK, &author.0].concat(), proof)
 }
 
+pub(super) fn pin((author, state): Named, map: Option<&AuthorMap>) -> Record {
+    let key = [
+        PIN,
+        &author.0,
+        &state.incarnation.to_be_bytes(),
+        &state.seq.to_be_bytes(),
+        &state.id.0,
+    ];
+    let whole = map.map(|map| (*map.head(), map.entries().cloned().collect::<Vec<Entry>>()));
+    maybe(key.concat(), whole.as_ref())
+}
+
+pub(super) fn anomaly(number: u64, line: Option<&LogLine>) -> Record {
+    maybe([ANOMALY, &number.to_be_bytes()].concat(), line)
+}
+
 pub(super) fn addresses(node: NodeId, addresses: Option<&Vec<SocketAddr>>) -> Record {
     maybe([ADDRESS, &node.0].concat(), addresses)
 }
 
 const GENESIS: &[u8] = b"genesis";
 const SECRET: &[u8] = b"secret";
+const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
@@ -125,6 +190,8 @@ const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";
 const FORK: &[u8] = b"fork/";
+const PIN: &[u8] = b"pin/";
+const ANOMALY: &[u8] = b"anomaly/";
 
 fn put<T: Serialize>(key: &[u8], value: &T) -> Record {
     maybe(key.to_vec(), Some(value))
@@ -139,9 +206,17 @@ fn maybe<T: Serialize>(key: Vec<u8>, value: Option<&T>) -> Record {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: &[u8]) -> Option<T> {
-    postcard::from_bytes(value).ok()
+    match postcard::take_from_bytes(value) {
+        Ok((decoded, [])) => Some(decoded),
+        _ => None,
+    }
 }
 
 fn node_after(prefix: &[u8], key: &[u8]) -> Option<NodeId> {
     Some(NodeId(key.strip_prefix(prefix)?.try_into().ok()?))
+}
+
+fn number_after(prefix: &[u8], key: &[u8]) -> Option<u64> {
+    let number = key.strip_prefix(prefix)?.try_into().ok()?;
+    Some(u64::from_be_bytes(number))
 }

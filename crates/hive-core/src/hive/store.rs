@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod fork;
+pub mod pins;
 pub(super) mod quota;
 mod root;
 
@@ -10,6 +11,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::hive::store::fork::{Proof, Ring};
+use crate::hive::store::pins::Named;
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::signed::{KeyPair, is_signed_by};
 use crate::statement::{HeadRef, Key, Statement};
@@ -24,13 +26,15 @@ pub struct AuthorMap {
     entries: BTreeMap<Key, Entry>,
 }
 
-/// All maps of one hive, the heads last seen of each, and the proofs that an author contradicted itself.
+/// All maps of one hive, the heads last seen of each, the proofs that an author contradicted itself, and
+/// the states that words of removal name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     hive: HiveId,
     maps: BTreeMap<NodeId, AuthorMap>,
     forks: BTreeMap<NodeId, Proof>,
     rings: BTreeMap<NodeId, Ring>,
+    pins: BTreeMap<Named, AuthorMap>,
 }
 
 /// Why a delta changed nothing.
@@ -97,6 +101,15 @@ impl AuthorMap {
         self.entries.values().filter_map(|entry| {
             let value = entry.value.as_deref()?;
             Some((entry, Statement::decode(entry.key, value)?))
+        })
+    }
+
+    /// Statements of one kind, without looking at the others.
+    pub(crate) fn statements_of(&self, kind: u8) -> impl Iterator<Item = (&Entry, Statement)> {
+        let entries = self.entries.range(Key::all_of(kind));
+        entries.filter_map(|(key, entry)| {
+            let value = entry.value.as_deref()?;
+            Some((entry, Statement::decode(*key, value)?))
         })
     }
 
@@ -230,6 +243,7 @@ impl Store {
             maps: BTreeMap::new(),
             forks: BTreeMap::new(),
             rings: BTreeMap::new(),
+            pins: BTreeMap::new(),
         }
     }
 
@@ -305,6 +319,20 @@ impl Store {
         hlc: Hlc,
         changes: Vec<(Key, Option<Vec<u8>>)>,
     ) -> Result<AuthorMap, DeltaError> {
+        let own = self.maps.get(&key.node());
+        let floor = own.map_or(0, |map| map.head.floor);
+        self.draft_above(key, incarnation, hlc, changes, floor)
+    }
+
+    /// The same, without the markers of removal up to the batch `floor`.
+    pub fn draft_above(
+        &self,
+        key: &KeyPair,
+        incarnation: u32,
+        hlc: Hlc,
+        changes: Vec<(Key, Option<Vec<u8>>)>,
+        floor: u64,
+    ) -> Result<AuthorMap, DeltaError> {
         let author = key.node();
         let before = self.maps.get(&author);
         let seq = before.map_or(0, |map| map.head.seq).saturating_add(1);
@@ -320,12 +348,18 @@ impl Store {
                 },
             );
         }
+        entries.retain(|_, entry| entry.value.is_some() || entry.seq > floor);
+        // A new incarnation may start earlier, after a clock was put right. What claims to be later than
+        // its head is said anew.
+        for entry in entries.values_mut().filter(|entry| entry.hlc > hlc) {
+            (entry.seq, entry.hlc) = (seq, hlc);
+        }
         let mut head = Head {
             author,
             incarnation,
             seq,
             hlc,
-            floor: before.map_or(0, |map| map.head.floor),
+            floor,
             prev: before.map_or([0; 32], |map| map.id.0),
             root: root::of(entries.values()),
             sig: [0; 64],

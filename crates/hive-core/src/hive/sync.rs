@@ -147,6 +147,10 @@ impl Hive {
             hasher.update(&id);
             hasher.update(&self.store.fork_id(line.author));
         }
+        for pin in self.held_pins() {
+            hasher.update(&pin.author.0);
+            hasher.update(&pin.state.id.0);
+        }
         first_half(*hasher.finalize().as_bytes())
     }
 
@@ -245,7 +249,13 @@ impl Hive {
             Frame::Heads(heads) => self.on_heads(now, &heads),
             Frame::IHave(hints) => self.on_hints(now, peer, &hints),
             Frame::Graft(wants) => self.on_graft(peer, &wants),
-            Frame::Prune => self.on_prune(peer),
+            Frame::Prune(authors) => self.on_prune(peer, &authors),
+            // Each state once, as above.
+            Frame::WantPins(wants) if !wants.is_sorted_by(|a, b| a < b) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
+            Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
             Frame::Part { .. } => {}
         }
     }
@@ -350,7 +360,7 @@ impl Hive {
                 wants.push(have(line.author, (0, 0)));
             }
             match (self.store.fork(line.author), line.forked) {
-                // To those that know of one too: theirs may be another one, and the smaller is kept.
+                // To those that know of one too: theirs may be another one, and all keep the same.
                 (Some((one, two)), _) => proofs.push(Frame::Proof(*one, *two)),
                 (None, true) if held.is_some() => tell_back = true,
                 _ => {}
@@ -378,9 +388,14 @@ impl Hive {
     }
 
     pub(super) fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
+        let news = |want: &&Have| {
+            let version = (want.incarnation, want.seq);
+            want.seq == 0 || self.held(want.author) > version
+        };
         let stored = wants
             .iter()
             .filter(|want| self.roster.stores(want.author))
+            .filter(news)
             .map(|want| {
                 let base = (want.seq > 0).then_some((want.incarnation, want.seq));
                 (want.author, base)
@@ -411,9 +426,13 @@ impl Hive {
         let mut lines = self.lines();
         lines.sort_by_key(|line| line.author);
         self.send(peer, Lane::Urgent, &Frame::Digest(lines));
+        self.tell_pins(peer, true);
     }
 
     fn on_delta(&mut self, now: Now, peer: NodeId, delta: &Delta) {
+        if self.takes_pin(now, delta) {
+            return;
+        }
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
         if !self.roster.stores(author) && !sponsored {
@@ -427,16 +446,16 @@ impl Hive {
         let same = |map: &AuthorMap| map.head().sig == delta.sig && self.held(author) == version;
         if self.store.map(author).is_some_and(same) {
             if !asked {
-                self.prune(peer);
+                self.prune(peer, author);
             }
             return;
         }
         let before = self.store.map(author).cloned();
-        let known = self.store.fork(author).is_some();
+        let known = self.store.forked_in(author);
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) if asked => {}
-            Ok(Joined::Nothing) => self.prune(peer),
+            Ok(Joined::Nothing) => self.prune(peer, author),
             Err(DeltaError::Sealed) => {}
             Ok(outcome) => {
                 self.changes.touch(author);
@@ -455,8 +474,11 @@ impl Hive {
                 }
             }
             Err(DeltaError::OtherBase) => self.ask_since(peer, author, self.held(author)),
-            // Two histories of one author look like this too; only its whole map can tell.
-            Err(DeltaError::Signature) if delta.base.is_some() && author != peer => {
+            // Two histories of one author look like this too, with entries of both in one map; only the whole
+            // map can tell. Whoever passes it on is not to blame.
+            Err(DeltaError::Signature | DeltaError::TooLarge | DeltaError::BadEntry)
+                if delta.base.is_some() && author != peer =>
+            {
                 self.ask_since(peer, author, (0, 0));
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),

@@ -7,8 +7,9 @@
 //! author's map and not a message, so only the newest per author is remembered; and a member that loses a
 //! branch grafts its other links at once, because the transport tells it.
 //!
-//! In a hive of up to [`MESH_MEMBERS_MAX`](crate::hive::neighbours::MESH_MEMBERS_MAX) members nothing is
-//! relayed and none of these frames is sent.
+//! In a hive of up to [`MESH_MEMBERS_MAX`](crate::hive::neighbours::MESH_MEMBERS_MAX) members everybody hears
+//! the author itself and nothing is relayed, but for one: who has no connection to a member for a while asks
+//! the others for that member's news. Who hears it twice prunes that author from the link it came by later.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -56,6 +57,8 @@ pub(super) struct Branch {
     asked: BTreeSet<NodeId>,
     /// Questions after names it gave that brought nothing so far.
     vain: u32,
+    /// In a small hive: authors whose news the peer does not hear themselves.
+    relayed: BTreeSet<NodeId>,
 }
 
 /// What all peers together named.
@@ -97,10 +100,15 @@ impl Hive {
     pub(super) fn spread(&mut self, now: Now, delta: &Delta, from: Option<NodeId>) {
         let frame = Frame::Delta(delta.clone());
         if self.is_mesh() {
-            if from.is_none() {
-                for peer in self.links.connected() {
-                    self.send(peer, Lane::Urgent, &frame);
-                }
+            let author = delta.author;
+            let branches = self.links.branches();
+            let hear = branches.filter(|(peer, branch)| {
+                let asked = branch.relayed.contains(&author) && *peer != author;
+                from.is_none() || (asked && Some(*peer) != from)
+            });
+            let hear: Vec<NodeId> = hear.map(|(peer, _)| peer).collect();
+            for peer in hear {
+                self.send(peer, Lane::Urgent, &frame);
             }
             return;
         }
@@ -155,8 +163,11 @@ impl Hive {
     }
 
     /// Something was pushed that was held already: the link it came by is no branch. The last one is kept.
-    pub(super) fn prune(&mut self, peer: NodeId) {
+    pub(super) fn prune(&mut self, peer: NodeId, author: NodeId) {
         if self.is_mesh() {
+            if peer != author {
+                self.send(peer, Lane::Urgent, &Frame::Prune(alloc::vec![author]));
+            }
             return;
         }
         let eager = self.links.branches().filter(|(_, it)| !it.lazy).count();
@@ -166,21 +177,48 @@ impl Hive {
         // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
         if branch.lazy || eager > 1 {
             branch.lazy = true;
-            self.send(peer, Lane::Urgent, &Frame::Prune);
+            self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
         }
     }
 
-    pub(super) fn on_prune(&mut self, peer: NodeId) {
+    pub(super) fn on_prune(&mut self, peer: NodeId, authors: &[NodeId]) {
         if let Some(branch) = self.links.branch(peer) {
-            branch.lazy = true;
+            branch.lazy |= authors.is_empty();
+            branch.relayed.retain(|author| !authors.contains(author));
         }
     }
 
     pub(super) fn on_graft(&mut self, peer: NodeId, wants: &[Have]) {
+        let authors = wants.iter().map(|want| want.author);
+        let authors: Vec<NodeId> = authors.filter(|author| self.is_allowed(*author)).collect();
+        let is_mesh = self.is_mesh();
         if let Some(branch) = self.links.branch(peer) {
             branch.lazy = false;
+            if is_mesh {
+                branch.relayed.extend(authors);
+            }
         }
         self.on_want(peer, wants);
+    }
+
+    /// Asks peers of a small hive for the news of members that this machine cannot hear itself.
+    pub(super) fn ask_around(&mut self, peers: &[NodeId], authors: &[NodeId]) {
+        let wants: Vec<Have> = authors
+            .iter()
+            .map(|author| {
+                let (incarnation, seq) = self.held(*author);
+                Have {
+                    author: *author,
+                    incarnation,
+                    seq,
+                }
+            })
+            .collect();
+        for peer in peers {
+            if !wants.is_empty() {
+                self.send(*peer, Lane::Urgent, &Frame::Graft(wants.clone()));
+            }
+        }
     }
 
     /// A peer named what it holds.

@@ -1,12 +1,14 @@
 //! Own statements: collected, budgeted, signed as one batch, made durable, and only then said.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::Hive;
 use crate::hive::budget::share::Allowance;
 use crate::hive::budget::{Waiting, is_membership};
+use crate::hive::compact::Plan;
 use crate::hive::outside::Record;
 use crate::hive::store::quota::entry_bytes;
 use crate::hive::store::{AuthorMap, disk, step};
@@ -14,8 +16,8 @@ use crate::hive::{joining, meta};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
 use crate::reply::WaitView;
-use crate::statement::{Profile, Statement, StrategyCell};
-use crate::time::{Instant, Now, Span};
+use crate::statement::{Key, Profile, Statement, StrategyCell};
+use crate::time::{Hlc, Instant, Now, Span, WallTime};
 
 /// How long the first own word waits for one peer that may know more of this machine's own map.
 /// Source: `research/replication.md` 4.10.
@@ -25,6 +27,9 @@ const FIRST_WORD_WAIT: Span = Span::from_secs(10);
 /// each some 100 bytes with its key.
 const ENTRIES_KEPT: usize = 64;
 const BYTES_KEPT: usize = 16 * 1024;
+
+/// No clock of a machine that runs this can rightly show less: 2023-01-01.
+const CALENDAR_MIN: WallTime = WallTime(1_672_531_200_000);
 
 /// What follows when a save is durable.
 #[derive(Debug)]
@@ -218,7 +223,9 @@ impl Hive {
     }
 
     pub(super) fn begin_writing(&mut self, now: Now) {
-        let alone = self.roster.order().len() <= 1 && self.sponsor.is_none();
+        // Without a map of its own in a hive that is not new, this machine lost something.
+        let whole = self.is_new || self.store.map(self.me).is_some();
+        let alone = self.roster.order() == [self.me] && self.sponsor.is_none() && whole;
         self.writer.silent_until = (!alone).then(|| now.boot.after(FIRST_WORD_WAIT));
         self.introduce();
     }
@@ -279,17 +286,10 @@ impl Hive {
 
     /// Signs the next batch, if there is something to say and it may be said.
     pub(super) fn flush(&mut self, now: Now) {
-        let writer = &mut self.writer;
-        let silent = writer.silent_until.is_some_and(|until| now.boot < until);
-        let removed = self.roster.removed(self.me).is_some();
-        if writer.mood != Mood::Free
-            || silent
-            || removed
-            || !writer.incarnation_durable
-            || writer.in_flight.is_some()
-        {
+        if !self.may_sign(now) {
             return;
         }
+        let writer = &mut self.writer;
         writer.silent_until = None;
         let members = self.roster.order().len();
         writer.allowance.fill(members, 1, now.boot);
@@ -314,28 +314,58 @@ impl Hive {
         if batch.is_empty() {
             return;
         }
-        let hlc = own.map_or_else(Default::default, |map| map.head().hlc);
+        let floor = own.map_or(0, |map| map.head().floor);
         let changes = batch
             .iter()
             .map(|statement| (statement.key(), Some(statement.encode())))
             .collect();
-        let hlc = hlc.next(now.wall);
-        let Ok(map) = self
+        self.sign(now, changes, floor, batch);
+    }
+
+    /// Whether a batch may be signed now.
+    pub(super) fn may_sign(&self, now: Now) -> bool {
+        let writer = &self.writer;
+        let silent = writer.silent_until.is_some_and(|until| now.boot < until);
+        let removed = self.roster.removed(self.me).is_some();
+        writer.mood == Mood::Free
+            && !silent
+            && !removed
+            && writer.incarnation_durable
+            && writer.in_flight.is_none()
+    }
+
+    /// Signs the next state of the own map and hands it to the disk. It is said when it is durable.
+    pub(super) fn sign(
+        &mut self,
+        now: Now,
+        mut changes: Vec<(Key, Option<Vec<u8>>)>,
+        floor: u64,
+        statements: Vec<Statement>,
+    ) {
+        let own = self.store.map(self.me);
+        let writer = &mut self.writer;
+        let incarnation = writer.incarnation;
+        let hlc = stamp(own, incarnation, now.wall);
+        if own.is_some_and(|map| hlc < map.head().hlc) {
+            // All that is later is said anew; what somebody took back meanwhile is not to be.
+            let plan = Plan::of(self.me, &self.roster, &self.store);
+            let said: BTreeSet<Key> = changes.iter().map(|(key, _)| *key).collect();
+            let drop = plan.drop.into_iter().filter(|key| !said.contains(key));
+            changes.extend(drop.map(|key| (key, None)));
+        }
+        let draft = self
             .store
-            .draft(&self.key, writer.incarnation, hlc, changes)
-        else {
+            .draft_above(&self.key, incarnation, hlc, changes, floor);
+        let Ok(map) = draft else {
             // Nothing is lost: it goes on waiting, and the count of what waits is shown.
-            for statement in batch {
+            for statement in statements {
                 writer.waiting.push(statement);
             }
             return;
         };
         writer.wrote = true;
         let records = disk::records(own, Some(&map));
-        writer.in_flight = Some(InFlight {
-            map,
-            statements: batch,
-        });
+        writer.in_flight = Some(InFlight { map, statements });
         self.save(records, AfterSave::Batch);
     }
 
@@ -385,7 +415,7 @@ impl Hive {
             return;
         }
         if seen >= self.writer.incarnation {
-            self.writer.incarnation = seen.saturating_add(1);
+            self.writer.incarnation = next_incarnation(seen, &mut self.chance);
             self.writer.incarnation_durable = false;
             let record = meta::incarnation(self.writer.incarnation);
             self.save(alloc::vec![record], AfterSave::Incarnation);
@@ -400,6 +430,26 @@ impl Hive {
             self.tell(Happening::Forked { node: me.short() });
         }
     }
+}
+
+/// The incarnation after this one: a count of starts, and a byte of chance. Two copies of one disk then
+/// start under different ones, which is told as a key that runs twice and not as a lie.
+pub(super) fn next_incarnation(before: u32, chance: &mut Chance) -> u32 {
+    let lot = u32::try_from(chance.below(256)).unwrap_or(0);
+    let start = (before >> 8).saturating_add(1);
+    start.checked_mul(256).map_or(u32::MAX, |start| start + lot)
+}
+
+/// The time of the next batch: later than the one before, but a new incarnation starts from the calendar,
+/// so that a clock that was wrong once is not wrong for ever. A calendar before this program existed is
+/// that of a machine without a battery, and tells nothing.
+fn stamp(own: Option<&AuthorMap>, incarnation: u32, wall: WallTime) -> Hlc {
+    let Some(head) = own.map(AuthorMap::head) else {
+        return Hlc::default().next(wall);
+    };
+    let restarts = head.incarnation != incarnation && wall >= CALENDAR_MIN;
+    let last = if restarts { Hlc::default() } else { head.hlc };
+    last.next(wall)
 }
 
 /// The pattern whose definition or numbers a statement tells.

@@ -367,7 +367,7 @@ impl World {
             }
             Frame::IHave(_) => meter.hints += 1,
             Frame::Graft(_) => meter.grafts += 1,
-            Frame::Prune => meter.prunes += 1,
+            Frame::Prune(_) => meter.prunes += 1,
             Frame::Changed { .. } => meter.changed += 1,
             Frame::Digest(_) => meter.digests += 1,
             Frame::Probe { .. } => meter.probes += 1,

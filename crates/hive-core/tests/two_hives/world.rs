@@ -18,6 +18,9 @@ use hive_core::wire::{Delta, Frame, Genesis, PairFrame};
 /// What one machine saved.
 type Disk = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
+/// A copy of one disk.
+pub(crate) struct Backup(Disk);
+
 pub(crate) struct World {
     pub(crate) hives: Vec<Hive>,
     pub(crate) told: Vec<Vec<Happening>>,
@@ -29,6 +32,8 @@ pub(crate) struct World {
     pub(crate) one_address: bool,
     pub(crate) frames: u64,
     pub(crate) pair_frames: u64,
+    /// By how much a machine's calendar is ahead.
+    pub(crate) ahead_ms: Vec<i64>,
     disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
@@ -68,6 +73,7 @@ impl World {
             one_address: false,
             frames: 0,
             pair_frames: 0,
+            ahead_ms: vec![0; count],
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
             members: vec![Vec::new(); count],
@@ -100,6 +106,16 @@ impl World {
         }
     }
 
+    /// What a machine's clocks show: its calendar may be off.
+    fn now_of(&self, at: usize) -> Now {
+        let now = self.now();
+        let wall = now.wall.0.saturating_add_signed(self.ahead_ms[at]);
+        Now {
+            wall: WallTime(wall),
+            ..now
+        }
+    }
+
     fn load(&self, at: usize) -> Hive {
         let records: Vec<Record> = self.disks[at]
             .iter()
@@ -116,7 +132,7 @@ impl World {
             label: Some(Label::new(&format!("machine {at}")).expect("a label")),
             peers: Vec::new(),
         };
-        Hive::new(config, &records, Chance::from_seed(seed), self.now())
+        Hive::new(config, &records, Chance::from_seed(seed), self.now_of(at))
     }
 
     pub(crate) fn restart(&mut self, at: usize) {
@@ -126,7 +142,7 @@ impl World {
         self.hives[at] = self.load(at);
         self.members[at].clear();
         self.doors[at] = false;
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at].on_start(now);
         self.settle();
     }
@@ -158,6 +174,7 @@ impl World {
                     .next_wake()
                     .is_some_and(|wake| wake <= now.boot)
                 {
+                    let now = self.now_of(at);
                     self.hives[at].on_timeout(now);
                     let again = self.hives[at].next_wake();
                     self.settle();
@@ -190,6 +207,7 @@ impl World {
                 let from = self.hives[at].me();
                 self.sent.push((at, peer, frame.clone()));
                 if self.links.contains(&ordered(at, to)) {
+                    let now = self.now_of(to);
                     self.hives[to].on_received(now, from, &frame);
                 }
             }
@@ -206,6 +224,7 @@ impl World {
                             beacon: self.beacons[other],
                             address: address(other),
                         };
+                        let now = self.now_of(at);
                         self.hives[at].on_found(now, sighting);
                     }
                 }
@@ -223,6 +242,7 @@ impl World {
                     }
                     match &self.lie {
                         Some((liar, lie)) if *liar == to => {
+                            let now = self.now_of(at);
                             self.hives[at].on_pair_received(now, link, lie);
                         }
                         _ => self.hives[to].on_pair_received(now, link, &frame),
@@ -232,6 +252,7 @@ impl World {
             HiveEffect::PairClose { link } => {
                 if let Some((a, b)) = self.pairings.remove(&link) {
                     let to = if a == at { b } else { a };
+                    let now = self.now_of(to);
                     self.hives[to].on_pair_down(now, link);
                 }
             }
@@ -240,7 +261,6 @@ impl World {
     }
 
     fn dial(&mut self, at: usize, peer: NodeId, addresses: &[SocketAddr]) {
-        let now = self.now();
         let other = self.index(peer);
         let me = self.hives[at].me();
         let reached = addresses.contains(&address(other))
@@ -248,20 +268,23 @@ impl World {
             && self.members[other].contains(&me)
             && self.members[at].contains(&peer);
         if !reached {
+            let now = self.now_of(at);
             self.hives[at].on_dial_failed(now, peer);
         } else if self.links.insert(ordered(at, other)) {
+            let now = self.now_of(at);
             self.hives[at].on_peer_up(now, peer, address(other));
+            let now = self.now_of(other);
             self.hives[other].on_peer_up(now, me, address(at));
         }
     }
 
     fn pair_dial(&mut self, at: usize, target: SocketAddr, expect: Option<NodeId>) {
-        let now = self.now();
         let found = (0..self.hives.len()).find(|other| address(*other) == target);
         let open = found.filter(|other| {
             self.doors[*other] && expect.is_none_or(|key| key == self.hives[*other].me())
         });
         let Some(other) = open else {
+            let now = self.now_of(at);
             self.hives[at].on_pair_dial_failed(now, target);
             return;
         };
@@ -271,9 +294,11 @@ impl World {
         exporter[..8].copy_from_slice(&self.next_link.to_le_bytes());
         let (me, them) = (self.hives[at].me(), self.hives[other].me());
         self.pairings.insert(link, (at, other));
+        let now = self.now_of(at);
         self.hives[at].on_pair_up(now, link, them, exporter, target, true);
         let seen = address(if self.one_address { 0 } else { at });
         if self.lie.as_ref().is_none_or(|(liar, _)| *liar != other) {
+            let now = self.now_of(other);
             self.hives[other].on_pair_up(now, link, me, exporter, seen, false);
         }
     }
@@ -300,16 +325,17 @@ impl World {
                     None => self.disks[at].remove(&(record.table, record.key)),
                 };
             }
-            let now = self.now();
+            let now = self.now_of(at);
             self.hives[at].on_saved(now, id);
         }
     }
 
     fn unlink(&mut self, one: usize, two: usize) {
-        let now = self.now();
         if self.links.remove(&ordered(one, two)) {
             let (a, b) = (self.hives[one].me(), self.hives[two].me());
+            let now = self.now_of(one);
             self.hives[one].on_peer_down(now, b);
+            let now = self.now_of(two);
             self.hives[two].on_peer_down(now, a);
         }
     }
@@ -325,9 +351,10 @@ impl World {
     }
 
     pub(crate) fn drop_pairings(&mut self) {
-        let now = self.now();
         for (link, (a, b)) in std::mem::take(&mut self.pairings) {
+            let now = self.now_of(a);
             self.hives[a].on_pair_down(now, link);
+            let now = self.now_of(b);
             self.hives[b].on_pair_down(now, link);
         }
         self.settle();
@@ -350,14 +377,14 @@ impl World {
     }
 
     pub(crate) fn invite(&mut self, at: usize) -> String {
-        let now = self.now();
+        let now = self.now_of(at);
         let code = self.hives[at].invite(now).expect("an admin").code;
         self.settle();
         code
     }
 
     pub(crate) fn try_join(&mut self, at: usize, code: &str) -> Result<JoinView, CommandError> {
-        let now = self.now();
+        let now = self.now_of(at);
         let result = self.hives[at].join(now, code, None);
         self.settle();
         result
@@ -368,7 +395,7 @@ impl World {
     }
 
     pub(crate) fn start_join_at(&mut self, at: usize, code: &str, inviter: usize) {
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at]
             .join(now, code, Some(address(inviter)))
             .expect("a code");
@@ -376,36 +403,36 @@ impl World {
     }
 
     pub(crate) fn join_state(&self, at: usize) -> JoinView {
-        self.hives[at].join_state(self.now())
+        self.hives[at].join_state(self.now_of(at))
     }
 
     pub(crate) fn pending(&self, at: usize) -> Vec<PendingMachine> {
-        self.hives[at].pending(self.now()).pending
+        self.hives[at].pending(self.now_of(at)).pending
     }
 
     pub(crate) fn approve(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
-        let now = self.now();
+        let now = self.now_of(at);
         let result = self.hives[at].approve(now, who, Role::Admin).map(|_| ());
         self.settle();
         result
     }
 
     pub(crate) fn deny(&mut self, at: usize, who: &str) {
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at].deny(now, who).expect("it waits");
         self.settle();
     }
 
     /// Only what the call itself wanted is carried out: saves may be held.
     pub(crate) fn remove(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
-        let now = self.now();
+        let now = self.now_of(at);
         let result = self.hives[at].remove(now, who, false).map(|_| ());
         self.settle();
         result
     }
 
     pub(crate) fn remove_compromised(&mut self, at: usize, who: &str) {
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at].remove(now, who, true).expect("a junior");
         self.settle();
     }
@@ -424,7 +451,7 @@ impl World {
     /// What waits to be written into the own map.
     pub(crate) fn waiting(&self, at: usize) -> usize {
         let mut status = StatusView::default();
-        self.hives[at].fill_status(self.now(), &mut status);
+        self.hives[at].fill_status(self.now_of(at), &mut status);
         status.waiting
     }
 
@@ -465,13 +492,13 @@ impl World {
     }
 
     pub(crate) fn rename(&mut self, at: usize, label: &str) {
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at].label(now, label).expect("a label");
         self.settle();
     }
 
     pub(crate) fn publish(&mut self, at: usize, statements: Vec<Statement>) {
-        let now = self.now();
+        let now = self.now_of(at);
         self.hives[at].publish(now, statements);
         if !self.hold_saves {
             self.settle();
@@ -484,13 +511,13 @@ impl World {
 
     /// Ids of the members, the most senior first.
     pub(crate) fn members(&self, at: usize) -> Vec<String> {
-        let view = self.hives[at].members(self.now());
+        let view = self.hives[at].members(self.now_of(at));
         view.members.into_iter().map(|member| member.node).collect()
     }
 
     pub(crate) fn view(&self, at: usize) -> String {
         let mut status = StatusView::default();
-        self.hives[at].fill_status(self.now(), &mut status);
+        self.hives[at].fill_status(self.now_of(at), &mut status);
         status.view
     }
 
@@ -545,7 +572,11 @@ impl World {
         let mut fork = None;
         // The same number of batches from nothing, the last one different.
         for batch in 1..=held.head().seq {
-            let changes = vec![(statement.key(), Some(statement.encode()))];
+            let mut changes = vec![(statement.key(), Some(statement.encode()))];
+            if batch == held.head().seq {
+                let known = held.entries().map(|entry| (entry.key, entry.value.clone()));
+                changes.splice(..0, known);
+            }
             let hlc = hive_core::time::Hlc(held.head().hlc.0 + batch);
             let map = shorter
                 .draft(&key, held.head().incarnation, hlc, changes)
@@ -571,6 +602,50 @@ impl World {
             store.insert(map);
         }
         deltas
+    }
+
+    /// What the disk of a machine holds of all maps.
+    pub(crate) fn disk_store(&self, at: usize) -> Store {
+        self.stored(at).1
+    }
+
+    /// Turns one bit of every record of another machine's map on this disk.
+    pub(crate) fn damage_map(&mut self, at: usize, author: usize) {
+        let author = self.hives[author].me().0;
+        for ((table, key), value) in &mut self.disks[at] {
+            if *table == Table::Entries && key.starts_with(&author) {
+                let last = value.len() - 1;
+                value[last] ^= 1;
+            }
+        }
+    }
+
+    /// Everything on the disk is gone but which hive it was.
+    pub(crate) fn lose_maps(&mut self, at: usize) {
+        let kept = [&b"genesis"[..], b"secret"];
+        self.disks[at].retain(|(_, key), _| kept.contains(&key.as_slice()));
+    }
+
+    /// How many named states a machine's disk holds beside the maps.
+    pub(crate) fn disk_pins(&self, at: usize) -> usize {
+        let keys = self.disks[at].keys();
+        keys.filter(|(_, key)| key.starts_with(b"pin/")).count()
+    }
+
+    /// What a machine's disk holds, to be put back later.
+    pub(crate) fn backup(&self, at: usize) -> Backup {
+        Backup(self.disks[at].clone())
+    }
+
+    pub(crate) fn put_back(&mut self, at: usize, backup: &Backup) {
+        self.disks[at].clone_from(&backup.0);
+    }
+
+    /// What a machine tells a person to do.
+    pub(crate) fn needs(&self, at: usize) -> Vec<hive_core::reply::NeedView> {
+        let mut status = StatusView::default();
+        self.hives[at].fill_status(self.now_of(at), &mut status);
+        status.needs
     }
 
     fn index(&self, peer: NodeId) -> usize {

@@ -252,8 +252,10 @@ mod tests {
         }
     }
 
-    /// In a session of its own only once it is told.
-    const FOUNDS_A_SESSION: &str = "echo ready; read x; exec setsid sh -c 'echo done; read x'";
+    /// In another session only once it is told. Whoever leads a session cannot found one: so it is the
+    /// child of one that leads.
+    const FOUNDS_A_SESSION: &str =
+        "(exec sh -c 'echo $$; read x; exec setsid sh -c \"echo done; read x\"'); true";
 
     #[test]
     fn a_session_founded_in_between_gets_its_nice_back() {
@@ -262,28 +264,26 @@ mod tests {
             writeln!(io::stderr(), "SKIPPED: no autogroups here").expect("stderr");
             return;
         }
-        let mut child = Command::new("sh")
-            .args(["-c", FOUNDS_A_SESSION])
+        // What starts these tests may have no session, and so no autogroup, of its own.
+        let ours = scan::autogroup(proc, std::process::id());
+        let mut child = Command::new("setsid")
+            .args(["sh", "-c", FOUNDS_A_SESSION])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("started");
-        let pid = child.id();
         let mut input = child.stdin.take().expect("piped");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut hears = |word: &str| {
-            let line = lines.next().expect("a line").expect("read");
-            assert_eq!(line, word);
-        };
-        hears("ready");
-        let (number, before) = scan::autogroup(proc, pid).expect("in one");
+        let mut hears = || lines.next().expect("a line").expect("read");
+        let pid = hears().parse().expect("its number");
+        let (number, _) = scan::autogroup(proc, pid).expect("in one");
         let start = scan::thread(proc, pid, pid).expect("lives").start;
         let member = Member { pid, start, number };
         let mut written = None;
         let result = write_with(proc, member, 10, APPLYING, |file, value| {
             if written.is_none() {
                 writeln!(input, "now").expect("said");
-                hears("done");
+                assert_eq!(hears(), "done");
             }
             let deed = file.write_all(value.to_string().as_bytes());
             written = scan::autogroup(proc, pid);
@@ -291,12 +291,12 @@ mod tests {
         });
         let (other, during) = written.expect("in one");
         let after = scan::autogroup(proc, pid);
-        let own = scan::autogroup(proc, std::process::id());
+        let ours_after = scan::autogroup(proc, std::process::id());
         drop(input);
         child.wait().expect("it ended with its input");
         assert!(result.is_err_and(|error| knob::ended(&error)));
         assert!(other != number && during == 10, "{other} {during}");
         assert_eq!(after, Some((other, 0)));
-        assert_eq!(own, Some((number, before)));
+        assert_eq!(ours_after, ours);
     }
 }

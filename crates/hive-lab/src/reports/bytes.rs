@@ -138,7 +138,9 @@ fn rates(plan: Plan) -> Value {
         "window_s": plan.window_s,
         "note": "every batch is a shared result (definition, numbers, counter); of research/replication.md 4.8, the \
                  anomalies, counters, baselines and models are stood for by changes of numbers said before, since \
-                 the local API says nothing else; what the byte budget holds back is unanswered or waiting",
+                 the local API says nothing else; what the byte budget holds back is unanswered or waiting; the 300 ms by \
+                 which one side lets the other dial first shrink with the clock, so more dials cross than in true \
+                 time: handshake and mdns err on the high side",
     })
 }
 

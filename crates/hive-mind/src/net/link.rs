@@ -6,11 +6,11 @@ use hive_core::event_log::Misdeed;
 use hive_core::hive::outside::Lane;
 use hive_core::id::NodeId;
 use hive_core::limits::FRAME_BYTES_MAX;
-use quinn::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::net::{Ready, Report};
+use crate::net::{Ready, Report, reach};
 
 /// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
 const WAITING_FRAMES_MAX: usize = 1_024;
@@ -30,6 +30,15 @@ const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// A fresh key exchange this often, so that a stolen session key opens one day. Source: DESIGN 5.
 const RENEW_AFTER: Duration = Duration::from_hours(24);
+
+/// A frame that was begun is whole by then. Source: `research/security.md` 4.6 (frame 15 s).
+const FRAME_FOR: Duration = Duration::from_secs(15);
+
+/// Bytes that a member may send at once, and per second from then on; above it, its stream is read more slowly and
+/// it is the one that waits. Source: `research/security.md` 4.6 (1 MiB/s); the burst is a guess: what a fresh
+/// member of a hive of 10,000 patterns is sent, several times over.
+const READ_BURST: f64 = 16.0 * 1024.0 * 1024.0;
+const READ_PER_S: f64 = 1024.0 * 1024.0;
 
 /// First byte of a lane, then for the urgent one the version of this framing and the boot nonce.
 const URGENT: u8 = 0;
@@ -59,7 +68,7 @@ pub(crate) struct Line {
 }
 
 /// The loop's end of a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     urgent: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
@@ -174,8 +183,15 @@ impl Greeted {
             end = write_bulk(&line, bulk_frames, &sent) => end,
             end = watch_for_silence(&line.connection, watched) => end,
             end = renew(&line) => end,
+            () = reach::answer(&line.connection) => End::Closed,
             _ = line.connection.closed() => End::Closed,
         };
+        // The other side has forgotten the connection, or nothing of it arrives any more.
+        let lost = matches!(end, End::Silent)
+            || matches!(
+                line.connection.close_reason(),
+                Some(ConnectionError::Reset | ConnectionError::TimedOut)
+            );
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
             End::Silent => line.connection.close(code::SILENT, b""),
@@ -192,17 +208,20 @@ impl Greeted {
         line.report(Report::Ended {
             number: line.number,
             peer: line.peer,
+            lost,
         })
         .await;
     }
 }
 
 async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
+    let mut pace = Pace::new();
     loop {
         match read_frame(&mut stream, FRAME_BYTES_MAX).await {
             // A sign of life was asked for; the transport has already given it.
             Ok(frame) if frame.is_empty() => {}
             Ok(frame) => {
+                pace.keep(frame.len()).await;
                 line.report(Report::Frame {
                     number: line.number,
                     peer: line.peer,
@@ -213,6 +232,37 @@ async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
             Err(ReadFrameError::Gone) => return End::Closed,
             Err(ReadFrameError::Bad(misdeed)) => return End::Misdeed(misdeed),
         }
+    }
+}
+
+/// How fast a lane is read. Reading slowly is felt by the sender alone: its transport has to wait.
+struct Pace {
+    left: f64,
+    filled: tokio::time::Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            left: READ_BURST,
+            filled: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Counts what was read and waits until it is paid for.
+    async fn keep(&mut self, bytes: usize) {
+        let wait = self.wait_for(tokio::time::Instant::now(), bytes);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn wait_for(&mut self, now: tokio::time::Instant, bytes: usize) -> Duration {
+        let gone = now.duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        self.left = (self.left + gone * READ_PER_S).min(READ_BURST);
+        self.left -= f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        Duration::from_secs_f64((-self.left / READ_PER_S).max(0.0))
     }
 }
 
@@ -337,10 +387,13 @@ pub(crate) async fn read_frame(
         return Err(ReadFrameError::Bad(Misdeed::FrameTooLong));
     }
     let mut frame = vec![0; length];
-    match stream.read_exact(&mut frame).await {
-        Ok(()) => Ok(frame),
-        Err(ReadExactError::ReadError(_)) => Err(ReadFrameError::Gone),
-        Err(ReadExactError::FinishedEarly(_)) => Err(ReadFrameError::Bad(Misdeed::BadFrame)),
+    match tokio::time::timeout(FRAME_FOR, stream.read_exact(&mut frame)).await {
+        Ok(Ok(())) => Ok(frame),
+        Ok(Err(ReadExactError::ReadError(_))) => Err(ReadFrameError::Gone),
+        // It holds memory here and sends nothing: not the way of a peer that lives.
+        Ok(Err(ReadExactError::FinishedEarly(_))) | Err(_) => {
+            Err(ReadFrameError::Bad(Misdeed::BadFrame))
+        }
     }
 }
 
@@ -354,4 +407,30 @@ pub(crate) async fn write_frame(stream: &mut SendStream, frame: &[u8]) -> Option
 /// Closes a connection that is not wanted.
 pub(crate) fn turn_away(connection: &Connection, code: VarInt) {
     connection.close(code, b"");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_sends_without_end_is_read_at_one_megabyte_a_second() {
+        let start = tokio::time::Instant::now();
+        let mut pace = Pace::new();
+        let frame = 256 * 1024;
+        // The burst: 64 frames of 256 KiB.
+        for _ in 0..64 {
+            assert_eq!(pace.wait_for(start, frame), Duration::ZERO);
+        }
+        let mut now = start;
+        for _ in 0..40 {
+            let wait = pace.wait_for(now, frame);
+            now += wait;
+        }
+        let span = now.duration_since(start);
+        assert!((9.9..10.1).contains(&span.as_secs_f64()), "{span:?}");
+        // Who waits may send again.
+        let later = now + Duration::from_secs(16);
+        assert_eq!(pace.wait_for(later, 15 * 1024 * 1024), Duration::ZERO);
+    }
 }

@@ -1,6 +1,6 @@
 //! Being found: an mDNS responder that says nothing by itself, and the task that asks once when told to.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use hive_core::hive::outside::{Beacon, Sighting};
@@ -14,7 +14,10 @@ use crate::net::query;
 
 const TYPE: &str = "_hive-mind._udp.local.";
 
-const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5_353);
+/// Where mDNS is spoken (RFC 6762 section 3).
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+const MDNS_PORT: u16 = 5_353;
 
 /// The question goes out at these moments: once, and twice more because multicast on Wi-Fi is often lost.
 /// Source: DESIGN 5 and `research/transport.md` 3.2 (answers came in 1.8 to 3.3 ms).
@@ -87,6 +90,11 @@ impl Mdns {
         this
     }
 
+    /// Whether this machine is found, and finds, by mDNS.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// From now on, says this of this machine.
     pub(crate) fn announce(&mut self, beacon: Beacon, around: &Interfaces) {
         self.beacon = Some(beacon);
@@ -107,7 +115,7 @@ impl Mdns {
         if let Some(asking) = self.asking.take() {
             asking.abort();
         }
-        let interfaces = around.all().to_vec();
+        let interfaces = around.ask_at();
         let own = self.instance.clone().into_bytes();
         let hear = self.hear.clone();
         self.asking = Some(tokio::spawn(async move {
@@ -147,7 +155,10 @@ impl Mdns {
     fn enable(&self, around: &Interfaces) {
         if let Some(responder) = &self.responder {
             for interface in around.all() {
-                told(responder.enable_interface(IfKind::Addr(interface.address.into())));
+                told(responder.enable_interface(match interface.address {
+                    IpAddr::V4(_) => IfKind::IndexV4(interface.index),
+                    IpAddr::V6(_) => IfKind::IndexV6(interface.index),
+                }));
             }
         }
     }
@@ -157,8 +168,7 @@ impl Mdns {
         let (Some(responder), Some(beacon)) = (&self.responder, self.beacon) else {
             return;
         };
-        let addresses: Vec<std::net::IpAddr> =
-            around.all().iter().map(|one| one.address.into()).collect();
+        let addresses: Vec<IpAddr> = around.all().iter().map(|one| one.address).collect();
         if addresses.is_empty() {
             return;
         }
@@ -185,20 +195,60 @@ impl Mdns {
     }
 }
 
+/// Asks once on every interface in use and tells where the answers came from; this machine's own are among them.
+pub(crate) async fn who_answers(places: Vec<Interface>) -> Vec<(String, SocketAddr)> {
+    let mut heard = Vec::new();
+    let mut asking = JoinSet::new();
+    for place in places {
+        let (hear, mut answers) = mpsc::channel(HEARD_MAX);
+        asking.spawn(async move {
+            let name = place.name.clone();
+            // No name of an instance is empty.
+            ask(place, Vec::new(), hear).await;
+            let mut from = Vec::new();
+            while let Some(sighting) = answers.recv().await {
+                from.push((name.clone(), sighting.address));
+            }
+            from
+        });
+    }
+    for answers in asking.join_all().await {
+        heard.extend(answers);
+    }
+    heard.sort();
+    heard.dedup();
+    heard
+}
+
+/// A socket to ask on one interface with, and where the question goes.
+async fn asking_socket(interface: &Interface) -> std::io::Result<(UdpSocket, SocketAddr)> {
+    match interface.address {
+        // Bound to the interface's own address, Linux sends multicast out of that interface, loopback included.
+        IpAddr::V4(address) => {
+            let socket = UdpSocket::bind((address, 0)).await?;
+            // RFC 6762 section 11: mDNS is sent with 255.
+            socket.set_multicast_ttl_v4(255)?;
+            Ok((socket, (GROUP, MDNS_PORT).into()))
+        }
+        // The scope says which interface, and the kernel chooses an address of it.
+        IpAddr::V6(_) => {
+            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
+            rustix::net::sockopt::set_ipv6_multicast_hops(&socket, 255)?;
+            let group = SocketAddrV6::new(GROUP_V6, MDNS_PORT, 0, interface.index);
+            Ok((socket, group.into()))
+        }
+    }
+}
+
 /// Asks on one interface and listens. An answer's sender, not its records, says where the machine is.
 async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
-    // Bound to the interface's own address, Linux sends multicast out of that interface, loopback included.
-    let socket = match UdpSocket::bind((interface.address, 0)).await {
-        Ok(socket) => socket,
+    let (socket, group) = match asking_socket(&interface).await {
+        Ok(both) => both,
         Err(error) => {
             tracing::debug!(%error, "cannot ask on an interface");
             return;
         }
     };
-    // RFC 6762 section 11: mDNS is sent with 255.
-    if let Err(error) = socket.set_multicast_ttl_v4(255) {
-        tracing::debug!(%error, "multicast time to live");
-    }
     let id = socket.local_addr().map_or(0, |address| address.port());
     let question = query::question(id);
     let asking = async {
@@ -206,7 +256,7 @@ async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
         for moment in ASK_AT {
             tokio::time::sleep(moment.saturating_sub(before)).await;
             before = moment;
-            if let Err(error) = socket.send_to(&question, GROUP).await {
+            if let Err(error) = socket.send_to(&question, group).await {
                 tracing::debug!(%error, "cannot ask on an interface");
             }
         }
@@ -215,16 +265,18 @@ async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
     let listening = async {
         let mut packet = vec![0; PACKET_BYTES_MAX];
         loop {
-            let Ok((length, from)) = socket.recv_from(&mut packet).await else {
+            let Ok((length, mut from)) = socket.recv_from(&mut packet).await else {
                 return;
             };
             for heard in query::answers(&packet[..length]) {
                 if heard.instance == own {
                     continue;
                 }
+                // With its scope, without which a link-local address leads nowhere.
+                from.set_port(heard.port);
                 let sighting = Sighting {
                     beacon: heard.beacon,
-                    address: SocketAddr::new(from.ip(), heard.port),
+                    address: from,
                 };
                 if hear.try_send(sighting).is_err() {
                     tracing::debug!("more machines answer than can be looked at");

@@ -23,13 +23,13 @@ const TOP_BIT: u16 = 0x8000;
 
 /// One instance that a packet tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// Its opaque name, in lower case.
-    pub(crate) instance: Vec<u8>,
+    pub instance: Vec<u8>,
     /// Its UDP port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// What it says of itself.
-    pub(crate) beacon: Beacon,
+    pub beacon: Beacon,
 }
 
 /// The question: 39 bytes.
@@ -49,7 +49,7 @@ pub(crate) fn question(id: u16) -> Vec<u8> {
 }
 
 /// The instances of our service that an answer tells of in full; nothing from a packet that does not read.
-pub(crate) fn answers(packet: &[u8]) -> Vec<Heard> {
+pub fn answers(packet: &[u8]) -> Vec<Heard> {
     read(packet).unwrap_or_default()
 }
 

@@ -1,15 +1,19 @@
 //! Real QUIC over loopback: who gets in, which connection stays, and what bad bytes do.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use hive_core::hive::outside::{Beacon, Sighting};
 use zeroize::Zeroizing;
 
 use super::interfaces::Interfaces;
+use super::keeper::{TIMING, Timing};
 use super::mdns::Mdns;
 use super::*;
+
+mod flood;
+mod way_in;
 
 /// Far longer than anything here takes, so that a failure ends; nothing is asserted about time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,6 +29,18 @@ impl Machine {
         let folder = tempfile::tempdir().expect("a folder");
         let secret = Zeroizing::new([seed; 32]);
         let net = open(&secret, folder.path(), 0, seed);
+        Self {
+            net,
+            secret,
+            _folder: folder,
+        }
+    }
+
+    /// On every address of both families, as a daemon is.
+    fn everywhere(seed: u8) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = Zeroizing::new([seed; 32]);
+        let net = open_at(None, &secret, folder.path(), 0, seed);
         Self {
             net,
             secret,
@@ -54,11 +70,27 @@ impl Machine {
 }
 
 fn open(secret: &Secret, folder: &Path, port: u16, boot: u8) -> Net {
+    open_at(Some(Ipv4Addr::LOCALHOST.into()), secret, folder, port, boot)
+}
+
+fn open_at(bind: Option<IpAddr>, secret: &Secret, folder: &Path, port: u16, boot: u8) -> Net {
+    open_with(TIMING, bind, secret, folder, port, boot)
+}
+
+fn open_with(
+    timing: Timing,
+    bind: Option<IpAddr>,
+    secret: &Secret,
+    folder: &Path,
+    port: u16,
+    boot: u8,
+) -> Net {
     Net::open(&NetConfig {
         secret,
         boot_nonce: [boot; 8],
-        bind: Ipv4Addr::LOCALHOST.into(),
+        bind,
         port: Some(port),
+        timing,
         remembered: &folder.join("port"),
     })
     .expect("opens")
@@ -130,6 +162,74 @@ async fn members_connect_and_both_lanes_carry_frames_both_ways() {
         })
         .await;
     }
+}
+
+/// Whether this machine has IPv6 at all; without it there is nothing to show.
+fn has_ipv6() -> bool {
+    let has = std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !has {
+        eprintln!("skipped: no IPv6 on this machine");
+    }
+    has
+}
+
+#[tokio::test]
+async fn one_port_is_reached_over_both_families_and_tells_addresses_plainly() {
+    if !has_ipv6() {
+        return;
+    }
+    for from in [IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let (mut one, mut two) = (Machine::everywhere(1), Machine::everywhere(2));
+        for machine in [&mut one.net, &mut two.net] {
+            machine.members(vec![
+                KeyPair::from_secret(&[1; 32]).node(),
+                KeyPair::from_secret(&[2; 32]).node(),
+            ]);
+        }
+        let there = SocketAddr::new(from, two.net.port());
+        one.net.dial(two.id(), vec![there]);
+        let up = Input::PeerUp {
+            peer: two.id(),
+            address: there,
+        };
+        one.expect(&up).await;
+        let up = Input::PeerUp {
+            peer: one.id(),
+            address: SocketAddr::new(from, one.net.port()),
+        };
+        two.expect(&up).await;
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_listens_on_ipv6_alone_is_reached_by_a_fixed_address() {
+    if !has_ipv6() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = Zeroizing::new([2; 32]);
+    let bind = Some(Ipv6Addr::LOCALHOST.into());
+    let net = open_at(bind, &secret, folder.path(), 0, 2);
+    let mut two = Machine {
+        net,
+        secret,
+        _folder: folder,
+    };
+    let mut one = Machine::everywhere(1);
+    one.net.members(vec![one.id(), two.id()]);
+    two.net.members(vec![one.id(), two.id()]);
+    let wrong = (Ipv4Addr::LOCALHOST, two.net.port()).into();
+    let right: SocketAddr = format!("[::1]:{}", two.net.port())
+        .parse()
+        .expect("an address");
+    // As a settings file may have it: an address that leads nowhere does not hide the one that does.
+    one.net.dial(two.id(), vec![wrong, right]);
+    let (up, _) = tokio::join!(one.next(), two.next());
+    let expected = Input::PeerUp {
+        peer: two.id(),
+        address: right,
+    };
+    assert_eq!(up, expected);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::key::Secret;
+use crate::net::reach::STREAMS_MAX;
 
 /// Protocol of members. The number is the version.
 const MEMBER_ALPN: &[u8] = b"hive/1";
@@ -350,9 +351,10 @@ fn alpn(purpose: Purpose) -> &'static [u8] {
 }
 
 fn transport(purpose: Purpose) -> Arc<TransportConfig> {
-    // Members use two one-way streams in each direction; the spare ones let a third be seen and refused.
+    // Members use two one-way streams in each direction; the spare ones let a third be seen and refused. The two-way
+    // ones are for the questions of `reach`.
     let (one_way, two_way) = match purpose {
-        Purpose::Member => (4_u32, 0_u32),
+        Purpose::Member => (4_u32, STREAMS_MAX),
         Purpose::Pair => (0, 1),
     };
     let mut config = TransportConfig::default();

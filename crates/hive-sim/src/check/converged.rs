@@ -53,6 +53,25 @@ pub fn within(world: &mut World, hosts: &[HostId], seconds: u64) -> Result<Shown
     }
 }
 
+/// The same for longer waits: looks at one hash of each machine, less and less often, and asks for everything once
+/// these agree.
+pub fn equal(world: &mut World, hosts: &[HostId], seconds: u64) -> Result<Shown, Failure> {
+    let end = world.now().after(seconds * 1_000_000);
+    let mut pause_ms = 250;
+    while world.now() < end {
+        let mut views = BTreeSet::new();
+        for id in hosts {
+            views.insert(status(world, *id)?.view);
+        }
+        if views.len() == 1 {
+            break;
+        }
+        world.run_ms(pause_ms)?;
+        pause_ms = (2 * pause_ms).min(10_000);
+    }
+    within(world, hosts, 1)
+}
+
 /// What one machine shows.
 pub fn shows(world: &mut World, host: HostId) -> Result<Shown, Failure> {
     let status = status(world, host)?;

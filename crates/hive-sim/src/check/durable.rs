@@ -1,7 +1,7 @@
 //! Durable before said: no honest node tells anybody of a state of its own map that its disk could still forget, and
 //! no honest node ever signs two different states under one number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hive_core::hive::outside::Table;
 use hive_core::id::NodeId;
@@ -14,8 +14,13 @@ use crate::host::Host;
 pub struct Signed(BTreeMap<(NodeId, u32, u64), [u8; 64]>);
 
 impl Signed {
-    /// What is wrong with sending this frame, if anything.
-    pub fn saw_sent(&mut self, host: &Host, frame: &[u8]) -> Option<String> {
+    /// What is wrong with sending this frame, if anything. What a liar signed may be passed on as it is.
+    pub fn saw_sent(
+        &mut self,
+        host: &Host,
+        frame: &[u8],
+        liars: &BTreeSet<String>,
+    ) -> Option<String> {
         let frame = Frame::decode(frame).ok()?;
         let said = says_of_itself(host.key, &frame);
         let durable = durable_head(host);
@@ -29,6 +34,9 @@ impl Signed {
         let Frame::Delta(delta) = &frame else {
             return None;
         };
+        if liars.contains(&delta.author.short()) {
+            return None;
+        }
         let number = (delta.author, delta.incarnation, delta.seq);
         let known = *self.0.entry(number).or_insert(delta.sig);
         (known != delta.sig).then(|| {

@@ -72,6 +72,13 @@ impl Acknowledged {
     }
 }
 
+/// Has a node publish the `nth` made-up result, and nobody waits for the answer.
+pub fn say(world: &mut World, host: HostId, nth: u64) {
+    let def = definition(host, nth);
+    let evidence = evidence();
+    world.say(host, Command::Share { def, evidence });
+}
+
 /// The id of the `nth` made-up result of a machine.
 #[must_use]
 pub fn pattern_id(host: HostId, nth: u64) -> PatternId {
@@ -81,7 +88,8 @@ pub fn pattern_id(host: HostId, nth: u64) -> PatternId {
 fn definition(host: HostId, nth: u64) -> PatternDef {
     let mut workload = [0xE0; 16];
     workload[..8].copy_from_slice(&nth.to_le_bytes());
-    workload[8] = u8::try_from(host.0).expect("few machines");
+    let machine = u16::try_from(host.0).expect("few machines");
+    workload[8..10].copy_from_slice(&machine.to_le_bytes());
     PatternDef {
         action: Action::BackgroundNice,
         workload: WorkloadKey(workload),

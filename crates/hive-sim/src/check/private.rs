@@ -31,6 +31,12 @@ impl Canaries {
         }
     }
 
+    /// Whether a name is planted.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.shapes.iter().any(|(planted, _)| planted == name)
+    }
+
     /// The first planted name that these bytes contain in some shape.
     #[must_use]
     pub fn find(&self, bytes: &[u8]) -> Option<String> {

@@ -44,6 +44,7 @@ fn tell_dying_at(world: &mut World, nth: u64, permille: u64) -> Result<Told, Fai
             permille,
             deaths: DEATHS,
             saves,
+            torn: false,
         };
     }
     let mut acknowledged = Acknowledged::default();

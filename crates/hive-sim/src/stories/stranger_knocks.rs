@@ -5,6 +5,7 @@ use hive_core::event_log::Happening;
 use hive_core::reply::{JoinStage, Reply};
 
 use super::{Failure, Told, connected};
+use crate::attacks::Attack;
 use crate::check::converged;
 use crate::check::nothing_lost::Acknowledged;
 use crate::dice::Dice;
@@ -29,26 +30,17 @@ pub fn tell(world: &mut World) -> Result<Told, Failure> {
     let honest = [desk, laptop];
     let before = converged::within(world, &[desk, laptop, member], 30)?;
 
-    let mut told = Told::default();
-    if world.lets_in(stranger, desk) || world.lets_in(stranger, laptop) {
-        return Err(Failure::Correctness("an unknown key is let in".into()));
-    }
-    told.attackers.push("unknown_key");
+    world.shake_hands(stranger, desk);
+    world.shake_hands(stranger, laptop);
     garbage_at_the_door(world, desk, stranger)?;
-    told.attackers.push("stranger_with_garbage");
     wrong_code(world, desk, stranger)?;
-    told.attackers.push("stranger_with_wrong_code");
     used_code(world, desk, laptop, stranger)?;
-    told.attackers.push("stranger_with_used_code");
     replayed_conversation(world, desk, laptop, stranger)?;
-    told.attackers.push("stranger_with_recorded_pairing");
     stays_as_it_was(world, &honest, &before)?;
 
     lying_member(world, &honest, member)?;
-    told.attackers.extend(Lie::ALL.map(Lie::name));
     removed_member(world, desk, laptop, member)?;
-    told.attackers.push("removed_member");
-    Ok(told)
+    Ok(Told::default())
 }
 
 /// Bytes that are no pairing frame, cut ones, and too long ones, with and without an open invite.
@@ -77,6 +69,7 @@ fn wrong_code(world: &mut World, desk: HostId, stranger: HostId) -> Result<(), F
         code: wrong,
         at: Some(address),
     };
+    world.attacks.add(Attack::WrongCode.name());
     world.ask(stranger, command)?;
     must_not_get_in(world, desk, stranger)
 }
@@ -99,6 +92,7 @@ fn used_code(
         code,
         at: Some(address),
     };
+    world.attacks.add(Attack::UsedCode.name());
     world.ask(stranger, command)?;
     must_not_get_in(world, desk, stranger)?;
     let who = world.host(fourth).key.short();
@@ -128,7 +122,7 @@ fn replayed_conversation(
 /// A member's frames are forged, edited, cut, repeated; what the honest ones say reaches each other all the same.
 fn lying_member(world: &mut World, honest: &[HostId; 2], member: HostId) -> Result<(), Failure> {
     let dice = Dice::new(world.seed(), "liar");
-    world.host_mut(member).liar = Some(Liar::new(Lie::ALL.to_vec(), 700, dice));
+    world.host_mut(member).liar = Some(Liar::new(Lie::PLAIN.to_vec(), 700, dice));
     let mut acknowledged = Acknowledged::default();
     for nth in 0..8 {
         acknowledged.share(world, honest[0], nth)?;
@@ -171,6 +165,7 @@ fn removed_member(
     let mut unheard = Acknowledged::default();
     unheard.share(world, member, 900)?;
     for _ in 0..5 {
+        world.attacks.add(Attack::RemovedMember.name());
         world.ask(member, Command::Seek)?;
         world.run_ms(2_000)?;
     }

@@ -10,6 +10,7 @@ use hive_core::limits::{FRAME_BYTES_MAX, PAIR_FRAME_BYTES_MAX};
 use hive_core::machine::act::{Outcome, Receipt, Refusal};
 
 use super::{Death, Event, World};
+use crate::attacks::Attack;
 use crate::disk::Unanswered;
 use crate::faults::Fault;
 use crate::net::{Arrival, ConnId, HostId, Parcel};
@@ -102,6 +103,9 @@ impl World {
                 }
             }
             HiveEffect::Members(members) => {
+                if self.hosts[id.0].liar.is_none() {
+                    self.witness.saw_members(id, &members);
+                }
                 self.hosts[id.0].allowed = members.into_iter().collect();
             }
             HiveEffect::Seek => self.seek(id),
@@ -130,12 +134,14 @@ impl World {
     pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Start(host) => self.start(host),
+            Event::Resume(host) => self.resume(host),
             Event::Wake { host, token } if self.hosts[host.0].wake == token => {
                 self.note(b"wake", host, &[]);
                 self.feed(host, Input::TimeoutReached);
             }
             Event::Answer { host, life } if self.lives(host, life) => {
                 if let Some(save) = self.hosts[host.0].disk.answer() {
+                    self.witness.saw_disk(&self.hosts[host.0]);
                     self.note(b"saved", host, &save.0.to_le_bytes());
                     self.feed(host, Input::Saved(save));
                 }
@@ -158,7 +164,9 @@ impl World {
                 self.feed(host, Input::Acted(receipt));
             }
             Event::Arrive { conn, from, lane } => self.arrive(conn, from, lane),
-            Event::Ghost { conn, from, bytes } => self.deliver(conn, from, Parcel::honest(bytes)),
+            Event::Ghost { conn, from, bytes } if self.both_awake(conn) => {
+                self.deliver(conn, from, Parcel::honest(bytes));
+            }
             Event::Lost { host, life, conn } if self.lives(host, life) => self.lost(host, conn),
             Event::Found {
                 host,
@@ -240,9 +248,16 @@ impl World {
     }
 
     fn save(&mut self, id: HostId, life: u32, save: SaveId, records: Vec<Record>) {
+        let honest = self.hosts[id.0].liar.is_none();
         for record in &records {
             self.witness.saw_record(record);
+            if honest {
+                self.witness.saw_write(id, record);
+            }
             self.note(b"save", id, &record.key);
+        }
+        if self.refuses_to_write(id) {
+            return;
         }
         let host = &mut self.hosts[id.0];
         host.disk.ask(save, records);
@@ -268,12 +283,15 @@ impl World {
     }
 
     fn die_at_a_save(&mut self, id: HostId) {
+        let torn = core::mem::take(&mut self.hosts[id.0].doom.torn);
         let unanswered = match self.dice.below(3) {
+            _ if torn => Unanswered::Torn,
             0 => Unanswered::Forgotten,
             1 => Unanswered::Kept,
             _ => Unanswered::Some,
         };
-        let death = if self.dice.permille(500) {
+        let death = if !torn && self.dice.permille(500) {
+            self.faults.add(Fault::KillInFlush);
             Death::Kill
         } else {
             Death::PowerCut
@@ -285,7 +303,7 @@ impl World {
     fn send(&mut self, id: HostId, peer: NodeId, lane: Lane, frame: Vec<u8>) {
         self.note(b"send", id, &frame);
         let parcels = if let Some(liar) = self.hosts[id.0].liar.as_mut() {
-            liar.tamper(frame, &mut self.faults)
+            liar.tamper(frame, &mut self.faults, &mut self.attacks)
         } else {
             self.witness.saw_frame(&frame);
             self.witness.saw_sent(&self.hosts[id.0], &frame);
@@ -432,7 +450,7 @@ impl World {
             };
             let address = self.hosts[other.0].address;
             let life = self.hosts[id.0].life;
-            for wait in self.net.sightings() {
+            for wait in self.net.sightings(self.now) {
                 let sighting = Sighting { beacon, address };
                 let at = self.now.after(wait);
                 self.queue.plan(
@@ -465,6 +483,9 @@ impl World {
 
     fn dialled(&mut self, id: HostId, peer: NodeId, addresses: &[SocketAddr]) {
         let me = self.hosts[id.0].key;
+        if self.host(id).liar.is_some() && self.witness.is_removed(me) {
+            self.attacks.add(Attack::RemovedMember.name());
+        }
         if let Some(conn) = self.hosts[id.0].conns.get(&peer)
             && self.net.ends(*conn).is_some()
         {
@@ -528,44 +549,6 @@ impl World {
             return;
         };
         self.pair(id, other);
-    }
-
-    /// A stranger opens a pairing conversation and sends what is no frame.
-    pub fn knock(&mut self, stranger: HostId, at: HostId) {
-        if !self.hosts[at.0].pair_open {
-            return;
-        }
-        self.faults.add(Fault::Lie);
-        let conn = self.pair(stranger, at);
-        let mut bytes = self.dice.secret().to_vec();
-        bytes.truncate(self.dice.index(33));
-        let declared = if self.dice.permille(250) {
-            u64::from(u32::MAX)
-        } else {
-            bytes.len() as u64
-        };
-        self.post(conn, stranger, Lane::Urgent, Parcel { bytes, declared });
-    }
-
-    /// A stranger that has recorded a pairing conversation says the joiner's part of it once more.
-    pub fn replay_pairing(&mut self, stranger: HostId, at: HostId, victim: HostId) {
-        if !self.hosts[at.0].pair_open {
-            return;
-        }
-        let conn = self.pair(stranger, at);
-        for (from, bytes) in self.tapped.clone() {
-            if from == victim {
-                self.faults.add(Fault::Lie);
-                self.post(conn, stranger, Lane::Urgent, Parcel::honest(bytes));
-            }
-        }
-    }
-
-    /// Whether a machine that nobody let in gets through the handshake for members.
-    #[must_use]
-    pub fn lets_in(&self, stranger: HostId, at: HostId) -> bool {
-        let key = self.hosts[stranger.0].key;
-        self.hosts[at.0].allowed.contains(&key)
     }
 
     /// Begins a pairing conversation.

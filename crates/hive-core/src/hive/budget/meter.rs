@@ -70,7 +70,7 @@ impl Traffic {
     pub fn count(&mut self, frame: &[u8]) {
         let kind = match frame.get(1) {
             Some(4 | 5) => &mut self.deltas,
-            Some(9..=11) => &mut self.names,
+            Some(11..=13) => &mut self.names,
             _ => &mut self.questions,
         };
         *kind = kind.saturating_add(cost(frame.len()));
@@ -136,9 +136,34 @@ fn cost(bytes: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::hive::budget::share::author_bytes_per_day;
     use crate::time::Span;
+    use crate::wire::Frame;
+
+    #[test]
+    fn frames_are_counted_by_their_kind() {
+        let mut traffic = Traffic::default();
+        let names = [
+            Frame::IHave(Vec::new()),
+            Frame::Graft(Vec::new()),
+            Frame::Prune(Vec::new()),
+        ];
+        for (frame, count) in names.iter().zip(1..) {
+            traffic.count(&frame.encode());
+            assert!(traffic.names >= count * MESSAGE_BYTES, "{frame:?}");
+        }
+        assert_eq!(traffic.bytes(), traffic.names);
+        let (answer, lines) = (true, Vec::new());
+        let changed = Frame::Changed { answer, lines };
+        for frame in [Frame::Same, Frame::WantPins(Vec::new()), changed] {
+            let before = traffic.questions;
+            traffic.count(&frame.encode());
+            assert!(traffic.questions > before, "{frame:?}");
+        }
+    }
 
     #[test]
     fn an_author_is_held_to_its_share_with_some_patience() {

@@ -79,6 +79,8 @@ pub(super) struct Known {
     pub(super) failures: u32,
     /// Stepped over until there is a sign of it.
     pub(super) away: bool,
+    /// In a small hive: the others were asked for its news, because it is not connected.
+    pub(super) asked_around: bool,
     /// The revision of the own store when it was asked whether it holds the same.
     pub(super) probed: Option<u64>,
     /// The revision of the own store when both held the same.
@@ -224,6 +226,12 @@ impl Links {
         missing.map(|node| (node, self.known.get(node)))
     }
 
+    /// Those whose news the others were asked for.
+    pub(super) fn asked_around(&self) -> Vec<NodeId> {
+        let asked = self.known.iter().filter(|(_, known)| known.asked_around);
+        asked.map(|(node, _)| *node).collect()
+    }
+
     /// Connections whose time is over, and when the next one's is.
     pub(super) fn surplus(&self, now: Instant) -> (Vec<NodeId>, Option<Instant>) {
         let company = self.peers.values().filter(|it| it.unwanted_since.is_none());
@@ -321,6 +329,7 @@ impl Known {
             missing_since: None,
             failures: 0,
             away: false,
+            asked_around: false,
             shunned_until: None,
             probed: None,
             agreed: None,

@@ -61,9 +61,12 @@ pub fn restore(hive: HiveId, records: &[Record]) -> (Store, Vec<NodeId>) {
             }
             // Seen heads are no part of any map: a damaged one is only forgotten.
             Table::Heads => seen.extend(exact::<Head>(value)),
+            // One that lies under another's key would outlive the next write to its own.
             Table::Entries => match exact::<Entry>(value) {
-                Some(entry) => entries.entry(author).or_default().push(entry),
-                None => damaged.push(author),
+                Some(entry) if entry_key(author, &entry) == record.key => {
+                    entries.entry(author).or_default().push(entry);
+                }
+                _ => damaged.push(author),
             },
             Table::Meta | Table::Ledger => {}
         }

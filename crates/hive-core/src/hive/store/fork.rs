@@ -34,8 +34,9 @@ impl Ring {
 }
 
 impl Store {
-    /// The proof that an author contradicted itself: the smallest that was seen, so that all members who
-    /// saw the same hold the same.
+    /// The proof that an author contradicted itself: of those that were seen, the smallest of the latest
+    /// incarnation, so that all members who saw the same hold the same, and a later lie is not hidden
+    /// behind an old one.
     #[must_use]
     pub fn fork(&self, author: NodeId) -> Option<&Proof> {
         self.forks.get(&author)
@@ -52,13 +53,22 @@ impl Store {
         })
     }
 
-    /// Takes in a proof that an author contradicted itself; whether it is one, and smaller than the held one.
+    /// The last incarnation in which an author is proven to have contradicted itself.
+    #[must_use]
+    pub fn forked_in(&self, author: NodeId) -> Option<u32> {
+        self.fork(author).map(|(one, _)| one.incarnation)
+    }
+
+    /// Takes in a proof that an author contradicted itself; whether it is one, and goes before the held one.
     pub fn join_proof(&mut self, one: &Head, two: &Head) -> bool {
         if !contradicts(self.hive, one, two) {
             return false;
         }
         let proof = in_order(self.hive, *one, *two);
-        let order = |proof: &Proof| (rank(self.hive, &proof.0), rank(self.hive, &proof.1));
+        let order = |(one, two): &Proof| {
+            let latest = core::cmp::Reverse(one.incarnation);
+            (latest, rank(self.hive, one), rank(self.hive, two))
+        };
         let known = self.forks.get(&one.author);
         if known.is_some_and(|known| order(known) <= order(&proof))
             || !is_genuine(self.hive, one)
@@ -70,7 +80,7 @@ impl Store {
         true
     }
 
-    /// Compares one head with those seen before; whether that gave a new or smaller proof. A head that its
+    /// Compares one head with those seen before; whether that gave a proof that goes before the held one. A head that its
     /// author did not sign gives none.
     pub fn witness(&mut self, head: &Head) -> bool {
         let against = |seen: &&Head| contradicts(self.hive, seen, head);
@@ -83,7 +93,7 @@ impl Store {
         found
     }
 
-    /// What was seen of every author that is not yet proven to lie, for another member to compare.
+    /// What was seen of every author since it was last proven to lie, for another member to compare.
     #[must_use]
     pub fn traces(&self, authors: &[NodeId]) -> Vec<Trace> {
         let mut authors = authors.to_vec();
@@ -91,14 +101,13 @@ impl Store {
         authors.dedup();
         authors
             .into_iter()
-            .filter(|author| !self.forks.contains_key(author))
             .filter_map(|author| {
                 let marks = |head: &Head| HeadMark {
                     incarnation: head.incarnation,
                     seq: head.seq,
                     id: first_half(head.id(self.hive).0),
                 };
-                let heads: Vec<HeadMark> = self.seen(author).map(marks).collect();
+                let heads: Vec<HeadMark> = self.unproven(author).map(marks).collect();
                 (!heads.is_empty()).then_some(Trace { author, heads })
             })
             .collect()
@@ -112,7 +121,7 @@ impl Store {
             let same = |mark: &&HeadMark| (mark.incarnation, mark.seq) == (incarnation, seq);
             trace.heads.iter().find(same)
         };
-        self.seen(trace.author).find(|mine| {
+        self.unproven(trace.author).find(|mine| {
             let id = first_half(mine.id(self.hive).0);
             let same = told(mine.incarnation, mine.seq);
             let other = same.is_some_and(|mark| mark.id != id);
@@ -124,6 +133,13 @@ impl Store {
             let after = after.and_then(|seq| told(mine.incarnation, seq));
             other || unchained || (same.is_none() && after.is_some())
         })
+    }
+
+    /// The heads of an author that a proof at hand does not cover.
+    fn unproven(&self, author: NodeId) -> impl Iterator<Item = &Head> {
+        let proven = self.forked_in(author);
+        self.seen(author)
+            .filter(move |head| proven.is_none_or(|proven| head.incarnation > proven))
     }
 
     /// Every head of an author that is at hand.

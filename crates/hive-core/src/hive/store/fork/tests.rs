@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn proofs_join_to_the_smallest_in_any_order_and_only_genuine_ones_count(
+    fn proofs_join_to_the_same_one_in_any_order_and_only_genuine_ones_count(
         order in any::<u64>(), flip in any::<prop::sample::Index>(),
     ) {
         let common = branch(&Store::new(HIVE), 1, 0);
@@ -246,4 +246,37 @@ proptest! {
         one.sig[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(!Store::new(HIVE).join_proof(&one, &two));
     }
+}
+
+#[test]
+fn a_later_lie_is_not_hidden_behind_an_old_one() {
+    let author = liar().node();
+    let mut store = Store::new(HIVE);
+    let mut proofs = Vec::new();
+    for incarnation in [1, 2] {
+        let lie = |flavour: u8| {
+            let key = Key {
+                kind: 200,
+                id: [7; 16],
+            };
+            let change = alloc::vec![(key, Some(alloc::vec![flavour]))];
+            let map = store.draft(&liar(), incarnation, Hlc(u64::from(incarnation)), change);
+            *map.expect("small").head()
+        };
+        proofs.push((lie(1), lie(2)));
+    }
+    for order in [[0, 1], [1, 0]] {
+        let mut store = Store::new(HIVE);
+        for at in order {
+            store.join_proof(&proofs[at].0, &proofs[at].1);
+        }
+        assert_eq!(store.forked_in(author), Some(2));
+    }
+    // What was said since is compared again.
+    store.join_proof(&proofs[0].0, &proofs[0].1);
+    store.remember(proofs[1].0);
+    let trace = store.traces(&[author]).remove(0);
+    assert_eq!(trace.heads.len(), 1);
+    assert!(store.witness(&proofs[1].1));
+    assert_eq!(store.forked_in(author), Some(2));
 }

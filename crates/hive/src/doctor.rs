@@ -1,0 +1,143 @@
+//! What `hive doctor` looks at: each check tries or reads something and says what it found; what it cannot tell, it
+//! says so. Nothing is changed.
+
+mod firewall;
+mod machine;
+mod network;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use hive_mind::{NetworkView, Paths};
+use serde::Serialize;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; nothing need be done.
+    Note,
+    /// Something a person should do.
+    Problem,
+    /// It could not be told.
+    Unknown,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    /// Stable name.
+    pub(crate) check: &'static str,
+    /// How it came out.
+    pub(crate) outcome: Outcome,
+    /// What was found, in one sentence.
+    pub(crate) what: String,
+    /// What to type or do; empty when there is nothing.
+    pub(crate) try_next: String,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// Whether no check found a problem.
+    pub(crate) healthy: bool,
+    /// In the order of the screen.
+    pub(crate) findings: Vec<Finding>,
+    /// What the daemon found out about its network; none when it does not run.
+    pub(crate) network: Option<NetworkView>,
+}
+
+/// Where the system is looked at. Tests have folders of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct Roots {
+    proc: PathBuf,
+    run: PathBuf,
+    etc: PathBuf,
+    /// Folders with programs.
+    programs: Vec<PathBuf>,
+}
+
+impl Roots {
+    /// This machine.
+    pub(crate) fn real() -> Self {
+        Self {
+            proc: "/proc".into(),
+            run: "/run".into(),
+            etc: "/etc".into(),
+            programs: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+                .map(PathBuf::from)
+                .into(),
+        }
+    }
+
+    fn has_program(&self, name: &str) -> bool {
+        self.programs
+            .iter()
+            .any(|folder| folder.join(name).is_file())
+    }
+
+    /// Short names of all processes, as the kernel keeps them (15 bytes).
+    fn running(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.proc) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                path.file_name()?.to_str()?.parse::<u32>().ok()?;
+                let name = std::fs::read_to_string(path.join("comm")).ok()?;
+                Some(name.trim().to_owned())
+            })
+            .collect()
+    }
+}
+
+impl Finding {
+    fn new(check: &'static str, outcome: Outcome, what: impl Into<String>) -> Self {
+        Self {
+            check,
+            outcome,
+            what: what.into(),
+            try_next: String::new(),
+        }
+    }
+
+    #[must_use]
+    fn try_next(mut self, what: impl Into<String>) -> Self {
+        self.try_next = what.into();
+        self
+    }
+}
+
+/// Looks at everything. `network` is what the running daemon says; none when none runs.
+pub(crate) fn examine(roots: &Roots, paths: &Paths, network: Option<NetworkView>) -> Report {
+    let mut findings = vec![daemon(network.is_some())];
+    findings.extend(state::examine(&paths.state));
+    findings.extend(network::examine(roots, network.as_ref()));
+    findings.extend(machine::examine(roots));
+    Report {
+        healthy: findings
+            .iter()
+            .all(|finding| finding.outcome != Outcome::Problem),
+        findings,
+        network,
+    }
+}
+
+fn daemon(runs: bool) -> Finding {
+    if runs {
+        return Finding::new("daemon", Outcome::Ok, "it runs and answers");
+    }
+    Finding::new("daemon", Outcome::Problem, "it does not run").try_next("hive up")
+}
+
+/// A small file, without its line end.
+fn read(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! One fault at a time on a made-up machine: each is named, with its remedy, and a sound machine has none.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
+
+use hive_mind::{KeepingView, NetworkInterface};
+
+use super::*;
+
+/// A machine in a folder: everything as it should be.
+struct Machine {
+    folder: tempfile::TempDir,
+    network: NetworkView,
+}
+
+impl Machine {
+    fn sound() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let this = Self {
+            folder,
+            network: NetworkView {
+                port: 4483,
+                interfaces: vec![NetworkInterface {
+                    name: "eth0".into(),
+                    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+                }],
+                mdns: true,
+                own_answer: Some(true),
+                others: 2,
+                connected: 1,
+                reachable: Some(true),
+                asked: Some("3f2a11bc".into()),
+                seen_as: "192.0.2.1:4483".parse().ok(),
+                translated: Some(false),
+                clock_ahead_ms: Some(-12),
+                ..NetworkView::default()
+            },
+        };
+        this.write("proc/pressure/cpu", "some avg10=0.00 avg60=0.00\n");
+        this.write("proc/sys/kernel/sched_autogroup_enabled", "1\n");
+        this.write(
+            "proc/self/status",
+            "Name:\thive\nCapEff:\t0000000000000000\n",
+        );
+        this.write(
+            "proc/self/limits",
+            "Max nice priority         20                   20\n",
+        );
+        this.runs(1, "systemd");
+        this.write("state/key", "32 bytes");
+        this.chmod("state/key", 0o600);
+        this.chmod("state", 0o700);
+        this
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("inside")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+
+    fn chmod(&self, path: &str, mode: u32) {
+        let path = self.folder.path().join(path);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    fn runs(&self, pid: u32, name: &str) {
+        self.write(&format!("proc/{pid}/comm"), &format!("{name}\n"));
+    }
+
+    fn has(&self, program: &str) {
+        self.write(&format!("bin/{program}"), "");
+    }
+
+    fn report(&self, daemon: bool) -> Report {
+        let at = |path: &str| self.folder.path().join(path);
+        let roots = Roots {
+            proc: at("proc"),
+            run: at("run"),
+            etc: at("etc"),
+            programs: vec![at("bin")],
+        };
+        let paths = Paths {
+            state: at("state"),
+            socket: at("state/hive.sock"),
+            config: None,
+        };
+        examine(&roots, &paths, daemon.then(|| self.network.clone()))
+    }
+
+    fn finding(&self, check: &str) -> Finding {
+        let report = self.report(true);
+        let found = report
+            .findings
+            .into_iter()
+            .find(|finding| finding.check == check);
+        found.expect("the check is made")
+    }
+
+    /// The one problem there is.
+    fn problem(&self) -> Finding {
+        let report = self.report(true);
+        assert!(!report.healthy);
+        let mut problems = report
+            .findings
+            .into_iter()
+            .filter(|finding| finding.outcome == Outcome::Problem);
+        let first = problems.next().expect("a problem");
+        assert_eq!(problems.next(), None, "besides {first:?}");
+        first
+    }
+}
+
+#[test]
+fn a_sound_machine_has_no_problem_and_nothing_unknown() {
+    let report = Machine::sound().report(true);
+    assert!(report.healthy, "{report:?}");
+    for finding in &report.findings {
+        // Room on the disk is this machine's own.
+        if finding.check != "disk" {
+            assert_eq!(finding.outcome, Outcome::Ok, "{finding:?}");
+        }
+    }
+}
+
+/// A fault, the check that must name it, and a part of what to type about it.
+type Fault = (fn(&mut Machine), &'static str, &'static str);
+
+const FAULTS: [Fault; 14] = [
+    (|m| m.chmod("state", 0o755), "state", "chmod 700"),
+    (|m| m.chmod("state/key", 0o644), "state", "chmod 600"),
+    (
+        |m| m.network.interfaces.clear(),
+        "interfaces",
+        "[network] interfaces",
+    ),
+    (
+        |m| (m.network.own_answer, m.network.others) = (Some(false), 0),
+        "multicast",
+        "5353",
+    ),
+    (|m| m.network.others = 0, "multicast", "[network] peers"),
+    (
+        |m| {
+            m.network.reachable = Some(false);
+            m.network.translated = Some(true);
+        },
+        "port",
+        "forward UDP 4483",
+    ),
+    (
+        |m| {
+            m.network.reachable = Some(false);
+            m.has("nft");
+        },
+        "port",
+        "sudo nft insert rule inet filter input udp dport 4483 accept",
+    ),
+    (
+        |m| m.network.reachable = Some(false),
+        "port",
+        "firewall between",
+    ),
+    (
+        |m| {
+            m.network.reachable = None;
+            m.has("ufw");
+            m.write("etc/ufw/ufw.conf", "ENABLED=yes\n");
+            m.write("etc/ufw/user.rules", "*filter\nCOMMIT\n");
+        },
+        "firewall",
+        "sudo ufw allow 4483/udp",
+    ),
+    (
+        |m| {
+            m.network.reachable = None;
+            m.runs(7, "firewalld");
+            m.write("etc/firewalld/zones/home.xml", "<zone></zone>\n");
+        },
+        "firewall",
+        "--add-port=4483/udp",
+    ),
+    (
+        |m| m.network.clock_ahead_ms = Some(7_200_000),
+        "clock",
+        "timedatectl",
+    ),
+    (
+        |m| fs::remove_file(m.folder.path().join("proc/pressure/cpu")).expect("removed"),
+        "pressure",
+        "psi=1",
+    ),
+    (
+        |m| m.runs(8, "ananicy-cpp"),
+        "tuners",
+        "systemctl disable --now ananicy-cpp",
+    ),
+    (
+        |m| m.runs(8, "system76-schedu"),
+        "tuners",
+        "com.system76.Scheduler",
+    ),
+];
+
+#[test]
+fn each_fault_is_named_alone_with_what_to_type() {
+    for (fault, check, next) in FAULTS {
+        let mut machine = Machine::sound();
+        fault(&mut machine);
+        let problem = machine.problem();
+        assert_eq!(problem.check, check, "{problem:?}");
+        assert!(problem.try_next.contains(next), "{problem:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_not_called_well_or_ill() {
+    let mut machine = Machine::sound();
+    machine.network.reachable = None;
+    machine.network.connected = 0;
+    machine.network.others = 0;
+    machine.network.clock_ahead_ms = None;
+    for check in ["port", "multicast", "clock"] {
+        assert_eq!(machine.finding(check).outcome, Outcome::Unknown, "{check}");
+    }
+    assert!(machine.report(true).healthy);
+    // ufw's rules are for root to read.
+    machine.has("ufw");
+    machine.write("etc/ufw/ufw.conf", "ENABLED=yes\n");
+    let firewall = machine.finding("firewall");
+    assert_eq!(firewall.outcome, Outcome::Unknown);
+    assert_eq!(firewall.try_next, "sudo ufw allow 4483/udp");
+    // Switched off it is none.
+    machine.write("etc/ufw/ufw.conf", "ENABLED=no\n");
+    assert_eq!(machine.finding("firewall").outcome, Outcome::Ok);
+}
+
+#[test]
+fn rules_that_are_there_are_found() {
+    let mut machine = Machine::sound();
+    machine.network.reachable = None;
+    machine.has("ufw");
+    machine.write("etc/ufw/ufw.conf", "ENABLED=yes\n");
+    machine.write(
+        "etc/ufw/user.rules",
+        "-A ufw-user-input -p udp --dport 4483 -j ACCEPT\n",
+    );
+    assert_eq!(machine.finding("firewall").outcome, Outcome::Ok);
+    // Another port is another rule.
+    machine.network.port = 448;
+    assert_eq!(machine.finding("firewall").outcome, Outcome::Problem);
+}
+
+#[test]
+fn a_shut_way_in_says_what_is_done_meanwhile() {
+    let mut machine = Machine::sound();
+    machine.network.reachable = Some(false);
+    assert_eq!(machine.finding("kept open").outcome, Outcome::Unknown);
+    machine.network.survived_ms = Some(115_000);
+    machine.network.died_ms = Some(175_000);
+    machine.network.keeping = Some(KeepingView {
+        member: "3f2a11bc".into(),
+        every_ms: 103_500,
+        bytes_per_day: 129_425,
+        words: 3,
+    });
+    let kept = machine.finding("kept open");
+    assert_eq!(kept.outcome, Outcome::Note);
+    assert_eq!(
+        kept.what,
+        "the way in stays open for 115 s, not for 2 min; a word goes to 3f2a11bc every 104 s, 129 kB a day"
+    );
+    machine.network.keeping = None;
+    machine.network.survived_ms = None;
+    assert_eq!(machine.finding("kept open").outcome, Outcome::Problem);
+}
+
+#[test]
+fn without_a_daemon_the_machine_is_looked_at_all_the_same() {
+    let report = Machine::sound().report(false);
+    assert!(!report.healthy);
+    let problems: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome == Outcome::Problem)
+        .collect();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        (problems[0].check, problems[0].try_next.as_str()),
+        ("daemon", "hive up")
+    );
+    assert!(report.findings.iter().any(|one| one.check == "pressure"));
+}
+
+#[test]
+fn rights_of_another_kind_count_as_well() {
+    let machine = Machine::sound();
+    machine.write(
+        "proc/self/limits",
+        "Max nice priority         0                    0\n",
+    );
+    let rights = machine.finding("rights");
+    assert_eq!(rights.outcome, Outcome::Note);
+    assert!(rights.try_next.contains("limits.conf"));
+    machine.write("proc/self/status", "CapEff:\t0000000000800000\n");
+    assert_eq!(machine.finding("rights").outcome, Outcome::Ok);
+}
