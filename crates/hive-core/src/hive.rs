@@ -12,6 +12,8 @@ pub mod advise;
 mod meta;
 mod writer;
 mod sync;
+pub mod neighbours;
+mod tree;
 mod audit;
 pub mod compact;
 pub mod anomaly_log;
@@ -31,16 +33,17 @@ use crate::event_log::Happening;
 use crate::hive::advise::Advice;
 use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
-use crate::hive::budget::Traffic;
+use crate::hive::budget::meter::{Audience, Traffic};
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::Fate;
+use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store, disk};
-use crate::hive::sync::Repair;
+use crate::hive::sync::{Changes, Repair};
+use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
@@ -80,11 +83,14 @@ pub struct Hive {
     writer: Writer,
     links: Links,
     repair: Repair,
+    tree: Tree,
+    changes: Changes,
     audit: Audit,
     compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
+    audience: Audience,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
@@ -122,15 +128,8 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        // The note of a yes and the admission are two writes: without the admission it was no yes.
         let mut pending = meta.pending;
-        for (node, waiting) in &mut pending {
-            waiting.fate = match waiting.fate {
-                Fate::Denied => Fate::Denied,
-                _ if roster.has(*node) => Fate::Approved,
-                _ => Fate::Open,
-            };
-        }
+        settle_fates(&mut pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
@@ -151,10 +150,13 @@ impl Hive {
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
+            tree: Tree::new(),
+            changes: Changes::default(),
             audit: Audit::new(now.boot, &mut chance),
             compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
+            audience: Audience::default(),
             at_start,
             damaged: !damaged.is_empty() || meta.worn,
             is_new: founded.is_none(),
@@ -214,6 +216,7 @@ impl Hive {
     pub fn on_timeout(&mut self, now: Now) {
         self.flush(now);
         self.on_repair_time(now);
+        self.on_tree_time(now);
         self.on_audit_time(now);
         self.on_compact_time(now);
         self.on_link_time(now);
@@ -276,6 +279,7 @@ impl Hive {
         [
             self.writer_wake(),
             self.repair_wake(),
+            self.tree_wake(),
             self.audit_wake(),
             Some(self.compact_wake()),
             self.links_wake(),
@@ -285,6 +289,23 @@ impl Hive {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Recomputes what follows from one author's map, which was another before. Most batches say nothing of
+    /// who belongs: then the walk over all admins, which grows with the hive, is not made.
+    fn refresh_after(&mut self, now: Now, author: NodeId, before: Option<&AuthorMap>) {
+        let after = self.store.map(author);
+        let seats = |map: Option<&AuthorMap>| -> Vec<Entry> {
+            let entries = map.into_iter().flat_map(AuthorMap::entries);
+            let seats = entries.filter(|entry| entry.key.is_membership());
+            seats.cloned().collect()
+        };
+        let was_removed = self.roster.removed(author).is_some();
+        if was_removed || self.sponsor.is_some() || seats(before) != seats(after) {
+            self.refresh(now);
+        } else {
+            self.refresh_advice(now);
+        }
     }
 
     /// Recomputes every view after a map changed, and lets membership take effect at once.
@@ -308,6 +329,10 @@ impl Hive {
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
         }
         self.admit_only_members(now);
+        self.refresh_advice(now);
+    }
+
+    fn refresh_advice(&mut self, now: Now) {
         let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
         if advice != self.advice {
             for (id, heard) in &advice.patterns {
@@ -349,6 +374,7 @@ impl Hive {
             let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
+                self.changes.touch(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
             }
             if !self.bring_back(&roster) && settled {
@@ -380,7 +406,8 @@ impl Hive {
         }
         self.outbox
             .push_back(HiveEffect::Members(self.allowed.clone()));
-        self.links.retain(&self.allowed);
+        self.audience.retain(&self.allowed);
+        self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
     }
 
@@ -410,6 +437,17 @@ impl Hive {
             self.after_save.insert(id, then);
         }
         self.outbox.push_back(HiveEffect::Save { id, records });
+    }
+}
+
+/// The note of a yes and the admission are two writes: without the admission it was no yes.
+fn settle_fates(pending: &mut BTreeMap<NodeId, Pending>, roster: &Roster) {
+    for (node, waiting) in pending {
+        waiting.fate = match waiting.fate {
+            Fate::Denied => Fate::Denied,
+            _ if roster.has(*node) => Fate::Approved,
+            _ => Fate::Open,
+        };
     }
 }
 

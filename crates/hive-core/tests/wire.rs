@@ -7,8 +7,8 @@ use hive_core::limits;
 use hive_core::statement::{HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, OwnDelta, PairFrame,
-    Pin, Refusal, Trace,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
+    Line, OwnDelta, PairFrame, Pin, Refusal, Trace,
 };
 use proptest::prelude::*;
 
@@ -111,18 +111,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
         id: [9; 16],
         forked: true,
     };
+    let have = Have {
+        author,
+        incarnation: 1,
+        seq: 200,
+    };
     vec![
         ("probe", Frame::Probe { h: [7; 16] }),
         ("same", Frame::Same),
         ("digest", Frame::Digest(vec![line])),
-        (
-            "want",
-            Frame::Want(vec![Have {
-                author,
-                incarnation: 1,
-                seq: 200,
-            }]),
-        ),
+        ("want", Frame::Want(vec![have])),
         (
             "delta",
             Frame::Delta(delta(vec![entry(Some(vec![1, 2, 3]))])),
@@ -158,6 +156,23 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("want-pins", Frame::WantPins(vec![pin(author)])),
         ("delta-own", Frame::Own(OwnDelta::new(delta(news())))),
         ("delta-whole", Frame::Delta(whole())),
+        (
+            "i-have",
+            Frame::IHave(vec![Hint {
+                author: [1; 4],
+                incarnation: 1,
+                seq: 200,
+            }]),
+        ),
+        ("graft", Frame::Graft(vec![have])),
+        ("prune", Frame::Prune(vec![author])),
+        (
+            "changed",
+            Frame::Changed {
+                answer: true,
+                lines: vec![line],
+            },
+        ),
     ]
 }
 
@@ -251,8 +266,8 @@ fn tails_other_versions_and_cut_frames_are_refused() {
 
 #[test]
 fn a_declared_length_alone_is_never_believed() {
-    // Digest, want, part: four billion elements announced, none there.
-    for tag in [2_u8, 3] {
+    // Digest, want, hints, graft, part: four billion elements announced, none there.
+    for tag in [2_u8, 3, 7, 8, 9, 10] {
         let bytes = [1, tag, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert_eq!(Frame::decode(&bytes), Err(DecodeError::Malformed));
     }
@@ -268,8 +283,29 @@ fn a_declared_length_alone_is_never_believed() {
         id: [0; 16],
         forked: false,
     };
-    let many = Frame::Digest(vec![line; limits::MEMBERS_MAX + 1]).encode();
-    assert_eq!(Frame::decode(&many), Err(DecodeError::Malformed));
+    let hint = Hint {
+        author: [1; 4],
+        incarnation: 1,
+        seq: 1,
+    };
+    let have = Have {
+        author: NodeId([1; 32]),
+        incarnation: 1,
+        seq: 1,
+    };
+    let lines = vec![line; LINES_MAX + 1];
+    for many in [
+        Frame::Digest(lines.clone()),
+        Frame::Changed {
+            answer: false,
+            lines,
+        },
+        Frame::Want(vec![have; LINES_MAX + 1]),
+        Frame::Graft(vec![have; LINES_MAX + 1]),
+        Frame::IHave(vec![hint; HINTS_MAX + 1]),
+    ] {
+        assert_eq!(Frame::decode(&many.encode()), Err(DecodeError::Malformed));
+    }
     let long = vec![0; limits::VALUE_BYTES_MAX + 1];
     let long = Frame::Delta(delta(vec![entry(Some(long))])).encode();
     assert_eq!(Frame::decode(&long), Err(DecodeError::Malformed));
@@ -349,7 +385,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..13_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..18_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.
