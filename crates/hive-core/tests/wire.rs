@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{HeadRef, Key, Label};
+use hive_core::statement::{Farewell, HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
@@ -171,6 +171,16 @@ fn frames() -> Vec<(&'static str, Frame)> {
             Frame::Changed {
                 answer: true,
                 lines: vec![line],
+            },
+        ),
+        (
+            "farewell",
+            Frame::Farewell {
+                by: NodeId([1; 32]),
+                word: Farewell {
+                    node: NodeId([2; 32]),
+                    sig: [[3; 32], [4; 32]],
+                },
             },
         ),
     ]

@@ -69,8 +69,8 @@ impl Traffic {
     /// Counts a frame between members, by its tag (`wire::Frame`, the byte after the version).
     pub fn count(&mut self, frame: &[u8]) {
         let kind = match frame.get(1) {
-            Some(4 | 5) => &mut self.deltas,
-            Some(11..=13) => &mut self.names,
+            Some(4 | 5 | 11) => &mut self.deltas,
+            Some(12..=14) => &mut self.names,
             _ => &mut self.questions,
         };
         *kind = kind.saturating_add(cost(frame.len()));
@@ -140,8 +140,22 @@ mod tests {
 
     use super::*;
     use crate::hive::budget::share::author_bytes_per_day;
-    use crate::time::Span;
-    use crate::wire::Frame;
+    use crate::time::{Hlc, Span};
+    use crate::wire::{Delta, Frame};
+
+    fn changes() -> Delta {
+        Delta {
+            author: NodeId([1; 32]),
+            incarnation: 1,
+            seq: 2,
+            hlc: Hlc(3),
+            base: None,
+            floor: 0,
+            prev: None,
+            sig: [0; 64],
+            entries: Vec::new(),
+        }
+    }
 
     #[test]
     fn frames_are_counted_by_their_kind() {
@@ -156,6 +170,12 @@ mod tests {
             assert!(traffic.names >= count * MESSAGE_BYTES, "{frame:?}");
         }
         assert_eq!(traffic.bytes(), traffic.names);
+        let named = Frame::Delta(changes());
+        for frame in [named.clone(), named.without(NodeId([1; 32]))] {
+            let before = traffic.deltas;
+            traffic.count(&frame.encode());
+            assert!(traffic.deltas > before, "{frame:?}");
+        }
         let (answer, lines) = (true, Vec::new());
         let changed = Frame::Changed { answer, lines };
         for frame in [Frame::Same, Frame::WantPins(Vec::new()), changed] {
