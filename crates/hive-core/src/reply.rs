@@ -151,7 +151,7 @@ pub struct StatusView {
 /// Statements of one kind that wait to be said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitView {
-    /// `membership`, `wish`, `pattern`, `evidence` or `counter`.
+    /// `membership`, `wish`, `anomaly`, `pattern`, `evidence` or `counter`.
     pub kind: String,
     /// How many.
     pub count: usize,
