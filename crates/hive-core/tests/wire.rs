@@ -102,25 +102,34 @@ fn genesis() -> Genesis {
     }
 }
 
+const AUTHOR: NodeId = NodeId([1; 32]);
+
+const LINE: Line = Line {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+    id: [9; 16],
+    forked: true,
+};
+
+const HAVE: Have = Have {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+};
+
 fn frames() -> Vec<(&'static str, Frame)> {
-    let author = NodeId([1; 32]);
-    let line = Line {
-        author,
-        incarnation: 1,
-        seq: 200,
-        id: [9; 16],
-        forked: true,
-    };
-    let have = Have {
-        author,
-        incarnation: 1,
-        seq: 200,
-    };
+    let mut frames = frames_of_repair();
+    frames.extend(frames_of_spreading());
+    frames
+}
+
+fn frames_of_repair() -> Vec<(&'static str, Frame)> {
     vec![
         ("probe", Frame::Probe { h: [7; 16] }),
         ("same", Frame::Same),
-        ("digest", Frame::Digest(vec![line])),
-        ("want", Frame::Want(vec![have])),
+        ("digest", Frame::Digest(vec![LINE])),
+        ("want", Frame::Want(vec![HAVE])),
         (
             "delta",
             Frame::Delta(delta(vec![entry(Some(vec![1, 2, 3]))])),
@@ -137,7 +146,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         (
             "audit",
             Frame::Audit(vec![Trace {
-                author,
+                author: AUTHOR,
                 heads: vec![HeadMark {
                     incarnation: 2,
                     seq: 300,
@@ -150,10 +159,15 @@ fn frames() -> Vec<(&'static str, Frame)> {
             "pins",
             Frame::Pins {
                 tell_back: true,
-                held: vec![pin(author)],
+                held: vec![pin(AUTHOR)],
             },
         ),
-        ("want-pins", Frame::WantPins(vec![pin(author)])),
+        ("want-pins", Frame::WantPins(vec![pin(AUTHOR)])),
+    ]
+}
+
+fn frames_of_spreading() -> Vec<(&'static str, Frame)> {
+    vec![
         ("delta-own", Frame::Own(OwnDelta::new(delta(news())))),
         ("delta-whole", Frame::Delta(whole())),
         (
@@ -164,19 +178,19 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 seq: 200,
             }]),
         ),
-        ("graft", Frame::Graft(vec![have])),
-        ("prune", Frame::Prune(vec![author])),
+        ("graft", Frame::Graft(vec![HAVE])),
+        ("prune", Frame::Prune(vec![AUTHOR])),
         (
             "changed",
             Frame::Changed {
                 answer: true,
-                lines: vec![line],
+                lines: vec![LINE],
             },
         ),
         (
             "farewell",
             Frame::Farewell {
-                by: NodeId([1; 32]),
+                by: AUTHOR,
                 word: Farewell {
                     node: NodeId([2; 32]),
                     sig: [[3; 32], [4; 32]],
