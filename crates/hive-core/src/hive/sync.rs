@@ -88,7 +88,7 @@ impl Hive {
     /// Sends a frame, in parts if it is long; how many bytes that makes.
     pub(super) fn send(&mut self, peer: NodeId, lane: Lane, frame: &Frame) -> usize {
         let mut bytes = 0;
-        for frame in frame.encode_split() {
+        for frame in frame.clone().without(self.me).encode_split() {
             bytes += frame.len();
             self.traffic.count(&frame);
             self.outbox
@@ -171,7 +171,7 @@ impl Hive {
     }
 
     fn on_frame(&mut self, now: Now, peer: NodeId, frame: Frame) {
-        match frame {
+        match frame.said_by(peer) {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
                 self.send(peer, Lane::Urgent, &Frame::Same);
@@ -207,7 +207,8 @@ impl Hive {
             }
             Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
             Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
-            Frame::Part { .. } => {}
+            // What is in parts, and what says no author, is by now something else.
+            Frame::Part { .. } | Frame::Own(_) => {}
         }
     }
 
