@@ -56,6 +56,11 @@ pub enum Happening {
         /// First digits of its id.
         node: String,
     },
+    /// A member says more than its share of the hive's bytes: what goes beyond travels by repair only.
+    OverShare {
+        /// First digits of its id.
+        node: String,
+    },
     /// A pattern arrived from a member.
     PatternArrived {
         /// Which.

@@ -14,6 +14,8 @@ mod meta;
 mod writer;
 mod own;
 mod sync;
+pub mod neighbours;
+mod tree;
 mod audit;
 pub mod compact;
 pub mod anomaly_log;
@@ -37,7 +39,7 @@ use crate::event_log::Happening;
 use crate::hive::advise::Advice;
 use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
-use crate::hive::budget::Traffic;
+use crate::hive::budget::meter::{Audience, Traffic};
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
@@ -47,7 +49,8 @@ use crate::hive::own::Past;
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store, disk};
-use crate::hive::sync::Repair;
+use crate::hive::sync::{Changes, Repair};
+use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
@@ -93,11 +96,14 @@ pub struct Hive {
     writer: Writer,
     links: Links,
     repair: Repair,
+    tree: Tree,
+    changes: Changes,
     audit: Audit,
     compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
+    audience: Audience,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
@@ -158,10 +164,13 @@ impl Hive {
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
+            tree: Tree::new(),
+            changes: Changes::default(),
             audit: Audit::new(now.boot, &mut chance),
             compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
+            audience: Audience::default(),
             at_start,
             damaged: !damaged.is_empty() || meta.worn,
             past: Past {
@@ -223,6 +232,7 @@ impl Hive {
     pub fn on_timeout(&mut self, now: Now) {
         self.flush(now);
         self.on_repair_time(now);
+        self.on_tree_time(now);
         self.on_audit_time(now);
         self.on_compact_time(now);
         self.on_link_time(now);
@@ -285,6 +295,7 @@ impl Hive {
         [
             self.writer_wake(),
             self.repair_wake(),
+            self.tree_wake(),
             self.audit_wake(),
             Some(self.compact_wake()),
             self.links_wake(),
@@ -294,6 +305,23 @@ impl Hive {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Recomputes what follows from one author's map, which was another before. Most batches say nothing of
+    /// who belongs: then the walk over all admins, which grows with the hive, is not made.
+    fn refresh_after(&mut self, now: Now, author: NodeId, before: Option<&AuthorMap>) {
+        let after = self.store.map(author);
+        let seats = |map: Option<&AuthorMap>| -> Vec<Entry> {
+            let entries = map.into_iter().flat_map(AuthorMap::entries);
+            let seats = entries.filter(|entry| entry.key.is_membership());
+            seats.cloned().collect()
+        };
+        let was_removed = self.roster.removed(author).is_some();
+        if was_removed || self.sponsor.is_some() || seats(before) != seats(after) {
+            self.refresh(now);
+        } else {
+            self.refresh_advice(now);
+        }
     }
 
     /// Recomputes every view after a map changed, and lets membership take effect at once.
@@ -321,6 +349,10 @@ impl Hive {
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
         }
         self.admit_only_members(now);
+        self.refresh_advice(now);
+    }
+
+    fn refresh_advice(&mut self, now: Now) {
         let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
         if advice != self.advice {
             for (id, heard) in &advice.patterns {
@@ -362,6 +394,7 @@ impl Hive {
             let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
+                self.changes.touch(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
             }
             if !self.bring_back(&roster) && settled {
@@ -393,7 +426,8 @@ impl Hive {
             }
         }
         self.announce_members();
-        self.links.retain(&self.allowed);
+        self.audience.retain(&self.allowed);
+        self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
     }
 

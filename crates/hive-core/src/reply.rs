@@ -134,12 +134,48 @@ pub struct StatusView {
     pub trial: Option<TrialView>,
     /// What needs a person.
     pub needs: Vec<NeedView>,
-    /// Statements that wait for the byte budget, and why.
+    /// Statements that wait for the byte budget.
     pub waiting: usize,
-    /// Bytes of frames sent and received since the daemon started, with transport overhead estimated.
+    /// The same by kind, the most valuable first, each with the reason.
+    #[serde(default)]
+    pub waits: Vec<WaitView>,
+    /// Bytes sent and received since the daemon started, with what the transport adds estimated.
     pub bytes: u64,
+    /// The same by kind.
+    #[serde(default)]
+    pub traffic: TrafficView,
     /// What this machine cannot do with the rights at hand, and the remedy.
     pub limits: Vec<String>,
+}
+
+/// Statements of one kind that wait to be said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitView {
+    /// `membership`, `wish`, `anomaly`, `pattern`, `evidence` or `counter`.
+    pub kind: String,
+    /// How many.
+    pub count: usize,
+    /// In words.
+    pub why: String,
+    /// Seconds until the next of them may be said; none = no moment brings it.
+    pub ready_s: Option<u64>,
+}
+
+/// Bytes by kind. Estimated where the transport adds to them: 210 for a frame, 3,726 for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// Changes of maps.
+    pub deltas: u64,
+    /// Names of news, and the tree they travel by (large hives only).
+    pub names: u64,
+    /// Questions whether all is equal, and what follows from them but changes.
+    pub questions: u64,
+    /// Connections made.
+    pub links: u64,
+    /// Questions to the network and their answers.
+    pub search: u64,
+    /// Joining.
+    pub pairing: u64,
 }
 
 /// Something that is on.

@@ -264,6 +264,12 @@ impl Key {
         (Self::ADMIT..=Self::FAREWELL).contains(&self.kind)
     }
 
+    /// Whether statements of this kind tell who belongs, or how it is called; kinds to come included.
+    #[must_use]
+    pub fn is_membership(&self) -> bool {
+        (Self::ADMIT..32).contains(&self.kind)
+    }
+
     /// The longest value that may stand under a key of this kind.
     ///
     /// Part of what makes a map valid, so it never changes for a kind once that is released: a statement

@@ -10,7 +10,7 @@ use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
 use crate::reply::{
     CommandError, DoneView, ErrorKind, MemberView, MembersView, NearbyView, NeedView,
-    PendingMachine, PendingView, SeenView, StatusView,
+    PendingMachine, PendingView, SeenView, StatusView, TrafficView,
 };
 use crate::statement::{Admit, Label, Role, Statement};
 use crate::time::{Now, WallTime};
@@ -182,9 +182,35 @@ impl Hive {
         status.network_health = health;
         status.view = alloc::format!("{:032x}", u128::from_be_bytes(self.view_hash()));
         status.waiting = self.writer.waiting();
-        status.bytes = self.traffic.bytes;
+        self.add_traffic(now, status);
         status.limits.extend(self.joiner_words(now));
         self.add_needs(now, &mut status.needs);
+    }
+
+    fn add_traffic(&self, now: Now, status: &mut StatusView) {
+        let traffic = self.traffic;
+        status.bytes = traffic.bytes();
+        status.traffic = TrafficView {
+            deltas: traffic.deltas,
+            names: traffic.names,
+            questions: traffic.questions,
+            links: traffic.links,
+            search: traffic.search,
+            pairing: traffic.pairing,
+        };
+        let (waits, given_up) = self.writer.waits(now.boot);
+        status.waits = waits;
+        if given_up > 0 {
+            status.limits.push(alloc::format!(
+                "{given_up} statements were given up: more waited than a map can hold"
+            ));
+        }
+        for author in self.audience.too_loud() {
+            status.limits.push(alloc::format!(
+                "\"{}\" says more than its share; the rest of it travels by repair only",
+                self.label_of(author)
+            ));
+        }
     }
 
     pub(super) fn check_admin(&self) -> Result<(), CommandError> {

@@ -106,8 +106,9 @@ impl AuthorMap {
     /// Those of them that can matter for who belongs.
     pub fn member_statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
         let about = self.entries.iter();
-        let about = about.filter(|entry| entry.key.is_about_members());
-        about.filter_map(known)
+        about
+            .filter(|entry| entry.key.is_about_members())
+            .filter_map(known)
     }
 
     /// Statements of one kind, without looking at the others.
