@@ -51,7 +51,7 @@ fn a_founder_that_lost_its_maps_expels_nobody_and_gets_its_own_back() {
     assert!(is_lost(&world, 0) && world.disk_store(0).map(me).is_none());
     world.heal(0, 1);
     world.heal(0, 2);
-    world.run(Span::from_secs(900));
+    world.run(Span::from_secs(4 * 3_600));
     assert_whole(&world, 3, 2);
 }
 
@@ -65,7 +65,7 @@ fn a_founder_whose_own_map_alone_is_damaged_waits_for_it_too() {
     world.run(Span::from_secs(86_400));
     assert!(is_lost(&world, 0));
     world.heal(0, 1);
-    world.run(Span::from_secs(900));
+    world.run(Span::from_secs(4 * 3_600));
     assert_whole(&world, 2, 2);
 }
 
@@ -91,7 +91,7 @@ fn a_founder_that_kept_nothing_but_its_key_is_let_back_by_a_plain_member() {
     assert_eq!(world.join_state(0).stage, JoinStage::Waiting);
     world.approve(1, &who).expect("it belongs already");
     world.publish(0, vec![Statement::Pattern(pattern(2))]);
-    world.run(Span::from_secs(900));
+    world.run(Span::from_secs(4 * 3_600));
     assert_eq!(world.hive_id(0), hive);
     // What it said while it was in a hive of its own is not carried over.
     assert!(world.pending(1).is_empty());
