@@ -240,16 +240,6 @@ impl Key {
         }
     }
 
-    /// All keys of a kind.
-    pub(crate) const fn all_of(kind: u8) -> core::ops::RangeInclusive<Self> {
-        let first = Self { kind, id: [0; 16] };
-        let last = Self {
-            kind,
-            id: [0xff; 16],
-        };
-        first..=last
-    }
-
     fn about_node(kind: u8, node: NodeId) -> Self {
         let hash = blake3::hash(&node.0);
         let mut id = [0; 16];

@@ -3,6 +3,8 @@
 //! A frame is one version byte and a postcard value. Reading refuses what is too long, unknown or has
 //! a tail, and allocates nothing for a collection before its elements are really there.
 
+mod packed;
+
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
@@ -15,6 +17,8 @@ use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
 use crate::statement::{HeadRef, Key, Label};
 use crate::time::Hlc;
+
+pub use crate::wire::packed::OwnDelta;
 
 /// First byte of every frame. Shorter author names, for one, will come with another number.
 pub const VERSION: u8 = 1;
@@ -59,6 +63,8 @@ pub enum Frame {
     },
     /// "Send me these states."
     WantPins(#[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")] Vec<Pin>),
+    /// What changed in the sender's own map.
+    Own(OwnDelta),
     /// "I hold these": news that was not sent along.
     IHave(#[serde(deserialize_with = "bounded::<_, _, HINTS_MAX>")] Vec<Hint>),
     /// "Send me these, and your news at once from now on." May name none.
@@ -181,7 +187,7 @@ pub struct Entry {
 }
 
 /// The difference between two states of one author's map. The root is never sent: it follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// Whose map.
     pub author: NodeId,
@@ -198,10 +204,8 @@ pub struct Delta {
     /// Id of the head before; none = the head of `base`.
     pub prev: Option<[u8; 32]>,
     /// The author's signature over the new head.
-    #[serde(with = "halves")]
     pub sig: [u8; 64],
-    /// The new entries.
-    #[serde(deserialize_with = "bounded::<_, _, { limits::MAP_ENTRIES_MAX }>")]
+    /// The new entries: at most [`limits::MAP_ENTRIES_MAX`].
     pub entries: Vec<Entry>,
 }
 
@@ -344,6 +348,24 @@ impl Frame {
     /// Reads one frame as it came off the wire.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode(bytes, limits::FRAME_BYTES_MAX)
+    }
+
+    /// As this member sends it: of its own map it need not say whose it is.
+    #[must_use]
+    pub fn without(self, sender: NodeId) -> Self {
+        match self {
+            Self::Delta(delta) if delta.author == sender => Self::Own(OwnDelta::new(delta)),
+            other => other,
+        }
+    }
+
+    /// What it says when this member sent it.
+    #[must_use]
+    pub fn said_by(self, sender: NodeId) -> Self {
+        match self {
+            Self::Own(own) => Self::Delta(own.said_by(sender)),
+            other => other,
+        }
     }
 
     /// Reads a frame put together from parts.

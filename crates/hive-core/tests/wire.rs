@@ -8,7 +8,7 @@ use hive_core::statement::{HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
-    Line, PairFrame, Pin, Refusal, Trace,
+    Line, OwnDelta, PairFrame, Pin, Refusal, Trace,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,37 @@ fn delta(entries: Vec<Entry>) -> Delta {
         prev: None,
         sig: [3; 64],
         entries,
+    }
+}
+
+/// A definition, numbers about the same, and something older.
+fn news() -> Vec<Entry> {
+    let definition = entry(Some(vec![1, 2, 3]));
+    let about = |kind| Key {
+        kind,
+        ..definition.key
+    };
+    vec![
+        definition.clone(),
+        Entry {
+            key: about(2),
+            value: Some(vec![4]),
+            ..definition.clone()
+        },
+        Entry {
+            key: about(4),
+            seq: 298,
+            hlc: Hlc(60_000),
+            value: None,
+        },
+    ]
+}
+
+fn whole() -> Delta {
+    Delta {
+        base: None,
+        prev: Some([5; 32]),
+        ..delta(news())
     }
 }
 
@@ -123,6 +154,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
             },
         ),
         ("want-pins", Frame::WantPins(vec![pin(author)])),
+        ("delta-own", Frame::Own(OwnDelta::new(delta(news())))),
+        ("delta-whole", Frame::Delta(whole())),
         (
             "i-have",
             Frame::IHave(vec![Hint {
@@ -279,6 +312,57 @@ fn a_declared_length_alone_is_never_believed() {
 }
 
 #[test]
+fn a_delta_says_nothing_twice_and_nothing_that_is_known() {
+    let author = NodeId([1; 32]);
+    let named = Frame::Delta(Delta {
+        base: Some((2, 299)),
+        ..delta(news())
+    });
+    let own = named.clone().without(author);
+    // Its author, and the two numbers of its base.
+    assert_eq!(named.encode().len() - own.encode().len(), 32);
+    let further = Frame::Own(OwnDelta::new(Delta {
+        base: Some((2, 298)),
+        ..delta(news())
+    }));
+    assert_eq!(further.encode().len() - own.encode().len(), 3);
+    assert_eq!(own.clone().said_by(author), named);
+    assert_ne!(own.said_by(NodeId([2; 32])), named);
+    // Somebody else's word keeps its author.
+    assert_eq!(named.clone().without(NodeId([2; 32])), named);
+}
+
+#[test]
+fn a_delta_whose_shape_is_unknown_is_refused() {
+    let good = Frame::Delta(delta(news())).encode();
+    let entry = good.iter().rposition(|byte| *byte == 3).expect("a value") - 2 - 1 - 16 - 1;
+    // The shape of the delta, and of its first entry.
+    for at in [2 + 32, entry] {
+        for bit in 3..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            assert_eq!(
+                Frame::decode(&bad),
+                Err(DecodeError::Malformed),
+                "{at} {bit}"
+            );
+        }
+    }
+    // A base before the first batch, and an id of an entry that did not come.
+    let first = [&[1, 4][..], &[1; 32], &[1, 2, 0, 1, 0], &[3; 64], &[0]].concat();
+    assert_eq!(Frame::decode(&first), Err(DecodeError::Malformed));
+    let later = [
+        &[1, 4][..],
+        &[1; 32],
+        &[0, 2, 1, 1, 0],
+        &[3; 64],
+        &[1, 9, 4, 0, 0],
+    ]
+    .concat();
+    assert_eq!(Frame::decode(&later), Err(DecodeError::Malformed));
+}
+
+#[test]
 fn a_long_frame_travels_in_parts() {
     let entries: Vec<_> = (0..60)
         .map(|_| entry(Some(vec![1; limits::VALUE_BYTES_MAX])))
@@ -301,7 +385,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..14_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..17_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

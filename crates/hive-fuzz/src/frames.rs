@@ -6,7 +6,7 @@ use hive_core::statement::{Key, Label, Statement};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     ADDRESSES_MAX, ASSEMBLED_BYTES_MAX, DecodeError, Delta, Entry, Frame, Genesis, Have, Head,
-    HeadMark, LINES_MAX, Line, PairFrame, Refusal, TRACE_MAX, Trace,
+    HeadMark, LINES_MAX, Line, OwnDelta, PairFrame, Refusal, TRACE_MAX, Trace,
 };
 
 use crate::{Outcome, Target};
@@ -96,6 +96,7 @@ fn check_frame(data: &[u8], frame: &Frame) {
         }
     }
     assert_eq!(whole, again);
+    check_author(frame);
     match frame {
         Frame::Digest(lines) => assert!(lines.len() <= LINES_MAX),
         Frame::Audit(traces) => {
@@ -104,7 +105,6 @@ fn check_frame(data: &[u8], frame: &Frame) {
         }
         Frame::Heads(heads) => assert!(heads.len() <= LINES_MAX),
         Frame::Want(wants) => assert!(wants.len() <= LINES_MAX),
-        Frame::Delta(delta) => check_entries(&delta.entries),
         Frame::Proof(one, two) => {
             for head in [one, two] {
                 let mut other = *head;
@@ -114,6 +114,26 @@ fn check_frame(data: &[u8], frame: &Frame) {
             }
         }
         _ => {}
+    }
+}
+
+/// What is sent without its author's name is the same again for whoever knows the sender.
+fn check_author(frame: &Frame) {
+    let (sender, other) = (NodeId([1; 32]), NodeId([2; 32]));
+    match frame.clone().said_by(sender) {
+        Frame::Delta(delta) => {
+            check_entries(&delta.entries);
+            let named = Frame::Delta(delta);
+            let short = named.clone().without(sender);
+            assert!(short.encode().len() <= frame.encode().len());
+            if matches!(short, Frame::Own(_)) {
+                assert_eq!(short.clone().said_by(sender), named);
+                assert_ne!(short.said_by(other), named, "somebody else's word");
+            } else {
+                assert_eq!(short, named);
+            }
+        }
+        same => assert_eq!(&same, frame),
     }
 }
 
@@ -193,6 +213,8 @@ fn golden() -> Vec<Frame> {
         Frame::Want(vec![have; 2]),
         Frame::Delta(delta(Some((1, 299)), None)),
         Frame::Delta(delta(None, Some([4; 32]))),
+        Frame::Own(OwnDelta::new(delta(Some((2, 299)), None))),
+        Frame::Own(OwnDelta::new(delta(Some((1, 7)), Some([4; 32])))),
         part(false, &[4, 5]),
         part(true, &Frame::Same.encode()),
         Frame::Proof(head(3), head(4)),
@@ -254,7 +276,7 @@ fn delta(base: Option<(u32, u64)>, prev: Option<[u8; 32]>) -> Delta {
         id: [2; 16],
     };
     let gone = Key {
-        kind: 201,
+        kind: 202,
         id: [3; 16],
     };
     Delta {
@@ -269,6 +291,18 @@ fn delta(base: Option<(u32, u64)>, prev: Option<[u8; 32]>) -> Delta {
         entries: vec![
             entry(profile.key(), Some(profile.encode())),
             entry(unknown, Some(b"from the future".to_vec())),
+            // Of an older batch, and about what the one before is about.
+            Entry {
+                seq: 299,
+                hlc: Hlc(60_000),
+                ..entry(
+                    Key {
+                        kind: 201,
+                        ..unknown
+                    },
+                    Some(b"its numbers".to_vec()),
+                )
+            },
             entry(gone, None),
         ],
     }

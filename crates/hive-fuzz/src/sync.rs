@@ -13,7 +13,7 @@ use hive_core::limits;
 use hive_core::reply::Reply;
 use hive_core::statement::{Admit, Role, Statement};
 use hive_core::time::{Hlc, Span};
-use hive_core::wire::{Frame, Have, Head, HeadMark, LINES_MAX, Line, Trace};
+use hive_core::wire::{Frame, Have, Head, HeadMark, LINES_MAX, Line, OwnDelta, Trace};
 
 use crate::forge::{self, Held, Who};
 use crate::maps;
@@ -476,6 +476,10 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
         let head = map.head();
         let base = (head.incarnation, head.seq.saturating_sub(1));
         frames.push(Frame::Delta(map.delta(Some(base))));
+    }
+    // As their authors send them: whose they are, the connection tells.
+    for map in honest.iter().chain(evil) {
+        frames.push(Frame::Own(OwnDelta::new(map.delta(None))));
     }
     frames
 }

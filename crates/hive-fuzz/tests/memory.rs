@@ -9,15 +9,33 @@ use hive_fuzz::mdns;
 use hive_fuzz::mutate::Mutator;
 use hive_mind::fuzzed::mdns_answers;
 
-/// Bytes of memory for each byte that came. An entry takes 20 bytes on the wire at least and 72 in memory, and
+/// Bytes of memory for each byte that came. A head mark takes 18 bytes on the wire at least and 32 in memory, and
 /// a list that grows holds its old and its new place for a moment: three times its length at most.
 const TIMES: u64 = 12;
+
+/// The same for a delta: an entry that repeats an id takes 4 bytes on the wire and 72 in memory.
+const TIMES_OF_DELTA: u64 = 54;
+
+/// And never more than the longest list of entries takes, beside their values.
+const ENTRIES: u64 = 3 * 72 * limits::MAP_ENTRIES_MAX as u64;
 
 /// What a few small values take whatever the input.
 const FLOOR: u64 = 2_048;
 
 /// Generated inputs of each kind. Source: issue 3, part 7.
 const INPUTS: usize = 100_000;
+
+/// The most that reading these bytes may take.
+fn most(input: &[u8]) -> u64 {
+    let length = u64::try_from(input.len()).expect("short");
+    let most = TIMES * length;
+    // The tags of deltas, with and without their author.
+    if matches!(input, [1, 4 | 11, ..]) {
+        FLOOR + (TIMES_OF_DELTA * length).min(most + ENTRIES)
+    } else {
+        FLOOR + most
+    }
+}
 
 fn peak(work: impl FnOnce()) -> u64 {
     measure(work).bytes_max
@@ -31,8 +49,7 @@ fn reading_a_frame_takes_a_few_times_its_length() {
         let input = mutator.input();
         let mut was_read = false;
         let peak = peak(|| was_read = read(&input));
-        let length = u64::try_from(input.len()).expect("short");
-        assert!(peak <= TIMES * length + FLOOR, "{peak} for {input:?}");
+        assert!(peak <= most(&input), "{peak} for {input:?}");
         readable += usize::from(was_read);
     }
     assert!(readable > INPUTS / 20, "{readable}");
@@ -56,9 +73,9 @@ fn the_longest_frames_that_lie_take_no_more() {
     let digest = [&[1, 2][..], &announced].concat();
     let want = [&[1, 3][..], &announced].concat();
     let part = [&[1, 5, 0][..], &announced].concat();
-    let mut delta = [&[1, 4][..], &[1; 32], &[1, 0, 1, 1, 0, 1]].concat();
-    delta.extend_from_slice(&[3; 32 + 64]);
-    delta.extend_from_slice(&announced);
+    // Author, shape, numbers, the head before, signature.
+    let start = [&[1, 4][..], &[1; 32], &[4, 1, 1, 1, 0], &[3; 32 + 64]].concat();
+    let delta = [&start[..], &announced].concat();
     for start in [&digest[..], &want, &part, &delta] {
         let input = longest(limits::FRAME_BYTES_MAX, start);
         let peak = peak(|| assert!(Frame::decode(&input).is_err()));
@@ -75,6 +92,31 @@ fn the_longest_frames_that_lie_take_no_more() {
     let long = Frame::Digest(vec![line; 8_000]).encode();
     assert!(long.len() > limits::FRAME_BYTES_MAX);
     assert_eq!(peak(|| assert!(Frame::decode(&long).is_err())), 0);
+}
+
+#[test]
+fn entries_that_repeat_one_id_take_no_more_than_the_longest_list() {
+    let count = u16::try_from(limits::MAP_ENTRIES_MAX).expect("few");
+    let [low, high] = [count & 0x7f, count >> 7].map(|half| half.to_le_bytes()[0]);
+    let mut bytes = [&[1, 4][..], &[1; 32], &[4, 1, 1, 1, 0], &[3; 32 + 64]].concat();
+    bytes.extend_from_slice(&[low | 0x80, high]);
+    // One with its id, empty; all others with that id, empty too.
+    bytes.extend_from_slice(&[&[9, 0][..], &[7; 16], &[0]].concat());
+    for _ in 1..count {
+        bytes.extend_from_slice(&[9, 4, 0, 0]);
+    }
+    let mut read = None;
+    let peak = peak(|| read = Frame::decode(&bytes).ok());
+    let Some(Frame::Delta(delta)) = read else {
+        panic!("it is a delta");
+    };
+    assert_eq!(delta.entries.len(), limits::MAP_ENTRIES_MAX);
+    assert!(peak <= most(&bytes), "{peak} for {}", bytes.len());
+    // One more than there may be, all of them there.
+    let at = bytes.len() - 4 * usize::from(count - 1) - 19 - 2;
+    bytes[at] += 1;
+    bytes.extend_from_slice(&[9, 4, 0, 0]);
+    assert!(Frame::decode(&bytes).is_err());
 }
 
 #[test]

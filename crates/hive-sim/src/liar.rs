@@ -1,6 +1,6 @@
 //! A member that lies: its node is honest, its frames are changed on their way out.
 
-use hive_core::id::PatternId;
+use hive_core::id::{NodeId, PatternId};
 use hive_core::limits;
 use hive_core::signed::KeyPair;
 use hive_core::statement::{Statement, StrategyCell};
@@ -211,8 +211,13 @@ impl Liar {
     }
 
     /// Learns from a frame, its own or somebody else's.
-    pub fn hear(&mut self, frame: &[u8]) {
-        if let Ok(Frame::Delta(delta)) = Frame::decode(frame) {
+    pub fn hear(&mut self, sender: NodeId, frame: &[u8]) {
+        let heard = Frame::decode(frame).map(|frame| frame.said_by(sender));
+        // Kept with its author's name, so that it still says the same when the liar repeats it.
+        let kept = heard
+            .as_ref()
+            .map_or_else(|_| frame.to_vec(), Frame::encode);
+        if let Ok(Frame::Delta(delta)) = heard {
             if let Some(forger) = &mut self.forger {
                 forger.hear(&delta);
             }
@@ -221,7 +226,7 @@ impl Liar {
                 self.deltas.remove(0);
             }
         }
-        self.kept.push(frame.to_vec());
+        self.kept.push(kept);
         if self.kept.len() > KEPT_MAX {
             self.kept.remove(0);
         }
@@ -230,11 +235,12 @@ impl Liar {
     /// What leaves instead of an honest frame.
     pub fn tamper(
         &mut self,
+        me: NodeId,
         frame: Vec<u8>,
         faults: &mut Faults,
         attacks: &mut Attacks,
     ) -> Vec<Parcel> {
-        self.hear(&frame);
+        self.hear(me, &frame);
         if self.lies.is_empty() || !self.dice.permille(self.permille) {
             return vec![Parcel::honest(frame)];
         }

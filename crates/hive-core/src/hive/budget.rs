@@ -1,7 +1,7 @@
 //! How much this machine may say in a day and when: statements beyond the allowance wait outside the map,
 //! because a signed root cannot leave anything out. The most valuable go first, and what waits is told.
 //!
-//! | kind | waits at least | of a day's bytes stay kept for what is above |
+//! | kind | waits at least | of a full bucket stay kept for what is above |
 //! |---|---|---|
 //! | who belongs, how it is called | never; it may leave a debt | - |
 //! | a person's wish | never | 0 % |
@@ -10,8 +10,8 @@
 //! | evidence | 200 ms after the last batch | 10 % |
 //! | counters | 15 min × members / 8 after the last counters | 50 % |
 //!
-//! A first word goes out at once; its followers wait for each other. When three quarters of a day are spent,
-//! batches of patterns and evidence wait for as long as it takes to earn one.
+//! A first word goes out at once; its followers wait for each other. When seven eighths of a bucket are spent,
+//! batches of patterns and evidence wait for as long as it takes to earn three: what is said together costs least.
 
 pub mod meter;
 pub mod share;
@@ -36,6 +36,10 @@ const COUNTERS_GAP: Span = Span::from_secs(900);
 
 /// The least batch: one small entry.
 const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
+
+/// When bytes are scarce, a batch waits until so many could be paid. A guess: about ten statements then share what
+/// each batch costs beyond them.
+const SCARCE_BATCHES: u64 = 3;
 
 /// What kind of statement it is, the most valuable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -251,7 +255,7 @@ impl Waiting {
             return;
         }
         let gap = if allowance.is_scarce() {
-            allowance.time_to_earn(BATCH_BYTES)
+            allowance.time_to_earn(SCARCE_BATCHES * BATCH_BYTES)
         } else {
             NEWS_GAP
         };
@@ -265,7 +269,7 @@ impl Waiting {
 }
 
 impl Class {
-    /// How much of a day's bytes this kind leaves for those that are worth more. A guess, but for the order.
+    /// How much of a full bucket this kind leaves for those that are worth more. A guess, but for the order.
     fn kept_percent(self) -> u64 {
         match self {
             Self::Membership | Self::Wish => 0,

@@ -134,6 +134,7 @@ impl Hive {
             up_at: now.boot,
             mine: self.links.wanted.contains(&peer),
             unwanted_since: None,
+            answered: false,
             branch: Branch::default(),
         };
         self.links.peers.insert(peer, fresh);

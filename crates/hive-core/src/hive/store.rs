@@ -2,6 +2,7 @@
 //! `(incarnation, seq, head id)`. Nothing here depends on a clock or on the order of arrival.
 
 pub mod disk;
+mod entries;
 pub mod fork;
 pub mod pins;
 pub(super) mod quota;
@@ -10,6 +11,7 @@ mod root;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::hive::store::entries::Entries;
 use crate::hive::store::fork::{Proof, Ring};
 use crate::hive::store::pins::Named;
 use crate::id::{HeadId, HiveId, NodeId};
@@ -23,7 +25,7 @@ use crate::wire::{Delta, Entry, Head};
 pub struct AuthorMap {
     head: Head,
     id: HeadId,
-    entries: BTreeMap<Key, Entry>,
+    entries: Entries,
 }
 
 /// All maps of one hive, the heads last seen of each, the proofs that an author contradicted itself, and
@@ -93,24 +95,17 @@ impl AuthorMap {
 
     /// All entries, markers of removal and unknown kinds included.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter()
     }
 
     /// Statements of kinds that this version knows.
     pub fn statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
-        self.entries.values().filter_map(|entry| {
-            let value = entry.value.as_deref()?;
-            Some((entry, Statement::decode(entry.key, value)?))
-        })
+        self.entries.iter().filter_map(known)
     }
 
     /// Statements of one kind, without looking at the others.
     pub(crate) fn statements_of(&self, kind: u8) -> impl Iterator<Item = (&Entry, Statement)> {
-        let entries = self.entries.range(Key::all_of(kind));
-        entries.filter_map(|(key, entry)| {
-            let value = entry.value.as_deref()?;
-            Some((entry, Statement::decode(*key, value)?))
-        })
+        self.entries.of_kind(kind).filter_map(known)
     }
 
     /// The bytes under a key, if something stands there.
@@ -122,13 +117,13 @@ impl AuthorMap {
     /// How many live statements it holds.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.entries.values().filter(|e| e.value.is_some()).count()
+        self.entries.weight().live
     }
 
     /// Entries, and bytes as the limit counts them.
     pub(super) fn size(&self) -> (usize, usize) {
-        let lengths = self.entries.values().map(quota::value_length);
-        (self.entries.len(), lengths.map(quota::entry_bytes).sum())
+        let weight = self.entries.weight();
+        (weight.entries, weight.bytes)
     }
 
     /// What the entry under a key costs, if there is one.
@@ -168,7 +163,6 @@ impl AuthorMap {
     }
 
     fn delta_from(&self, base: Option<(u32, u64)>, prev: [u8; 32]) -> Delta {
-        let from = base.map_or(0, |(_, seq)| seq);
         let direct = base.is_some_and(|(_, seq)| seq.checked_add(1) == Some(self.head.seq));
         Delta {
             author: self.head.author,
@@ -179,12 +173,10 @@ impl AuthorMap {
             floor: self.head.floor,
             prev: (!direct).then_some(prev),
             sig: self.head.sig,
-            entries: self
-                .entries
-                .values()
-                .filter(|entry| base.is_none() || entry.seq > from)
-                .cloned()
-                .collect(),
+            entries: match base {
+                None => self.entries.iter().cloned().collect(),
+                Some((_, seq)) => self.entries.since(seq),
+            },
         }
     }
 
@@ -203,17 +195,14 @@ impl AuthorMap {
             (None, Some(map)) => map.id.0,
             (None, None) => return Err(DeltaError::BadEntry),
         };
-        let mut entries = base.map(|map| map.entries.clone()).unwrap_or_default();
-        let mut last: Option<Key> = None;
-        for entry in &delta.entries {
-            // Strictly rising keys: no entry can hide behind another one.
-            if last.is_some_and(|key| key >= entry.key) {
-                return Err(DeltaError::BadEntry);
-            }
-            last = Some(entry.key);
-            entries.insert(entry.key, entry.clone());
+        // Strictly rising keys: no entry can hide behind another one.
+        if !delta.entries.is_sorted_by(|a, b| a.key < b.key) {
+            return Err(DeltaError::BadEntry);
         }
-        entries.retain(|_, entry| entry.value.is_some() || entry.seq > delta.floor);
+        let none = Entries::none();
+        let before = base.map_or(&none, |map| &map.entries);
+        let mut edit = before.with(&delta.entries);
+        edit.drop_markers(delta.floor);
         let mut head = Head {
             author: delta.author,
             incarnation: delta.incarnation,
@@ -224,8 +213,9 @@ impl AuthorMap {
             root: [0; 32],
             sig: delta.sig,
         };
-        quota::check(entries.values(), frame(&head))?;
-        head.root = root::of(entries.values());
+        quota::check(edit.weight(), frame(&head))?;
+        let entries = edit.hashed();
+        head.root = entries.root();
         if !is_signed_by(head.author, &head.signed_bytes(hive), &head.sig) {
             return Err(DeltaError::Signature);
         }
@@ -336,24 +326,13 @@ impl Store {
         let author = key.node();
         let before = self.maps.get(&author);
         let seq = before.map_or(0, |map| map.head.seq).saturating_add(1);
-        let mut entries = before.map(|map| map.entries.clone()).unwrap_or_default();
-        for (key, value) in changes {
-            entries.insert(
-                key,
-                Entry {
-                    key,
-                    seq,
-                    hlc,
-                    value,
-                },
-            );
-        }
-        entries.retain(|_, entry| entry.value.is_some() || entry.seq > floor);
+        let none = Entries::none();
+        let held = before.map_or(&none, |map| &map.entries);
+        let mut edit = held.with(&batch(changes, seq, hlc));
+        edit.drop_markers(floor);
         // A new incarnation may start earlier, after a clock was put right. What claims to be later than
         // its head is said anew.
-        for entry in entries.values_mut().filter(|entry| entry.hlc > hlc) {
-            (entry.seq, entry.hlc) = (seq, hlc);
-        }
+        edit.say_anew(seq, hlc);
         let mut head = Head {
             author,
             incarnation,
@@ -361,10 +340,12 @@ impl Store {
             hlc,
             floor,
             prev: before.map_or([0; 32], |map| map.id.0),
-            root: root::of(entries.values()),
+            root: root::EMPTY,
             sig: [0; 64],
         };
-        quota::check(entries.values(), frame(&head))?;
+        quota::check(edit.weight(), frame(&head))?;
+        let entries = edit.hashed();
+        head.root = entries.root();
         head.sig = key.sign(&head.signed_bytes(self.hive));
         let id = head.id(self.hive);
         Ok(AuthorMap { head, id, entries })
@@ -382,6 +363,24 @@ pub fn step(before: Option<&AuthorMap>, after: &AuthorMap) -> Delta {
 
 fn rank(map: &AuthorMap) -> (u32, u64, HeadId) {
     (map.head.incarnation, map.head.seq, map.id)
+}
+
+/// The entries of one batch, each key once (the last word on it stands) and in order.
+fn batch(changes: Vec<(Key, Option<Vec<u8>>)>, seq: u64, hlc: Hlc) -> Vec<Entry> {
+    let last: BTreeMap<Key, Option<Vec<u8>>> = changes.into_iter().collect();
+    let entry = |(key, value)| Entry {
+        key,
+        seq,
+        hlc,
+        value,
+    };
+    last.into_iter().map(entry).collect()
+}
+
+/// An entry whose statement this version knows.
+fn known(entry: &Entry) -> Option<(&Entry, Statement)> {
+    let value = entry.value.as_deref()?;
+    Some((entry, Statement::decode(entry.key, value)?))
 }
 
 fn frame(head: &Head) -> quota::Frame {

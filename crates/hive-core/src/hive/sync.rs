@@ -124,7 +124,7 @@ impl Hive {
     /// Sends a frame, in parts if it is long; how many bytes that makes.
     pub(super) fn send(&mut self, peer: NodeId, lane: Lane, frame: &Frame) -> usize {
         let mut bytes = 0;
-        for frame in frame.encode_split() {
+        for frame in frame.clone().without(self.me).encode_split() {
             bytes += frame.len();
             self.traffic.count(&frame);
             self.outbox
@@ -208,11 +208,14 @@ impl Hive {
     }
 
     fn on_frame(&mut self, now: Now, peer: NodeId, frame: Frame) {
-        match frame {
+        match frame.said_by(peer) {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
                 self.links.note_agreement(peer, Some(self.changes.revision));
-                self.send(peer, Lane::Urgent, &Frame::Same);
+                // Who asks again in a small hive needs no answer: what differs would be told.
+                if self.links.answers_first(peer) || !self.is_mesh() {
+                    self.send(peer, Lane::Urgent, &Frame::Same);
+                }
                 self.free_to_speak(now);
             }
             Frame::Probe { .. } => {
@@ -256,7 +259,8 @@ impl Hive {
             }
             Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
             Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
-            Frame::Part { .. } => {}
+            // What is in parts, and what says no author, is by now something else.
+            Frame::Part { .. } | Frame::Own(_) => {}
         }
     }
 

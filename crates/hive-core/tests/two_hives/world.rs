@@ -533,10 +533,13 @@ impl World {
     pub(crate) fn deltas_from(&self, at: usize) -> Vec<Delta> {
         let me = self.hives[at].me();
         let frames = self.sent.iter().filter(|(from, _, _)| *from == at);
-        let deltas = frames.filter_map(|(_, _, frame)| match Frame::decode(frame) {
-            Ok(Frame::Delta(delta)) if delta.author == me => Some(delta),
-            _ => None,
-        });
+        let deltas =
+            frames.filter_map(
+                |(_, _, frame)| match Frame::decode(frame).ok()?.said_by(me) {
+                    Frame::Delta(delta) if delta.author == me => Some(delta),
+                    _ => None,
+                },
+            );
         deltas.collect()
     }
 

@@ -21,7 +21,7 @@ impl Signed {
         frame: &[u8],
         liars: &BTreeSet<String>,
     ) -> Option<String> {
-        let frame = Frame::decode(frame).ok()?;
+        let frame = Frame::decode(frame).ok()?.said_by(host.key);
         let said = says_of_itself(host.key, &frame);
         let durable = durable_head(host);
         let kept = durable.map(|head| (head.incarnation, head.seq));

@@ -302,8 +302,9 @@ impl World {
 
     fn send(&mut self, id: HostId, peer: NodeId, lane: Lane, frame: Vec<u8>) {
         self.note(b"send", id, &frame);
+        let me = self.hosts[id.0].key;
         let parcels = if let Some(liar) = self.hosts[id.0].liar.as_mut() {
-            liar.tamper(frame, &mut self.faults, &mut self.attacks)
+            liar.tamper(me, frame, &mut self.faults, &mut self.attacks)
         } else {
             self.witness.saw_frame(&frame);
             self.witness.saw_sent(&self.hosts[id.0], &frame);
@@ -358,7 +359,7 @@ impl World {
             }
             self.net.remember(from, to, &parcel.bytes);
             if let Some(liar) = self.hosts[to.0].liar.as_mut() {
-                liar.hear(&parcel.bytes);
+                liar.hear(peer, &parcel.bytes);
             }
             self.note(b"got", to, &parcel.bytes);
             self.feed(

@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::hive::outside::{Record, Table};
+use crate::hive::store::entries::Entries;
 use crate::hive::store::{AuthorMap, Store, fork};
 use crate::id::{HiveId, NodeId};
 use crate::limits;
@@ -23,23 +24,17 @@ pub fn records(before: Option<&AuthorMap>, after: Option<&AuthorMap>) -> Vec<Rec
         value: after.and_then(|map| postcard::to_allocvec(&map.head).ok()),
     });
     records.extend(ring_records(author, after));
-    let none = BTreeMap::new();
+    let none = Entries::none();
     let old = before.map_or(&none, |map| &map.entries);
     let new = after.map_or(&none, |map| &map.entries);
-    let gone = old.keys().filter(|key| !new.contains_key(key));
-    records.extend(gone.map(|key| Record {
-        table: Table::Entries,
-        key: entry_key(author, &old[key]),
-        value: None,
-    }));
-    let changed = new
-        .iter()
-        .filter(|(key, entry)| old.get(key) != Some(entry));
-    records.extend(changed.map(|(_, entry)| Record {
-        table: Table::Entries,
-        key: entry_key(author, entry),
-        value: postcard::to_allocvec(entry).ok(),
-    }));
+    for (was, is) in old.changes(new) {
+        let Some(entry) = is.or(was) else { continue };
+        records.push(Record {
+            table: Table::Entries,
+            key: entry_key(author, entry),
+            value: is.and_then(|entry| postcard::to_allocvec(entry).ok()),
+        });
+    }
     records
 }
 

@@ -14,30 +14,69 @@ pub(super) struct Frame {
     pub(super) floor: u64,
 }
 
-/// Judges a whole map: how many entries, how many bytes, how long each value may be for its kind, and
-/// that no entry is later than its head.
-pub(super) fn check<'a>(
-    entries: impl Iterator<Item = &'a Entry>,
-    head: Frame,
-) -> Result<(), DeltaError> {
-    if head.floor > head.seq {
-        return Err(DeltaError::BadEntry);
-    }
-    let (mut count, mut bytes) = (0_usize, 0_usize);
-    for entry in entries {
+/// What entries weigh, taken together. A sum: the order does not matter, and parts can be added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weight {
+    pub(super) entries: usize,
+    pub(super) live: usize,
+    pub(super) bytes: usize,
+    /// The latest batch.
+    pub(super) seq: u64,
+    /// The latest time.
+    pub(super) hlc: Hlc,
+    /// The earliest batch of a marker of removal.
+    pub(super) marker: Option<u64>,
+    /// Whether a value is longer than its kind may be.
+    pub(super) overlong: bool,
+}
+
+impl Weight {
+    pub(super) const NOTHING: Self = Self {
+        entries: 0,
+        live: 0,
+        bytes: 0,
+        seq: 0,
+        hlc: Hlc(0),
+        marker: None,
+        overlong: false,
+    };
+
+    pub(super) fn of(entry: &Entry) -> Self {
         let length = value_length(entry);
-        count += 1;
-        bytes = bytes.saturating_add(entry_bytes(length));
-        let fits = length <= entry.key.value_bytes_max()
-            && count <= limits::MAP_ENTRIES_MAX
-            && bytes <= limits::MAP_BYTES_MAX;
-        if !fits {
-            return Err(DeltaError::TooLarge);
+        let live = entry.value.is_some();
+        Self {
+            entries: 1,
+            live: usize::from(live),
+            bytes: entry_bytes(length),
+            seq: entry.seq,
+            hlc: entry.hlc,
+            marker: (!live).then_some(entry.seq),
+            overlong: length > entry.key.value_bytes_max(),
         }
-        let marker_below_floor = entry.value.is_none() && entry.seq <= head.floor;
-        if entry.seq > head.seq || entry.hlc > head.hlc || marker_below_floor {
-            return Err(DeltaError::BadEntry);
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries.saturating_add(other.entries),
+            live: self.live.saturating_add(other.live),
+            bytes: self.bytes.saturating_add(other.bytes),
+            seq: self.seq.max(other.seq),
+            hlc: self.hlc.max(other.hlc),
+            marker: self.marker.into_iter().chain(other.marker).min(),
+            overlong: self.overlong || other.overlong,
         }
+    }
+}
+
+/// Judges a whole map by what it weighs: how many entries, how many bytes, how long each value may be for
+/// its kind, that no entry is later than its head, and that no marker of removal lies below the floor.
+pub(super) fn check(map: Weight, head: Frame) -> Result<(), DeltaError> {
+    if map.overlong || map.entries > limits::MAP_ENTRIES_MAX || map.bytes > limits::MAP_BYTES_MAX {
+        return Err(DeltaError::TooLarge);
+    }
+    let marker_below_floor = map.marker.is_some_and(|seq| seq <= head.floor);
+    if head.floor > head.seq || map.seq > head.seq || map.hlc > head.hlc || marker_below_floor {
+        return Err(DeltaError::BadEntry);
     }
     Ok(())
 }
@@ -77,8 +116,13 @@ mod tests {
         }
     }
 
+    fn weight(entries: &[Entry]) -> Weight {
+        let weights = entries.iter().map(Weight::of);
+        weights.fold(Weight::NOTHING, Weight::plus)
+    }
+
     fn judged(entries: &[Entry]) -> Result<(), DeltaError> {
-        check(entries.iter(), HEAD)
+        check(weight(entries), HEAD)
     }
 
     #[test]
@@ -126,7 +170,7 @@ mod tests {
             (entry(1, 0, 3, 1, None), HEAD),
             (entry(1, 0, 1, 1, Some(1)), Frame { floor: 10, ..HEAD }),
         ] {
-            assert_eq!(check([bad].iter(), at), Err(DeltaError::BadEntry));
+            assert_eq!(check(weight(&[bad]), at), Err(DeltaError::BadEntry));
         }
         let fine = [entry(1, 0, 3, 90, Some(1)), entry(1, 1, 4, 1, None)];
         assert_eq!(judged(&fine), Ok(()));

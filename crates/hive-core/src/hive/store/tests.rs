@@ -158,14 +158,14 @@ fn the_floor_drops_markers_of_removal_at_the_same_head_everywhere() {
         store.insert(map.expect("small"));
     }
     let marked = store.map(ann.node()).expect("a map").clone();
-    assert_eq!((marked.live(), marked.entries.len()), (0, 1));
+    assert_eq!((marked.live(), marked.size().0), (0, 1));
     let mut head = Head {
         seq: 3,
         floor: 2,
         prev: marked.id.0,
         ..marked.head
     };
-    head.root = root::of([].iter());
+    head.root = Entries::none().root();
     head.sig = ann.sign(&head.signed_bytes(HIVE));
     let clean = AuthorMap::restore(HIVE, head, Vec::new()).expect("signed");
     let mut other = joined([&marked]);
