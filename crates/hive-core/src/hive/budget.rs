@@ -16,11 +16,15 @@
 pub mod meter;
 pub mod share;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::hive::budget::share::{Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES};
+use crate::hive::budget::share::{
+    ARP_BYTES, ARP_LASTS, Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES, RELAYED_BYTES,
+    SAME_ID_BYTES,
+};
+use crate::hive::neighbours::MESH_MEMBERS_MAX;
 use crate::reply::WaitView;
 use crate::statement::{Key, Statement};
 use crate::time::{Instant, Span};
@@ -58,9 +62,18 @@ pub struct Waiting {
     held: BTreeMap<Key, Held>,
     order: u64,
     given_up: u64,
+    said_at: Option<Instant>,
     /// Before this moment nothing of these kinds is said.
     news_from: Instant,
     counters_from: Instant,
+}
+
+/// What the statements of one batch cost.
+#[derive(Debug)]
+struct Price {
+    /// What the batch costs before anything is in it; paid with the first statement.
+    start: u64,
+    said: BTreeSet<[u8; 16]>,
 }
 
 #[derive(Clone, Debug)]
@@ -152,16 +165,12 @@ impl Waiting {
         let mut said_counters = false;
         // A hive of one has nobody to spare.
         let alone = members <= 1;
+        let mut price = Price::of_a_batch(self.said_at, now, members);
         for (class, _, key) in queue {
             let Some(statement) = self.get(&key) else {
                 continue;
             };
-            let start = if batch.is_empty() {
-                MESSAGE_BYTES + DELTA_BYTES
-            } else {
-                0
-            };
-            let cost = length(statement).saturating_add(ENTRY_BYTES + start);
+            let cost = price.of(&key, statement);
             let from = self.not_before(class);
             if now < from && !alone {
                 again = Some(again.map_or(from, |again| again.min(from)));
@@ -181,6 +190,7 @@ impl Waiting {
             if !alone {
                 allowance.pay(cost);
             }
+            price.took(&key);
             said_counters |= class == Class::Counter;
             batch.extend(self.held.remove(&key).map(|held| held.statement));
         }
@@ -254,6 +264,7 @@ impl Waiting {
         if batch.is_empty() {
             return;
         }
+        self.said_at = Some(now);
         let gap = if allowance.is_scarce() {
             allowance.time_to_earn(SCARCE_BATCHES * BATCH_BYTES)
         } else {
@@ -265,6 +276,36 @@ impl Waiting {
             let gap = (COUNTERS_GAP.0 / 8).saturating_mul(eighths);
             self.counters_from = now.after(Span(gap));
         }
+    }
+}
+
+impl Price {
+    fn of_a_batch(last: Option<Instant>, now: Instant, members: usize) -> Self {
+        let known = last.is_some_and(|last| now.since(last) < ARP_LASTS);
+        let known = if known { ARP_BYTES } else { 0 };
+        let relayed = if members > MESH_MEMBERS_MAX {
+            RELAYED_BYTES
+        } else {
+            0
+        };
+        Self {
+            start: MESSAGE_BYTES - known + DELTA_BYTES + relayed,
+            said: BTreeSet::new(),
+        }
+    }
+
+    fn of(&self, key: &Key, statement: &Statement) -> u64 {
+        let entry = if self.said.contains(&key.id) {
+            SAME_ID_BYTES
+        } else {
+            ENTRY_BYTES
+        };
+        length(statement).saturating_add(self.start + entry)
+    }
+
+    fn took(&mut self, key: &Key) {
+        self.start = 0;
+        self.said.insert(key.id);
     }
 }
 

@@ -13,7 +13,13 @@ use crate::time::{Instant, Span};
 
 /// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
 /// acknowledgement and Ethernet header included), and ARP, 168 bytes on three of ten (5.2 there, assumed).
-pub const MESSAGE_BYTES: u64 = 160 + 50;
+pub const MESSAGE_BYTES: u64 = 160 + ARP_BYTES;
+
+/// The part of it that is spared while the neighbours' addresses are still known: a kernel asks again after 15 to
+/// 45 s (`base_reachable_time`).
+pub const ARP_BYTES: u64 = 50;
+/// See [`ARP_BYTES`].
+pub const ARP_LASTS: Span = Span::from_secs(15);
 
 /// One handshake, as one side counts it. Measured by `hive-lab lan` over real sockets.
 pub const HANDSHAKE_BYTES: u64 = 3_726;
@@ -23,12 +29,17 @@ pub const QUESTION_BYTES: u64 = 81;
 /// See [`QUESTION_BYTES`].
 pub const ANSWER_BYTES: u64 = 218;
 
-/// A delta's fixed part: numbers, signature, and the author's key if somebody passes it on. Counted from the
-/// encoding (80, or 112 passed on), in between.
-pub const DELTA_BYTES: u64 = 100;
+/// A delta's fixed part, numbers and signature, and the author's key if somebody passes it on. Counted from the
+/// encoding, rounded up.
+pub const DELTA_BYTES: u64 = 80;
+/// See [`DELTA_BYTES`].
+pub const RELAYED_BYTES: u64 = 32;
 
-/// Key, batch number and time of an entry on the wire, where its id was not said just before.
+/// What an entry adds to its value on the wire; less where an entry of the same batch said its id. Counted from
+/// the encoding, rounded up.
 pub const ENTRY_BYTES: u64 = 20;
+/// See [`ENTRY_BYTES`].
+pub const SAME_ID_BYTES: u64 = 5;
 
 /// A day.
 pub const DAY: Span = Span::from_secs(86_400);
@@ -44,14 +55,14 @@ const PLANNED_PERCENT_LARGE: u64 = 85;
 
 /// A bucket holds so much of a day's bytes and earns the rest in a day: whatever 24 hours are looked at, a start
 /// with a full bucket among them, they cost a day's bytes.
-const BURST_PERCENT: i64 = 50;
+const BURST_PERCENT: i64 = 60;
 
 /// Starts of a machine in a day, or wakes from sleep. A guess: one each morning (`research/transport.md` 5.2
 /// counts two; the second costs some 30 kB).
 const STARTS_PER_DAY: u64 = 1;
 
 /// Announcements of a start that all others hear: 2 of 212 bytes. Source: `research/transport.md` 5.2.
-const ANNOUNCED_BYTES: u64 = 2 * 212;
+pub const ANNOUNCED_BYTES: u64 = 2 * 212;
 
 /// Questions of the repair timer at rest, one's own and others': an interval of 30 minutes is over after 15 to
 /// 30. In a small hive a question to which the answer is "yes" is answered once per connection.
@@ -103,8 +114,8 @@ pub fn author_bytes_per_day(members: usize) -> u64 {
     author.max(AUTHOR_BYTES_MIN)
 }
 
-/// A token bucket that holds half a day's bytes and earns as much in a day. What must be said at once may leave a
-/// debt as large.
+/// A token bucket that holds three fifths of a day's bytes and earns the rest in a day. What must be said at once
+/// may leave a debt as large as the bucket.
 #[derive(Clone, Debug)]
 pub struct Allowance {
     tokens: i64,
@@ -199,7 +210,7 @@ fn is_small(members: u64) -> bool {
     members <= count(crate::hive::neighbours::MESH_MEMBERS_MAX)
 }
 
-fn count(members: usize) -> u64 {
+pub(super) fn count(members: usize) -> u64 {
     u64::try_from(members).unwrap_or(u64::MAX).clamp(1, 1 << 20)
 }
 

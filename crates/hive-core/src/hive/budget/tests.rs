@@ -148,6 +148,7 @@ fn a_day_of_saying_costs_no_more_than_a_day_of_the_share() {
         let mut waiting = Waiting::default();
         let mut now = Instant(0);
         let mut days = [0, 0];
+        let relayed = if members > 8 { share::RELAYED_BYTES } else { 0 };
         // Two days of new statements every minute; the first one begins with a full bucket.
         for minute in 0..2_880_u64 {
             now = now.after(Span::from_secs(60));
@@ -158,14 +159,14 @@ fn a_day_of_saying_costs_no_more_than_a_day_of_the_share() {
             if !said.is_empty() {
                 let entries = said.iter().map(|it| length(it) + ENTRY_BYTES);
                 let day = &mut days[usize::from(minute >= 1_440)];
-                *day += MESSAGE_BYTES + DELTA_BYTES + entries.sum::<u64>();
+                *day += MESSAGE_BYTES + DELTA_BYTES + relayed + entries.sum::<u64>();
             }
         }
         let share = share::author_bytes_per_day(members);
         let [first, second] = days;
         assert!(first <= share, "{members}: {first} of {share}");
-        assert!(first >= share * 3 / 4, "{members}: {first} of {share}");
+        assert!(first >= share * 6 / 10, "{members}: {first} of {share}");
         assert!(second <= share * 7 / 10, "{members}: {second} of {share}");
-        assert!(second >= share * 4 / 10, "{members}: {second} of {share}");
+        assert!(second >= share * 35 / 100, "{members}: {second} of {share}");
     }
 }
