@@ -7,6 +7,7 @@ pub mod roster;
 pub mod views;
 pub mod words;
 pub mod invite;
+pub mod recovery;
 pub mod budget;
 pub mod advise;
 mod meta;
@@ -21,6 +22,10 @@ pub mod pins;
 mod links;
 mod pairing;
 mod joining;
+mod entering;
+mod farewell;
+mod standing;
+mod recover;
 mod commands;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,7 +52,7 @@ use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
-use crate::statement::Label;
+use crate::statement::{Farewell, Label};
 use crate::time::{Instant, Now};
 use crate::wire::{Entry, Genesis, Head};
 
@@ -76,7 +81,13 @@ pub struct Hive {
     roster: Roster,
     /// Removed by this machine, its word not yet durable.
     expelled: BTreeSet<NodeId>,
+    /// By whom and how this machine was told that it was removed.
+    dismissed: Option<(NodeId, Farewell)>,
+    /// How often removed machines were told so.
+    told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
+    /// What the network was told last about who may connect.
+    announced: Vec<NodeId>,
     advice: Advice,
     anomaly_log: AnomalyLog,
     changed: bool,
@@ -128,8 +139,7 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        let mut pending = meta.pending;
-        settle_fates(&mut pending, &roster);
+        let pending = decided(meta.pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
@@ -144,7 +154,10 @@ impl Hive {
             store,
             roster,
             expelled: BTreeSet::new(),
+            dismissed: meta.dismissed,
+            told_off: BTreeMap::new(),
             allowed: Vec::new(),
+            announced: Vec::new(),
             advice: Advice::default(),
             anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
@@ -206,8 +219,6 @@ impl Hive {
         self.save(records, AfterSave::Incarnation);
         self.begin_writing(now);
         self.refresh(now);
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
         self.start_links(now);
         self.watch_door(now);
     }
@@ -319,11 +330,14 @@ impl Hive {
             }
         }
         for node in before {
-            if next.removed(node).is_some() {
+            if next.left(node) {
+                self.tell(Happening::Left { node: node.short() });
+            } else if next.is_gone(node) {
                 self.tell(Happening::Removed { node: node.short() });
             }
         }
         self.roster = next;
+        self.review_dismissal();
         if self.sponsor.is_some() && self.roster.has(self.me) {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
@@ -385,16 +399,16 @@ impl Hive {
 
     /// Closes what must not be open any more and tells the network who may connect.
     fn admit_only_members(&mut self, now: Now) {
+        // A machine that was removed itself dials nobody any more, but still listens to the members: its
+        // removal may be void one day, when its remover turns out to be a thief.
         let mut allowed: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
-        if !allowed.contains(&self.me) && self.roster.removed(self.me).is_some() {
-            allowed.clear();
-        }
         allowed.extend(self.sponsor);
         allowed.remove(&self.me);
         allowed.retain(|node| !self.expelled.contains(node));
         let allowed: Vec<NodeId> = allowed.into_iter().collect();
         self.forget_addresses();
         if allowed == self.allowed {
+            self.announce_members();
             return;
         }
         self.allowed = allowed;
@@ -404,8 +418,7 @@ impl Hive {
                 self.outbox.push_back(HiveEffect::Close { peer });
             }
         }
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
+        self.announce_members();
         self.audience.retain(&self.allowed);
         self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
@@ -415,7 +428,7 @@ impl Hive {
     /// the disk keeps what it knows.
     fn forget_addresses(&mut self) {
         for node in self.links.located() {
-            let gone = self.roster.removed(node).is_some() || self.expelled.contains(&node);
+            let gone = self.roster.is_gone(node) || self.expelled.contains(&node);
             if gone && self.links.forget(node) {
                 self.save(alloc::vec![meta::addresses(node, None)], AfterSave::Nothing);
             }
@@ -440,15 +453,17 @@ impl Hive {
     }
 }
 
-/// The note of a yes and the admission are two writes: without the admission it was no yes.
-fn settle_fates(pending: &mut BTreeMap<NodeId, Pending>, roster: &Roster) {
-    for (node, waiting) in pending {
+/// What was decided about those who wait. The note of a yes and the admission are two writes: without the
+/// admission it was no yes.
+fn decided(mut pending: BTreeMap<NodeId, Pending>, roster: &Roster) -> BTreeMap<NodeId, Pending> {
+    for (node, waiting) in &mut pending {
         waiting.fate = match waiting.fate {
             Fate::Denied => Fate::Denied,
             _ if roster.has(*node) => Fate::Approved,
             _ => Fate::Open,
         };
     }
+    pending
 }
 
 /// A hive of one.

@@ -7,9 +7,11 @@ pub mod words;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
@@ -54,6 +56,8 @@ pub enum Reply {
     Nearby(NearbyView),
     /// To `Share`.
     Shared(SharedView),
+    /// To `RecoveryKey`.
+    RecoveryKey(RecoveryKeyView),
     /// To everything that only had to be done.
     Done(DoneView),
     /// Nothing was changed.
@@ -468,6 +472,45 @@ pub struct SharedView {
     pub id: String,
     /// Boot-clock microseconds when it was durable and sent.
     pub said_at_us: u64,
+}
+
+/// A new recovery key. This answer is the only place where its words ever stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryKeyView {
+    /// The 24 words.
+    pub words: RecoveryWords,
+}
+
+/// Words of a recovery key: no `Debug` output, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecoveryWords(String);
+
+impl RecoveryWords {
+    /// Takes them.
+    #[must_use]
+    pub fn new(words: String) -> Self {
+        Self(words)
+    }
+
+    /// The words, to be shown or read once.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RecoveryWords {
+    /// They must not reach a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecoveryWords(..)")
+    }
+}
+
+impl Drop for RecoveryWords {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// It was done.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{HeadRef, Key, Label};
+use crate::statement::{Farewell, HeadRef, Key, Label};
 use crate::time::Hlc;
 
 pub use crate::wire::packed::OwnDelta;
@@ -79,6 +79,13 @@ pub enum Frame {
         /// What is held now of each author whose map changed.
         #[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")]
         lines: Vec<Line>,
+    },
+    /// "You were removed." The last word on a connection; who says it proves it.
+    Farewell {
+        /// The admin that removed the machine.
+        by: NodeId,
+        /// Its signed word.
+        word: Farewell,
     },
 }
 

@@ -6,6 +6,9 @@ mod world;
 #[path = "two_hives/refusals.rs"]
 mod refusals;
 
+#[path = "two_hives/belonging.rs"]
+mod belonging;
+
 #[path = "two_hives/holds.rs"]
 mod holds;
 

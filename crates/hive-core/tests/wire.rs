@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{HeadRef, Key, Label};
+use hive_core::statement::{Farewell, HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
@@ -102,25 +102,34 @@ fn genesis() -> Genesis {
     }
 }
 
+const AUTHOR: NodeId = NodeId([1; 32]);
+
+const LINE: Line = Line {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+    id: [9; 16],
+    forked: true,
+};
+
+const HAVE: Have = Have {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+};
+
 fn frames() -> Vec<(&'static str, Frame)> {
-    let author = NodeId([1; 32]);
-    let line = Line {
-        author,
-        incarnation: 1,
-        seq: 200,
-        id: [9; 16],
-        forked: true,
-    };
-    let have = Have {
-        author,
-        incarnation: 1,
-        seq: 200,
-    };
+    let mut frames = frames_of_repair();
+    frames.extend(frames_of_spreading());
+    frames
+}
+
+fn frames_of_repair() -> Vec<(&'static str, Frame)> {
     vec![
         ("probe", Frame::Probe { h: [7; 16] }),
         ("same", Frame::Same),
-        ("digest", Frame::Digest(vec![line])),
-        ("want", Frame::Want(vec![have])),
+        ("digest", Frame::Digest(vec![LINE])),
+        ("want", Frame::Want(vec![HAVE])),
         (
             "delta",
             Frame::Delta(delta(vec![entry(Some(vec![1, 2, 3]))])),
@@ -137,7 +146,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         (
             "audit",
             Frame::Audit(vec![Trace {
-                author,
+                author: AUTHOR,
                 heads: vec![HeadMark {
                     incarnation: 2,
                     seq: 300,
@@ -150,10 +159,15 @@ fn frames() -> Vec<(&'static str, Frame)> {
             "pins",
             Frame::Pins {
                 tell_back: true,
-                held: vec![pin(author)],
+                held: vec![pin(AUTHOR)],
             },
         ),
-        ("want-pins", Frame::WantPins(vec![pin(author)])),
+        ("want-pins", Frame::WantPins(vec![pin(AUTHOR)])),
+    ]
+}
+
+fn frames_of_spreading() -> Vec<(&'static str, Frame)> {
+    vec![
         ("delta-own", Frame::Own(OwnDelta::new(delta(news())))),
         ("delta-whole", Frame::Delta(whole())),
         (
@@ -164,13 +178,23 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 seq: 200,
             }]),
         ),
-        ("graft", Frame::Graft(vec![have])),
-        ("prune", Frame::Prune(vec![author])),
+        ("graft", Frame::Graft(vec![HAVE])),
+        ("prune", Frame::Prune(vec![AUTHOR])),
         (
             "changed",
             Frame::Changed {
                 answer: true,
-                lines: vec![line],
+                lines: vec![LINE],
+            },
+        ),
+        (
+            "farewell",
+            Frame::Farewell {
+                by: AUTHOR,
+                word: Farewell {
+                    node: NodeId([2; 32]),
+                    sig: [[3; 32], [4; 32]],
+                },
             },
         ),
     ]
@@ -385,7 +409,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..17_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..18_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

@@ -226,11 +226,8 @@ fn run(what: What) -> Result<ExitCode> {
         }
         What::Faults(args) => {
             let tools = Tools::beside_this_program()?;
-            let format = args.format;
-            return measure(
-                async { reports::faults::run(&tools, &args.plan()).await },
-                format,
-            );
+            let plan = args.plan();
+            return measure(reports::faults::run(&tools, &plan), args.format);
         }
         What::Store(args) => {
             let tools = Tools::beside_this_program()?;

@@ -341,7 +341,12 @@ pub fn is_membership(statement: &Statement) -> bool {
 
 fn class(statement: &Statement) -> Class {
     match statement {
-        Statement::Admit(_) | Statement::Revoke(_) | Statement::Profile(_) => Class::Membership,
+        Statement::Admit(_)
+        | Statement::Revoke(_)
+        | Statement::Profile(_)
+        | Statement::SetRole(_)
+        | Statement::Forgive(_)
+        | Statement::Farewell(_) => Class::Membership,
         Statement::Anomaly(_) | Statement::Retract(..) => Class::Anomaly,
         Statement::Mark(..) => Class::Wish,
         Statement::Pattern(_) => Class::Pattern,

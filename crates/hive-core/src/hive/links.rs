@@ -290,8 +290,12 @@ impl Hive {
 
     /// Decides whom to be connected with, and since when connections are surplus.
     fn choose(&mut self, now: Now) {
+        // Who left or was removed looks for nobody.
+        let out = self.is_out();
         let links = &mut self.links;
-        let mut wanted: BTreeSet<NodeId> = if self.allowed.len() < MESH_MEMBERS_MAX {
+        let mut wanted: BTreeSet<NodeId> = if out {
+            BTreeSet::new()
+        } else if self.allowed.len() < MESH_MEMBERS_MAX {
             self.allowed.iter().copied().collect()
         } else {
             let is_away = |node| {
@@ -300,7 +304,7 @@ impl Hive {
             };
             links.rings.wanted(is_away)
         };
-        wanted.extend(self.sponsor.filter(|node| *node != self.me));
+        wanted.extend(self.sponsor.filter(|node| !out && *node != self.me));
         for (node, peer) in &mut links.peers {
             let is_wanted = wanted.contains(node);
             peer.mine |= is_wanted;
@@ -377,8 +381,11 @@ impl Hive {
         }
     }
 
-    /// Plans a dial unless one is planned or under way.
+    /// Plans a dial unless one is planned or under way. Who was removed dials nobody.
     fn plan_dial(&mut self, node: NodeId, at: Instant) {
+        if self.is_out() {
+            return;
+        }
         let fixed = !self.fixed.is_empty();
         let known = self
             .links

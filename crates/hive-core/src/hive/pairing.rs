@@ -45,7 +45,8 @@ pub(super) struct Door {
     redial_at: Option<Instant>,
     /// When the oldest request, here or of this machine, has waited too long.
     over_at: Option<Instant>,
-    open: bool,
+    /// Whether strangers may speak: an invite is open, or somebody waits.
+    pub(super) open: bool,
 }
 
 #[derive(Debug)]

@@ -77,7 +77,9 @@ impl Hive {
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
         let welcome = self.is_allowed(peer) && self.links.has_room(peer);
         if !welcome || self.links.is_shunned(peer, now.boot) {
+            self.say_farewell(peer);
             self.outbox.push_back(HiveEffect::Close { peer });
+            self.announce_members();
             return;
         }
         self.link_up(now, peer, address);
@@ -259,6 +261,7 @@ impl Hive {
             }
             Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
             Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
+            Frame::Farewell { by, word } => self.on_farewell(now, peer, by, word),
             // What is in parts, and what says no author, is by now something else.
             Frame::Part { .. } | Frame::Own(_) => {}
         }

@@ -12,7 +12,7 @@ use crate::hive::compact::Plan;
 use crate::hive::outside::Record;
 use crate::hive::store::quota::entry_bytes;
 use crate::hive::store::{AuthorMap, disk, step};
-use crate::hive::{joining, meta};
+use crate::hive::{joining, meta, recover};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
 use crate::reply::WaitView;
@@ -46,6 +46,10 @@ pub(super) enum AfterSave {
     },
     /// The other hive is on the disk.
     Adopted(joining::Adopted),
+    /// This machine's hive, founded anew with a recovery key, is on the disk.
+    Refounded(recover::Refounded),
+    /// The recovery key's word may be shown and sent.
+    Recovered(AuthorMap),
 }
 
 #[derive(Debug)]
@@ -218,6 +222,8 @@ impl Hive {
             Some(AfterSave::Request { link, mac }) => self.on_request_durable(link, mac),
             Some(AfterSave::Batch) => self.on_batch_durable(now),
             Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
+            Some(AfterSave::Refounded(refounded)) => self.on_refounded(now, &refounded),
+            Some(AfterSave::Recovered(map)) => self.on_recovered(now, map),
         }
         self.flush(now);
     }
@@ -326,10 +332,9 @@ impl Hive {
     pub(super) fn may_sign(&self, now: Now) -> bool {
         let writer = &self.writer;
         let silent = writer.silent_until.is_some_and(|until| now.boot < until);
-        let removed = self.roster.removed(self.me).is_some();
         writer.mood == Mood::Free
             && !silent
-            && !removed
+            && !self.is_out()
             && writer.incarnation_durable
             && writer.in_flight.is_none()
     }

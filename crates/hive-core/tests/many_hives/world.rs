@@ -360,7 +360,7 @@ impl World {
         let me = self.hives[at].me();
         let meter = &mut self.meters[at];
         meter.bytes += 210 + u64::try_from(frame.len()).expect("few");
-        match Frame::decode(frame).expect("an honest frame") {
+        match Frame::decode(frame).expect("an honest frame").said_by(me) {
             Frame::Delta(delta) => {
                 meter.deltas += 1;
                 meter.relayed += u64::from(delta.author != me);

@@ -149,8 +149,22 @@ mod tests {
 
     use super::*;
     use crate::hive::budget::share::author_bytes_per_day;
-    use crate::time::Span;
-    use crate::wire::Frame;
+    use crate::time::{Hlc, Span};
+    use crate::wire::{Delta, Frame};
+
+    fn changes() -> Delta {
+        Delta {
+            author: NodeId([1; 32]),
+            incarnation: 1,
+            seq: 2,
+            hlc: Hlc(3),
+            base: None,
+            floor: 0,
+            prev: None,
+            sig: [0; 64],
+            entries: Vec::new(),
+        }
+    }
 
     #[test]
     fn frames_are_counted_by_their_kind() {
@@ -165,6 +179,12 @@ mod tests {
             assert!(traffic.names >= count * MESSAGE_BYTES, "{frame:?}");
         }
         assert_eq!(traffic.bytes(), traffic.names);
+        let named = Frame::Delta(changes());
+        for frame in [named.clone(), named.without(NodeId([1; 32]))] {
+            let before = traffic.deltas;
+            traffic.count(&frame.encode());
+            assert!(traffic.deltas > before, "{frame:?}");
+        }
         let (answer, lines) = (true, Vec::new());
         let changed = Frame::Changed { answer, lines };
         for frame in [Frame::Same, Frame::WantPins(Vec::new()), changed] {
