@@ -214,7 +214,10 @@ impl Hive {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
                 self.links.note_agreement(peer, Some(self.changes.revision));
-                self.send(peer, Lane::Urgent, &Frame::Same);
+                // Who asks again in a small hive needs no answer: what differs would be told.
+                if self.links.answers_first(peer) || !self.is_mesh() {
+                    self.send(peer, Lane::Urgent, &Frame::Same);
+                }
                 self.free_to_speak(now);
             }
             Frame::Probe { .. } => {
