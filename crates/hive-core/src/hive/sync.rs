@@ -18,6 +18,10 @@ use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Line};
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
 const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
 
+/// Whoever was given a whole map asks again this long after the last one, for what one answer had no room for. A
+/// guess: above the time that one map takes to be checked, below what a person notices.
+const CATCHING_UP: Span = Span::from_ms(50);
+
 /// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repair {
@@ -25,6 +29,8 @@ pub(super) struct Repair {
     at: Instant,
     /// Somebody was heard to hold the same in this interval.
     agreed: bool,
+    /// Gave whole maps lately, and may have more.
+    giver: Option<NodeId>,
 }
 
 impl Repair {
@@ -38,6 +44,7 @@ impl Repair {
             interval,
             at: now.after(Span(half + chance.below(half.max(1)))),
             agreed: false,
+            giver: None,
         }
     }
 }
@@ -129,10 +136,11 @@ impl Hive {
         let connected = self.links.connected();
         let count = u64::try_from(connected.len()).unwrap_or(0);
         let pick = usize::try_from(self.chance.below(count)).unwrap_or(0);
-        if let Some(peer) = connected.get(pick)
+        let giver = self.repair.giver.filter(|peer| connected.contains(peer));
+        if let Some(peer) = giver.or_else(|| connected.get(pick).copied())
             && !self.repair.agreed
         {
-            self.probe(*peer);
+            self.probe(peer);
         }
         let interval = Span((self.repair.interval.0 * 2).min(limits::REPAIR_MAX.0));
         self.repair = Repair::with(interval, now.boot, &mut self.chance);
@@ -143,6 +151,12 @@ impl Hive {
             self.repair = Repair::new(now.boot, &mut self.chance);
         }
         self.repair.agreed = false;
+    }
+
+    /// Asks the giver of a whole map again as soon as no more come: one answer has room for a few only.
+    fn catch_up(&mut self, now: Now, giver: NodeId) {
+        self.repair.at = now.boot.after(CATCHING_UP);
+        self.repair.giver = Some(giver);
     }
 
     fn probe(&mut self, peer: NodeId) {
@@ -352,6 +366,9 @@ impl Hive {
                 }
                 self.refresh(now);
                 self.reset_repair(now);
+                if delta.base.is_none() {
+                    self.catch_up(now, peer);
+                }
                 if author == self.me {
                     self.on_own_map_moved(now);
                 }
