@@ -44,6 +44,9 @@ pub enum ClientError {
         /// Where it was expected.
         socket: PathBuf,
     },
+    /// The daemon ended before its answer was whole. What was asked may have been done.
+    #[error("the hive daemon ended before it answered")]
+    Ended,
     /// The daemon refused; nothing was changed.
     #[error("{}", .0.what)]
     Refused(CommandError),
@@ -257,7 +260,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(protocol)?;
-        sender.send_request(request).await.map_err(protocol)
+        sender.send_request(request).await.map_err(broken)
     }
 }
 
@@ -282,7 +285,7 @@ impl Events {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(frame) => {
-                    if let Ok(bytes) = frame.map_err(protocol)?.into_data() {
+                    if let Ok(bytes) = frame.map_err(broken)?.into_data() {
                         self.rest.extend_from_slice(&bytes);
                     }
                 }
@@ -295,7 +298,19 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, ClientError> {
     let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
     match body.collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) => Err(ClientError::Protocol(error.to_string())),
+        Err(error) => Err(match error.downcast::<hyper::Error>() {
+            Ok(error) => broken(*error),
+            Err(error) => protocol(error),
+        }),
+    }
+}
+
+/// An exchange that was not finished: mostly because there is nobody any more to finish it.
+fn broken(error: hyper::Error) -> ClientError {
+    if error.is_parse() {
+        protocol(error)
+    } else {
+        ClientError::Ended
     }
 }
 

@@ -20,6 +20,9 @@ pub struct NetworkView {
     pub port: u16,
     /// Addresses it is to be found at.
     pub interfaces: Vec<NetworkInterface>,
+    /// Interfaces that the configuration names and that are not up here.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// Whether it uses mDNS at all.
     pub mdns: bool,
     /// Whether its own responder answered a question asked from this machine; none without mDNS.
@@ -107,6 +110,7 @@ fn view(
                 address: one.address,
             })
             .collect(),
+        missing: around.missing(),
         mdns: on,
         own_answer: on.then_some(own),
         others,

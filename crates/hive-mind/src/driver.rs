@@ -157,6 +157,10 @@ fn open_network(
         options.interfaces.clone()
     };
     let around = Interfaces::new(interfaces);
+    for name in around.missing() {
+        // It may be plugged in later.
+        tracing::warn!(name, "no interface of this name is up; see hive doctor");
+    }
     let net = Net::open(&NetConfig {
         secret,
         boot_nonce: key::chance()?,

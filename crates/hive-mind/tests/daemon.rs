@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -132,6 +133,28 @@ async fn without_a_daemon_the_client_says_so() {
         .await
         .expect_err("nobody there");
     assert!(matches!(error, ClientError::DaemonDown { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_ends_before_it_answered_is_not_a_daemon_that_talks_nonsense() {
+    let home = tempfile::tempdir().expect("a folder");
+    let socket = home.path().join("hive.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).expect("bound");
+    let ends = async {
+        for half in ["", "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"sch"] {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            let mut question = [0; 1024];
+            assert!(stream.read(&mut question).await.expect("read") > 0);
+            stream.write_all(half.as_bytes()).await.expect("written");
+        }
+    };
+    let asks = async {
+        for _ in 0..2 {
+            let error = Client::new(&socket).status().await.expect_err("no answer");
+            assert!(matches!(error, ClientError::Ended), "{error}");
+        }
+    };
+    tokio::join!(ends, asks);
 }
 
 /// Runs this very test program as another user against a socket whose file mode lets that user in, so that

@@ -140,7 +140,16 @@ impl Truth {
             _ => 0.0,
         }
     }
+
+    /// Whether an action helps here: the wait falls, and the background is not starved for it.
+    #[must_use]
+    pub fn helps(&self, action: Action) -> bool {
+        self.effect(action) < 0.0 && self.background_keeps >= STARVED
+    }
 }
+
+/// A background that keeps less of its work is starved, whatever the person gains: DESIGN section 9.
+const STARVED: f64 = 0.5;
 
 impl Names {
     /// Names that occur nowhere else, so that a leak is found wherever it is.

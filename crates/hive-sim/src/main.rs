@@ -119,7 +119,9 @@ fn main() -> ExitCode {
         .map(Failure::exit_code);
     // A life that differs from itself is wrong whatever its end.
     let differs = (!repeats.1).then_some(129);
-    ExitCode::from(worst.chain(differs).max().unwrap_or_default())
+    let claims = report.truth.claims_too_much.then_some(129);
+    let worst = worst.chain(differs).chain(claims).max();
+    ExitCode::from(worst.unwrap_or_default())
 }
 
 /// The scenarios that are asked for, or why there are none.

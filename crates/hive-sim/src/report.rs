@@ -135,6 +135,12 @@ pub struct TruthLine {
     pub verdicts: u64,
     /// Those that were false.
     pub false_verdicts: u64,
+    /// Trials of what helps nobody.
+    pub nulls: u64,
+    /// Those of them that ended with "helps".
+    pub false_helps: u64,
+    /// Whether that is more than the promised error rate and chance explain: then the run has failed.
+    pub claims_too_much: bool,
     /// Own ranges.
     pub ranges: u64,
     /// Share of the ranges that contain the truth.
@@ -193,6 +199,9 @@ impl Report {
             truth: TruthLine {
                 verdicts: judged.verdicts,
                 false_verdicts: judged.false_verdicts,
+                nulls: judged.nulls,
+                false_helps: judged.false_helps,
+                claims_too_much: judged.claims_too_much(),
                 ranges: judged.ranges,
                 coverage: (judged.ranges > 0)
                     .then(|| judged.covering as f64 / judged.ranges as f64),
@@ -221,6 +230,16 @@ impl Report {
             self.message_faults,
             self.fault_kinds.len(),
             self.attackers.len(),
+        ));
+        lines.push(format!(
+            "{} of {} trials of what helps nobody ended with \"helps\": {}",
+            self.truth.false_helps,
+            self.truth.nulls,
+            if self.truth.claims_too_much {
+                "TOO MANY"
+            } else {
+                "within the promised error rate"
+            },
         ));
         lines.push(format!(
             "{} of {} verdicts false; {} of the ranges contain the truth; {} lives repeated {}; {:.1} s",

@@ -189,16 +189,19 @@ pub fn live(
     }
 }
 
-/// Tells a story with the first seeds and panics with the command that plays the first failure again.
-pub fn must_end_well(name: &str, seeds: u64) {
+/// Tells a story with the first seeds and panics with the command that plays the first failure again; what they
+/// report.
+pub fn must_end_well(name: &str, seeds: u64) -> Vec<Told> {
     let story = ALL.iter().find(|story| story.name == name);
     let story = story.expect("a story of this name");
-    for seed in 1..=seeds {
+    let tell = |seed| {
         let outcome = story.run(seed);
         if let Some(failure) = outcome.failure {
             panic!("{}\n  {}", failure.words(), replay(name, seed));
         }
-    }
+        outcome.told
+    };
+    (1..=seeds).map(tell).collect()
 }
 
 /// The command that plays one life again.

@@ -291,6 +291,7 @@ pub(crate) struct StatusArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WhyArgs {
     /// Which pattern, such as p-1
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) pattern: String,
     /// How to print it
     #[command(flatten)]

@@ -97,6 +97,13 @@ impl Link {
 pub(crate) fn problem(error: ClientError) -> Problem {
     match error {
         ClientError::DaemonDown { socket } => down(&socket),
+        ClientError::Ended => Problem::new(
+            Exit::DaemonDown,
+            "daemon.ended",
+            "the hive daemon ended before it answered",
+        )
+        .known("what was asked may have been done")
+        .try_next("hive up, then hive status"),
         ClientError::Refused(refusal) => refusal.into(),
         other => Problem::new(
             Exit::Failed,

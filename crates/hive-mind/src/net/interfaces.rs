@@ -75,6 +75,12 @@ impl Interfaces {
         places
     }
 
+    /// Names that were asked for and that no interface in use has.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let seen = |name: &&String| !self.seen.iter().any(|one| one.name == **name);
+        self.wanted.iter().filter(seen).cloned().collect()
+    }
+
     /// Looks again; whether anything came, went or changed its address.
     pub(crate) fn changed(&mut self) -> bool {
         let now = look(&self.wanted);
@@ -183,6 +189,13 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_no_interface_has_is_told() {
+        let around = Interfaces::new(vec!["lo".into(), "nope0".into()]);
+        assert_eq!(around.missing(), ["nope0"]);
+        assert!(Interfaces::new(Vec::new()).missing().is_empty());
+    }
 
     #[test]
     fn containers_and_tunnels_are_no_lan_by_name() {

@@ -16,6 +16,10 @@ pub struct Judged {
     pub verdicts: u64,
     /// Verdicts of "helps" where nothing helps, or of any kind with the wrong sign.
     pub false_verdicts: u64,
+    /// Trials of what helps nobody.
+    pub nulls: u64,
+    /// Those of them that ended with "helps".
+    pub false_helps: u64,
     /// Own ranges that were shown.
     pub ranges: u64,
     /// Ranges that contain the true ratio.
@@ -30,8 +34,31 @@ impl Judged {
     pub fn plus(&mut self, other: Self) {
         self.verdicts += other.verdicts;
         self.false_verdicts += other.false_verdicts;
+        self.nulls += other.nulls;
+        self.false_helps += other.false_helps;
         self.ranges += other.ranges;
         self.covering += other.covering;
+    }
+}
+
+/// How often the core may ever say "helps" of an action that does nothing: its trials run at an error rate of 0.02 for
+/// both sides together and halve it at each retest, so all of them together stay below 0.04, and one side below half of it.
+const FALSE_HELPS: f64 = 0.02;
+
+/// So many standard deviations are chance: one run in a thousand. A single one is always chance.
+const CHANCE: f64 = 3.0;
+
+impl Judged {
+    /// Whether more trials of nothing ended with "helps" than the promised error rate and chance explain.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of a run are far below 2^53"
+    )]
+    pub fn claims_too_much(&self) -> bool {
+        let promised = self.nulls as f64 * FALSE_HELPS;
+        let chance = CHANCE * (promised * (1.0 - FALSE_HELPS)).sqrt();
+        self.false_helps as f64 > (promised + chance).max(1.0)
     }
 }
 
@@ -42,7 +69,8 @@ pub fn judge(world: &mut World, host: HostId) -> Result<Judged, Failure> {
         let truth = world.host(host).machine.truth;
         let bias = truth.measuring_bias;
         let effect = truth.effect(pattern.action);
-        judged.plus(judge_one(&pattern, effect, bias));
+        let helps = truth.helps(pattern.action);
+        judged.plus(judge_one(&pattern, effect, helps, bias));
     }
     Ok(judged)
 }
@@ -57,11 +85,13 @@ pub fn hold_to_the_truth(world: &mut World, host: HostId) -> Result<Judged, Fail
     Ok(judged)
 }
 
-fn judge_one(pattern: &PatternView, effect: f64, bias: f64) -> Judged {
+fn judge_one(pattern: &PatternView, effect: f64, helps: bool, bias: f64) -> Judged {
     let mut judged = Judged::default();
+    judged.nulls += u64::from(!helps && pattern.pairs > 0);
+    judged.false_helps += u64::from(!helps && pattern.verdict == Verdict::Helps);
     let claims = match pattern.verdict {
         Verdict::Undecided => None,
-        Verdict::Helps => Some(effect < 0.0),
+        Verdict::Helps => Some(helps),
         Verdict::Harms => Some(effect > 0.0),
         // "No effect" is about the margin; what lies near its edge may be told either way.
         Verdict::NoEffect => Some(effect.abs() < 3.0 * MARGIN),

@@ -37,6 +37,14 @@ pub(super) fn examine(roots: &Roots, view: Option<&NetworkView>) -> Vec<Finding>
 }
 
 fn interfaces(view: &NetworkView) -> Finding {
+    if !view.missing.is_empty() {
+        let what = format!(
+            "config.toml names what is not up here: {}",
+            view.missing.join(", ")
+        );
+        return Finding::new("interfaces", Outcome::Problem, what)
+            .try_next("correct [network] interfaces in config.toml, or plug it in");
+    }
     if view.interfaces.is_empty() {
         return Finding::new(
             "interfaces",

@@ -127,13 +127,18 @@ fn a_sound_machine_has_no_problem_and_nothing_unknown() {
 /// A fault, the check that must name it, and a part of what to type about it.
 type Fault = (fn(&mut Machine), &'static str, &'static str);
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 15] = [
     (|m| m.chmod("state", 0o755), "state", "chmod 700"),
     (|m| m.chmod("state/key", 0o644), "state", "chmod 600"),
     (
         |m| m.network.interfaces.clear(),
         "interfaces",
         "[network] interfaces",
+    ),
+    (
+        |m| m.network.missing.push("eht0".into()),
+        "interfaces",
+        "correct [network] interfaces",
     ),
     (
         |m| (m.network.own_answer, m.network.others) = (Some(false), 0),
