@@ -306,6 +306,7 @@ impl Hive {
         if self.sponsor.is_some() && self.roster.has(self.me) {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
+            self.show_own_map();
         }
         self.admit_only_members(now);
         let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
