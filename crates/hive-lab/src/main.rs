@@ -147,7 +147,7 @@ struct BytesArgs {
 }
 
 impl BytesArgs {
-    fn plan(self) -> reports::bytes::Plan {
+    fn plan(&self) -> reports::bytes::Plan {
         reports::bytes::Plan {
             window_s: self.hours * 3_600,
             ..reports::bytes::Plan::day(self.nodes, self.time_factor)
@@ -167,9 +167,9 @@ impl StoreArgs {
 }
 
 impl FaultsArgs {
-    fn plan(self) -> reports::faults::Plan {
+    fn plan(&self) -> reports::faults::Plan {
         reports::faults::Plan {
-            only: self.only,
+            only: self.only.clone(),
             seed: self.seed,
             nodes: self.nodes,
             entries: self.entries,

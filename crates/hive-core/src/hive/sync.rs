@@ -557,6 +557,8 @@ impl Hive {
             node: peer.short(),
             misdeed,
         });
+        // What should have come instead may be missing here and held elsewhere.
+        self.reset_repair(now);
         if count >= limits::MISDEEDS_MAX {
             self.links.shun(peer, now.boot);
             self.outbox.push_back(HiveEffect::Close { peer });
