@@ -14,7 +14,7 @@ use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
 use crate::pattern::{Evidence, PatternDef};
-use crate::reply::{Mode, Reply};
+use crate::reply::{Mode, RecoveryWords, Reply};
 use crate::statement::Role;
 use crate::time::{Instant, Span};
 
@@ -172,6 +172,31 @@ pub enum Command {
     Remove {
         /// Its label or the first digits of its id.
         who: String,
+        /// Whether nothing of what it ever said shall count.
+        compromised: bool,
+    },
+    /// Change what a more junior member may do.
+    SetRole {
+        /// Its label or the first digits of its id.
+        who: String,
+        /// As what, from now on.
+        role: Role,
+    },
+    /// Take a proven forker's data back into the views.
+    Forgive {
+        /// Its label or the first digits of its id.
+        who: String,
+    },
+    /// Tell the others that this machine leaves.
+    Leave,
+    /// Found this machine's hive anew with a recovery key, while it is alone.
+    RecoveryKey,
+    /// Act with the recovery key: make this machine an admin, and remove a member however senior.
+    Recover {
+        /// The 24 words.
+        words: RecoveryWords,
+        /// Its label or the first digits of its id; none = nobody.
+        remove: Option<String>,
         /// Whether nothing of what it ever said shall count.
         compromised: bool,
     },

@@ -46,8 +46,18 @@ pub enum Happening {
         /// First digits of its id.
         node: String,
     },
+    /// A machine left by its own word.
+    Left {
+        /// First digits of its id.
+        node: String,
+    },
     /// Two different states under one version: a cloned disk, a restored backup, or a liar.
     Forked {
+        /// First digits of its id.
+        node: String,
+    },
+    /// A member says more than its share of the hive's bytes: what goes beyond travels by repair only.
+    OverShare {
         /// First digits of its id.
         node: String,
     },

@@ -7,11 +7,14 @@ pub mod roster;
 pub mod views;
 pub mod words;
 pub mod invite;
+pub mod recovery;
 pub mod budget;
 pub mod advise;
 mod meta;
 mod writer;
 mod sync;
+pub mod neighbours;
+mod tree;
 mod audit;
 pub mod compact;
 pub mod anomaly_log;
@@ -19,6 +22,10 @@ pub mod pins;
 mod links;
 mod pairing;
 mod joining;
+mod entering;
+mod farewell;
+mod standing;
+mod recover;
 mod commands;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,20 +38,21 @@ use crate::event_log::Happening;
 use crate::hive::advise::Advice;
 use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
-use crate::hive::budget::Traffic;
+use crate::hive::budget::meter::{Audience, Traffic};
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::Fate;
+use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store, disk};
-use crate::hive::sync::Repair;
+use crate::hive::sync::{Changes, Repair};
+use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
-use crate::statement::Label;
+use crate::statement::{Farewell, Label};
 use crate::time::{Instant, Now};
 use crate::wire::{Entry, Genesis, Head};
 
@@ -73,18 +81,27 @@ pub struct Hive {
     roster: Roster,
     /// Removed by this machine, its word not yet durable.
     expelled: BTreeSet<NodeId>,
+    /// By whom and how this machine was told that it was removed.
+    dismissed: Option<(NodeId, Farewell)>,
+    /// How often removed machines were told so.
+    told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
+    /// What the network was told last about who may connect.
+    announced: Vec<NodeId>,
     advice: Advice,
     anomaly_log: AnomalyLog,
     changed: bool,
     writer: Writer,
     links: Links,
     repair: Repair,
+    tree: Tree,
+    changes: Changes,
     audit: Audit,
     compact: Compact,
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
+    audience: Audience,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
     damaged: bool,
@@ -122,15 +139,7 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        // The note of a yes and the admission are two writes: without the admission it was no yes.
-        let mut pending = meta.pending;
-        for (node, waiting) in &mut pending {
-            waiting.fate = match waiting.fate {
-                Fate::Denied => Fate::Denied,
-                _ if roster.has(*node) => Fate::Approved,
-                _ => Fate::Open,
-            };
-        }
+        let pending = decided(meta.pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
@@ -145,16 +154,22 @@ impl Hive {
             store,
             roster,
             expelled: BTreeSet::new(),
+            dismissed: meta.dismissed,
+            told_off: BTreeMap::new(),
             allowed: Vec::new(),
+            announced: Vec::new(),
             advice: Advice::default(),
             anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
             writer: Writer::new(incarnation, now),
             repair: Repair::new(now.boot, &mut chance),
+            tree: Tree::new(),
+            changes: Changes::default(),
             audit: Audit::new(now.boot, &mut chance),
             compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
+            audience: Audience::default(),
             at_start,
             damaged: !damaged.is_empty() || meta.worn,
             is_new: founded.is_none(),
@@ -204,8 +219,6 @@ impl Hive {
         self.save(records, AfterSave::Incarnation);
         self.begin_writing(now);
         self.refresh(now);
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
         self.start_links(now);
         self.watch_door(now);
     }
@@ -214,6 +227,7 @@ impl Hive {
     pub fn on_timeout(&mut self, now: Now) {
         self.flush(now);
         self.on_repair_time(now);
+        self.on_tree_time(now);
         self.on_audit_time(now);
         self.on_compact_time(now);
         self.on_link_time(now);
@@ -276,6 +290,7 @@ impl Hive {
         [
             self.writer_wake(),
             self.repair_wake(),
+            self.tree_wake(),
             self.audit_wake(),
             Some(self.compact_wake()),
             self.links_wake(),
@@ -285,6 +300,23 @@ impl Hive {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Recomputes what follows from one author's map, which was another before. Most batches say nothing of
+    /// who belongs: then the walk over all admins, which grows with the hive, is not made.
+    fn refresh_after(&mut self, now: Now, author: NodeId, before: Option<&AuthorMap>) {
+        let after = self.store.map(author);
+        let seats = |map: Option<&AuthorMap>| -> Vec<Entry> {
+            let entries = map.into_iter().flat_map(AuthorMap::entries);
+            let seats = entries.filter(|entry| entry.key.is_membership());
+            seats.cloned().collect()
+        };
+        let was_removed = self.roster.removed(author).is_some();
+        if was_removed || self.sponsor.is_some() || seats(before) != seats(after) {
+            self.refresh(now);
+        } else {
+            self.refresh_advice(now);
+        }
     }
 
     /// Recomputes every view after a map changed, and lets membership take effect at once.
@@ -298,17 +330,24 @@ impl Hive {
             }
         }
         for node in before {
-            if next.removed(node).is_some() {
+            if next.left(node) {
+                self.tell(Happening::Left { node: node.short() });
+            } else if next.is_gone(node) {
                 self.tell(Happening::Removed { node: node.short() });
             }
         }
         self.roster = next;
+        self.review_dismissal();
         if self.sponsor.is_some() && self.roster.has(self.me) {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
-            self.show_own_map();
+            self.show_own_map(now);
         }
         self.admit_only_members(now);
+        self.refresh_advice(now);
+    }
+
+    fn refresh_advice(&mut self, now: Now) {
         let advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
         if advice != self.advice {
             for (id, heard) in &advice.patterns {
@@ -350,6 +389,7 @@ impl Hive {
             let settled = void.is_empty();
             for node in void {
                 let old = self.store.forget(node);
+                self.changes.touch(node);
                 self.save(disk::records(old.as_ref(), None), AfterSave::Nothing);
             }
             if !self.bring_back(&roster) && settled {
@@ -360,16 +400,16 @@ impl Hive {
 
     /// Closes what must not be open any more and tells the network who may connect.
     fn admit_only_members(&mut self, now: Now) {
+        // A machine that was removed itself dials nobody any more, but still listens to the members: its
+        // removal may be void one day, when its remover turns out to be a thief.
         let mut allowed: BTreeSet<NodeId> = self.roster.order().iter().copied().collect();
-        if !allowed.contains(&self.me) && self.roster.removed(self.me).is_some() {
-            allowed.clear();
-        }
         allowed.extend(self.sponsor);
         allowed.remove(&self.me);
         allowed.retain(|node| !self.expelled.contains(node));
         let allowed: Vec<NodeId> = allowed.into_iter().collect();
         self.forget_addresses();
         if allowed == self.allowed {
+            self.announce_members();
             return;
         }
         self.allowed = allowed;
@@ -379,9 +419,9 @@ impl Hive {
                 self.outbox.push_back(HiveEffect::Close { peer });
             }
         }
-        self.outbox
-            .push_back(HiveEffect::Members(self.allowed.clone()));
-        self.links.retain(&self.allowed);
+        self.announce_members();
+        self.audience.retain(&self.allowed);
+        self.links.seat(self.store.hive(), self.me, &self.allowed);
         self.look_for_missing(now);
     }
 
@@ -389,7 +429,7 @@ impl Hive {
     /// the disk keeps what it knows.
     fn forget_addresses(&mut self) {
         for node in self.links.located() {
-            let gone = self.roster.removed(node).is_some() || self.expelled.contains(&node);
+            let gone = self.roster.is_gone(node) || self.expelled.contains(&node);
             if gone && self.links.forget(node) {
                 self.save(alloc::vec![meta::addresses(node, None)], AfterSave::Nothing);
             }
@@ -412,6 +452,19 @@ impl Hive {
         }
         self.outbox.push_back(HiveEffect::Save { id, records });
     }
+}
+
+/// What was decided about those who wait. The note of a yes and the admission are two writes: without the
+/// admission it was no yes.
+fn decided(mut pending: BTreeMap<NodeId, Pending>, roster: &Roster) -> BTreeMap<NodeId, Pending> {
+    for (node, waiting) in &mut pending {
+        waiting.fate = match waiting.fate {
+            Fate::Denied => Fate::Denied,
+            _ if roster.has(*node) => Fate::Approved,
+            _ => Fate::Open,
+        };
+    }
+    pending
 }
 
 /// A hive of one.

@@ -5,6 +5,10 @@ use crate::time::Span;
 /// Members of one hive. Maps are walked and probes hashed per member. Source: DESIGN section 6.
 pub const MEMBERS_MAX: usize = 256;
 
+/// Removals of one admin that count, the oldest first. A guess: one a day for almost three years. It bounds
+/// what a stolen admin key can make everybody remember.
+pub const REMOVALS_MAX: usize = 1_024;
+
 /// One frame on the wire, header not counted. Checked before anything is allocated.
 /// Source: `research/security.md` 4.6 (256 KiB).
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;

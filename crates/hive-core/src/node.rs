@@ -161,6 +161,11 @@ impl Node {
             Command::Approve { .. }
                 | Command::Deny { .. }
                 | Command::Remove { .. }
+                | Command::SetRole { .. }
+                | Command::Forgive { .. }
+                | Command::Leave
+                | Command::RecoveryKey
+                | Command::Recover { .. }
                 | Command::Label { .. }
                 | Command::Undo { .. }
                 | Command::Tune { .. }
@@ -182,14 +187,6 @@ impl Node {
             Command::Invite => answer(self.hive.invite(now), Reply::Invite),
             Command::Join { code, at } => answer(self.hive.join(now, &code, at), Reply::Join),
             Command::JoinState => Reply::Join(self.hive.join_state(now)),
-            Command::Approve { who, role } => {
-                answer(self.hive.approve(now, &who, role), Reply::Done)
-            }
-            Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
-            Command::Remove { who, compromised } => {
-                answer(self.hive.remove(now, &who, compromised), Reply::Done)
-            }
-            Command::Label { label } => answer(self.hive.label(now, &label), Reply::Done),
             Command::Undo { pattern } => {
                 answer(self.machine.undo(now, pattern.as_deref()), Reply::Undone)
             }
@@ -206,6 +203,10 @@ impl Node {
             Command::Decide => Reply::Decision(self.machine.decide(now)),
             Command::Nearby => Reply::Nearby(self.hive.nearby(now)),
             Command::Seek => Reply::Done(self.hive.seek(now)),
+            other => match self.on_member_command(now, other) {
+                Some(reply) => reply,
+                None => return,
+            },
         };
         if changes && !matches!(reply, Reply::Refused(_)) {
             self.promised.push(Promise {
@@ -216,6 +217,36 @@ impl Node {
         } else {
             self.outputs.push_back(Output::Reply { id, reply });
         }
+    }
+
+    /// Commands about who belongs; none = it is no such command.
+    fn on_member_command(&mut self, now: Now, command: Command) -> Option<Reply> {
+        Some(match command {
+            Command::Approve { who, role } => {
+                answer(self.hive.approve(now, &who, role), Reply::Done)
+            }
+            Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
+            Command::Remove { who, compromised } => {
+                answer(self.hive.remove(now, &who, compromised), Reply::Done)
+            }
+            Command::SetRole { who, role } => {
+                answer(self.hive.set_role(now, &who, role), Reply::Done)
+            }
+            Command::Forgive { who } => answer(self.hive.forgive(now, &who), Reply::Done),
+            Command::Leave => answer(self.hive.leave(now), Reply::Done),
+            Command::RecoveryKey => answer(self.hive.recovery_key(now), Reply::RecoveryKey),
+            Command::Recover {
+                words,
+                remove,
+                compromised,
+            } => {
+                let remove = remove.as_deref();
+                let outcome = self.hive.recover(now, words.reveal(), remove, compromised);
+                answer(outcome, Reply::Done)
+            }
+            Command::Label { label } => answer(self.hive.label(now, &label), Reply::Done),
+            _ => return None,
+        })
     }
 
     /// A yes is said when it would survive a power cut, and when the old values really are back. Where the

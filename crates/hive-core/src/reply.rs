@@ -7,9 +7,11 @@ pub mod words;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
@@ -54,6 +56,8 @@ pub enum Reply {
     Nearby(NearbyView),
     /// To `Share`.
     Shared(SharedView),
+    /// To `RecoveryKey`.
+    RecoveryKey(RecoveryKeyView),
     /// To everything that only had to be done.
     Done(DoneView),
     /// Nothing was changed.
@@ -130,12 +134,48 @@ pub struct StatusView {
     pub trial: Option<TrialView>,
     /// What needs a person.
     pub needs: Vec<NeedView>,
-    /// Statements that wait for the byte budget, and why.
+    /// Statements that wait for the byte budget.
     pub waiting: usize,
-    /// Bytes of frames sent and received since the daemon started, with transport overhead estimated.
+    /// The same by kind, the most valuable first, each with the reason.
+    #[serde(default)]
+    pub waits: Vec<WaitView>,
+    /// Bytes sent and received since the daemon started, with what the transport adds estimated.
     pub bytes: u64,
+    /// The same by kind.
+    #[serde(default)]
+    pub traffic: TrafficView,
     /// What this machine cannot do with the rights at hand, and the remedy.
     pub limits: Vec<String>,
+}
+
+/// Statements of one kind that wait to be said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitView {
+    /// `membership`, `wish`, `anomaly`, `pattern`, `evidence` or `counter`.
+    pub kind: String,
+    /// How many.
+    pub count: usize,
+    /// In words.
+    pub why: String,
+    /// Seconds until the next of them may be said; none = no moment brings it.
+    pub ready_s: Option<u64>,
+}
+
+/// Bytes by kind. Estimated where the transport adds to them: 210 for a frame, 3,726 for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// Changes of maps.
+    pub deltas: u64,
+    /// Names of news, and the tree they travel by (large hives only).
+    pub names: u64,
+    /// Questions whether all is equal, and what follows from them but changes.
+    pub questions: u64,
+    /// Connections made.
+    pub links: u64,
+    /// Questions to the network and their answers.
+    pub search: u64,
+    /// Joining.
+    pub pairing: u64,
 }
 
 /// Something that is on.
@@ -432,6 +472,45 @@ pub struct SharedView {
     pub id: String,
     /// Boot-clock microseconds when it was durable and sent.
     pub said_at_us: u64,
+}
+
+/// A new recovery key. This answer is the only place where its words ever stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryKeyView {
+    /// The 24 words.
+    pub words: RecoveryWords,
+}
+
+/// Words of a recovery key: no `Debug` output, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecoveryWords(String);
+
+impl RecoveryWords {
+    /// Takes them.
+    #[must_use]
+    pub fn new(words: String) -> Self {
+        Self(words)
+    }
+
+    /// The words, to be shown or read once.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RecoveryWords {
+    /// They must not reach a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecoveryWords(..)")
+    }
+}
+
+impl Drop for RecoveryWords {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// It was done.

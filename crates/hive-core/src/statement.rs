@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AnomalyId, HeadId, NodeId, PatternId, WorkloadKey};
+use crate::id::{AnomalyId, HeadId, HiveId, NodeId, PatternId, WorkloadKey};
 use crate::limits;
 use crate::pattern::{Evidence, PatternDef};
+use crate::signed::{KeyPair, is_signed_by};
 use crate::time::Hlc;
 
 /// Where a statement stands in its author's map: one statement per kind and id.
@@ -41,6 +42,12 @@ pub enum Statement {
     Revoke(Revoke),
     /// How this machine wants to be called.
     Profile(Profile),
+    /// An admin changes what a junior member may do.
+    SetRole(SetRole),
+    /// An admin takes a proven forker's data back into the views.
+    Forgive(Forgive),
+    /// What a removed machine is told, signed so that it can believe it.
+    Farewell(Farewell),
 }
 
 /// A person's wish for a pattern.
@@ -143,6 +150,37 @@ pub struct Revoke {
     pub keep: Option<HeadRef>,
 }
 
+/// A more senior admin's word on what a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SetRole {
+    /// Who.
+    pub node: NodeId,
+    /// As what, from now on.
+    pub role: Role,
+}
+
+/// An admin's word that an author may contradict itself up to here: its data counts again.
+///
+/// It names no single proof: several can exist for one author, and which one a member holds depends on
+/// what it saw. All proofs of an incarnation up to `through` are forgiven, whoever holds which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Forgive {
+    /// Who contradicted itself.
+    pub author: NodeId,
+    /// The last incarnation whose contradictions are forgiven. A later one counts again.
+    pub through: u32,
+}
+
+/// The remover's signature over its removal alone: a removed machine gets no more of the map that says
+/// it, and a signature over the whole map would prove nothing without the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Who was removed.
+    pub node: NodeId,
+    /// Over [`Farewell::signed_bytes`], in two halves.
+    pub sig: [[u8; 32]; 2],
+}
+
 /// A machine's own profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Profile {
@@ -216,6 +254,21 @@ impl Key {
     pub(crate) const ADMIT: u8 = 16;
     pub(crate) const REVOKE: u8 = 17;
     const PROFILE: u8 = 18;
+    const SET_ROLE: u8 = 19;
+    const FORGIVE: u8 = 20;
+    const FAREWELL: u8 = 21;
+
+    /// Whether what stands here can matter for who belongs.
+    #[must_use]
+    pub fn is_about_members(&self) -> bool {
+        (Self::ADMIT..=Self::FAREWELL).contains(&self.kind)
+    }
+
+    /// Whether statements of this kind tell who belongs, or how it is called; kinds to come included.
+    #[must_use]
+    pub fn is_membership(&self) -> bool {
+        (Self::ADMIT..32).contains(&self.kind)
+    }
 
     /// The longest value that may stand under a key of this kind.
     ///
@@ -276,6 +329,9 @@ impl Statement {
                 kind: Key::PROFILE,
                 id: [0; 16],
             },
+            Self::SetRole(set) => Key::about_node(Key::SET_ROLE, set.node),
+            Self::Forgive(forgive) => Key::about_node(Key::FORGIVE, forgive.author),
+            Self::Farewell(farewell) => Key::about_node(Key::FAREWELL, farewell.node),
         }
     }
 
@@ -291,6 +347,9 @@ impl Statement {
             Self::Admit(admit) => postcard::to_allocvec(admit),
             Self::Revoke(revoke) => postcard::to_allocvec(revoke),
             Self::Profile(profile) => postcard::to_allocvec(profile),
+            Self::SetRole(set) => postcard::to_allocvec(set),
+            Self::Forgive(forgive) => postcard::to_allocvec(forgive),
+            Self::Farewell(farewell) => postcard::to_allocvec(farewell),
         };
         bytes.unwrap_or_default()
     }
@@ -308,9 +367,38 @@ impl Statement {
             Key::ADMIT => Self::Admit(exact(value)?),
             Key::REVOKE => Self::Revoke(exact(value)?),
             Key::PROFILE => Self::Profile(exact(value)?),
+            Key::SET_ROLE => Self::SetRole(exact(value)?),
+            Key::FORGIVE => Self::Forgive(exact(value)?),
+            Key::FAREWELL => Self::Farewell(exact(value)?),
             _ => return None,
         };
         (statement.key() == key).then_some(statement)
+    }
+}
+
+impl Farewell {
+    /// The word on `node` that the holder of `key` gives in this hive.
+    #[must_use]
+    pub fn new(key: &KeyPair, hive: HiveId, node: NodeId) -> Self {
+        let sig = key.sign(&Self::signed_bytes(hive, key.node(), node));
+        let mut halves = [[0; 32]; 2];
+        halves[0].copy_from_slice(&sig[..32]);
+        halves[1].copy_from_slice(&sig[32..]);
+        Self { node, sig: halves }
+    }
+
+    /// Whether it is really `by` who says so.
+    #[must_use]
+    pub fn is_from(&self, by: NodeId, hive: HiveId) -> bool {
+        let mut sig = [0; 64];
+        sig[..32].copy_from_slice(&self.sig[0]);
+        sig[32..].copy_from_slice(&self.sig[1]);
+        is_signed_by(by, &Self::signed_bytes(hive, by, self.node), &sig)
+    }
+
+    /// What is signed: fixed width, bound to one hive, one remover and one removed machine.
+    fn signed_bytes(hive: HiveId, by: NodeId, node: NodeId) -> Vec<u8> {
+        [b"hive-mind/farewell/v1", &hive.0[..], &by.0, &node.0].concat()
     }
 }
 
@@ -404,6 +492,18 @@ mod tests {
             Statement::Profile(Profile {
                 label: Label::new("amber otter").expect("a label"),
             }),
+            Statement::SetRole(SetRole {
+                node,
+                role: Role::Member,
+            }),
+            Statement::Forgive(Forgive {
+                author: node,
+                through: 7,
+            }),
+            Statement::Farewell(Farewell {
+                node,
+                sig: [[1; 32], [2; 32]],
+            }),
         ];
         for statement in all {
             assert!(statement.encode().len() <= statement.key().value_bytes_max());
@@ -433,6 +533,22 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_farewell_holds_for_one_remover_one_machine_and_one_hive() {
+        let ann = KeyPair::from_secret(&[1; 32]);
+        let bob = KeyPair::from_secret(&[2; 32]).node();
+        let (here, there) = (HiveId([3; 32]), HiveId([4; 32]));
+        let word = Farewell::new(&ann, here, bob);
+        assert!(word.is_from(ann.node(), here));
+        assert!(!word.is_from(ann.node(), there));
+        assert!(!word.is_from(bob, here));
+        let other = Farewell {
+            node: ann.node(),
+            ..word
+        };
+        assert!(!other.is_from(ann.node(), here));
     }
 
     #[test]

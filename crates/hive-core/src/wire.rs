@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{HeadRef, Key, Label};
+use crate::statement::{Farewell, HeadRef, Key, Label};
 use crate::time::Hlc;
 
 pub use crate::wire::packed::OwnDelta;
@@ -65,6 +65,40 @@ pub enum Frame {
     WantPins(#[serde(deserialize_with = "bounded::<_, _, { limits::PINS_MAX }>")] Vec<Pin>),
     /// What changed in the sender's own map.
     Own(OwnDelta),
+    /// "I hold these": news that was not sent along.
+    IHave(#[serde(deserialize_with = "bounded::<_, _, HINTS_MAX>")] Vec<Hint>),
+    /// "Send me these, and your news at once from now on." May name none.
+    Graft(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Have>),
+    /// "I had that already: only tell me what you have from now on." In a small hive: "I hear these authors
+    /// without you."
+    Prune(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<NodeId>),
+    /// "We do not hold the same; this is what changed here since we last did."
+    Changed {
+        /// Whether this answers the other side's changes.
+        answer: bool,
+        /// What is held now of each author whose map changed.
+        #[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")]
+        lines: Vec<Line>,
+    },
+    /// "You were removed." The last word on a connection; who says it proves it.
+    Farewell {
+        /// The admin that removed the machine.
+        by: NodeId,
+        /// Its signed word.
+        word: Farewell,
+    },
+}
+
+/// One line of an "I have". It only says where something may be had: half a key would do, four bytes are
+/// enough to find the member, and two members that begin alike only cost a question in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// First bytes of whose map it is.
+    pub author: [u8; 4],
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// Its batch number.
+    pub seq: u64,
 }
 
 /// One line of a digest.
@@ -279,6 +313,8 @@ pub const LINES_MAX: usize = limits::MEMBERS_MAX;
 
 /// Most heads of one author in an audit: a whole ring.
 pub const TRACE_MAX: usize = limits::RING_HEADS as usize;
+/// Most lines of an "I have": as many authors as can have news at once.
+pub const HINTS_MAX: usize = limits::MEMBERS_MAX;
 
 /// Most addresses in a welcome. A guess that keeps it well under the pairing frame's limit.
 pub const ADDRESSES_MAX: usize = 8;

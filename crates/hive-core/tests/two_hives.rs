@@ -8,6 +8,9 @@ mod world;
 #[path = "two_hives/refusals.rs"]
 mod refusals;
 
+#[path = "two_hives/belonging.rs"]
+mod belonging;
+
 #[path = "two_hives/holds.rs"]
 mod holds;
 
@@ -122,6 +125,8 @@ fn what_is_said_anew_counts_as_said_only_when_the_new_word_is_durable() {
     world.publish(0, vec![Statement::Evidence(id, evidence(0))]);
     world.settle();
     assert!(world.hives[0].said_at(id).is_some());
+    // Followers wait for each other.
+    world.run(Span::from_secs(1));
     world.hold_saves = true;
     world.publish(0, vec![Statement::Evidence(id, evidence(1))]);
     world.settle();

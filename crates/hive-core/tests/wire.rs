@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{HeadRef, Key, Label};
+use hive_core::statement::{Farewell, HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
-    DecodeError, Delta, Entry, Frame, Genesis, Have, Head, HeadMark, Line, OwnDelta, PairFrame,
-    Pin, Refusal, Trace,
+    DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
+    Line, OwnDelta, PairFrame, Pin, Refusal, Trace,
 };
 use proptest::prelude::*;
 
@@ -102,27 +102,34 @@ fn genesis() -> Genesis {
     }
 }
 
+const AUTHOR: NodeId = NodeId([1; 32]);
+
+const LINE: Line = Line {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+    id: [9; 16],
+    forked: true,
+};
+
+const HAVE: Have = Have {
+    author: AUTHOR,
+    incarnation: 1,
+    seq: 200,
+};
+
 fn frames() -> Vec<(&'static str, Frame)> {
-    let author = NodeId([1; 32]);
-    let line = Line {
-        author,
-        incarnation: 1,
-        seq: 200,
-        id: [9; 16],
-        forked: true,
-    };
+    let mut frames = frames_of_repair();
+    frames.extend(frames_of_spreading());
+    frames
+}
+
+fn frames_of_repair() -> Vec<(&'static str, Frame)> {
     vec![
         ("probe", Frame::Probe { h: [7; 16] }),
         ("same", Frame::Same),
-        ("digest", Frame::Digest(vec![line])),
-        (
-            "want",
-            Frame::Want(vec![Have {
-                author,
-                incarnation: 1,
-                seq: 200,
-            }]),
-        ),
+        ("digest", Frame::Digest(vec![LINE])),
+        ("want", Frame::Want(vec![HAVE])),
         (
             "delta",
             Frame::Delta(delta(vec![entry(Some(vec![1, 2, 3]))])),
@@ -139,7 +146,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         (
             "audit",
             Frame::Audit(vec![Trace {
-                author,
+                author: AUTHOR,
                 heads: vec![HeadMark {
                     incarnation: 2,
                     seq: 300,
@@ -152,12 +159,44 @@ fn frames() -> Vec<(&'static str, Frame)> {
             "pins",
             Frame::Pins {
                 tell_back: true,
-                held: vec![pin(author)],
+                held: vec![pin(AUTHOR)],
             },
         ),
-        ("want-pins", Frame::WantPins(vec![pin(author)])),
+        ("want-pins", Frame::WantPins(vec![pin(AUTHOR)])),
+    ]
+}
+
+fn frames_of_spreading() -> Vec<(&'static str, Frame)> {
+    vec![
         ("delta-own", Frame::Own(OwnDelta::new(delta(news())))),
         ("delta-whole", Frame::Delta(whole())),
+        (
+            "i-have",
+            Frame::IHave(vec![Hint {
+                author: [1; 4],
+                incarnation: 1,
+                seq: 200,
+            }]),
+        ),
+        ("graft", Frame::Graft(vec![HAVE])),
+        ("prune", Frame::Prune(vec![AUTHOR])),
+        (
+            "changed",
+            Frame::Changed {
+                answer: true,
+                lines: vec![LINE],
+            },
+        ),
+        (
+            "farewell",
+            Frame::Farewell {
+                by: AUTHOR,
+                word: Farewell {
+                    node: NodeId([2; 32]),
+                    sig: [[3; 32], [4; 32]],
+                },
+            },
+        ),
     ]
 }
 
@@ -251,8 +290,8 @@ fn tails_other_versions_and_cut_frames_are_refused() {
 
 #[test]
 fn a_declared_length_alone_is_never_believed() {
-    // Digest, want, part: four billion elements announced, none there.
-    for tag in [2_u8, 3] {
+    // Digest, want, hints, graft, part: four billion elements announced, none there.
+    for tag in [2_u8, 3, 7, 8, 9, 10] {
         let bytes = [1, tag, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert_eq!(Frame::decode(&bytes), Err(DecodeError::Malformed));
     }
@@ -268,8 +307,29 @@ fn a_declared_length_alone_is_never_believed() {
         id: [0; 16],
         forked: false,
     };
-    let many = Frame::Digest(vec![line; limits::MEMBERS_MAX + 1]).encode();
-    assert_eq!(Frame::decode(&many), Err(DecodeError::Malformed));
+    let hint = Hint {
+        author: [1; 4],
+        incarnation: 1,
+        seq: 1,
+    };
+    let have = Have {
+        author: NodeId([1; 32]),
+        incarnation: 1,
+        seq: 1,
+    };
+    let lines = vec![line; LINES_MAX + 1];
+    for many in [
+        Frame::Digest(lines.clone()),
+        Frame::Changed {
+            answer: false,
+            lines,
+        },
+        Frame::Want(vec![have; LINES_MAX + 1]),
+        Frame::Graft(vec![have; LINES_MAX + 1]),
+        Frame::IHave(vec![hint; HINTS_MAX + 1]),
+    ] {
+        assert_eq!(Frame::decode(&many.encode()), Err(DecodeError::Malformed));
+    }
     let long = vec![0; limits::VALUE_BYTES_MAX + 1];
     let long = Frame::Delta(delta(vec![entry(Some(long))])).encode();
     assert_eq!(Frame::decode(&long), Err(DecodeError::Malformed));
@@ -349,7 +409,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..13_u8) {
+    fn no_bytes_make_reading_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), tag in 0..18_u8) {
         let plain = (Frame::decode(&bytes), PairFrame::decode(&bytes));
         prop_assert!(bytes.first() == Some(&1) || plain.0 == Err(DecodeError::Version));
         // And again where the first two bytes are not what stops it.

@@ -139,6 +139,9 @@ struct BytesArgs {
     /// How many times faster the members' clocks run
     #[arg(long, default_value_t = 144)]
     time_factor: u32,
+    /// How many hours of the members' clocks
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=240))]
+    hours: u64,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -214,11 +217,8 @@ fn run(what: What) -> Result<ExitCode> {
         }
         What::Faults(args) => {
             let tools = Tools::beside_this_program()?;
-            let format = args.format;
-            return measure(
-                async { reports::faults::run(&tools, &args.plan()).await },
-                format,
-            );
+            let plan = args.plan();
+            return measure(reports::faults::run(&tools, &plan), args.format);
         }
         What::Store(args) => {
             let tools = Tools::beside_this_program()?;
@@ -226,7 +226,10 @@ fn run(what: What) -> Result<ExitCode> {
         }
         What::Bytes(args) => {
             let tools = Tools::beside_this_program()?;
-            let plan = reports::bytes::Plan::day(args.nodes, args.time_factor);
+            let plan = reports::bytes::Plan {
+                window_s: args.hours * 3_600,
+                ..reports::bytes::Plan::day(args.nodes, args.time_factor)
+            };
             return measure(reports::bytes::run(&tools, plan), args.format);
         }
         What::Stranger {

@@ -15,6 +15,11 @@
 //! | `POST /v1/join` | `{"code", "at"?}` | `hive.join/1` |
 //! | `POST /v1/approve`, `/v1/deny` | `{"who"}` | `hive.done/1` = `DoneView` |
 //! | `POST /v1/remove` | `{"who", "compromised"?}` | `hive.done/1` |
+//! | `POST /v1/role` | `{"who", "role": "admin"\|"member"}` | `hive.done/1` |
+//! | `POST /v1/forgive` | `{"who"}` | `hive.done/1` |
+//! | `POST /v1/leave` | `{}` | `hive.done/1` |
+//! | `POST /v1/recovery-key` | `{}` | `hive.recovery-key/1` = `RecoveryKeyView`, the only time its words are told |
+//! | `POST /v1/recover` | `{"words", "remove"?, "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/label` | `{"label"}` | `hive.done/1` |
 //! | `POST /v1/undo` | `{"pattern"?}` | `hive.undone/1` = `UndoneView` |
 //! | `POST /v1/tune` | `{"mode": "observe"\|"suggest"\|"auto"}` | `hive.done/1` |
@@ -44,7 +49,7 @@ use axum::serve::IncomingStream;
 use hive_core::event::Command;
 use hive_core::event_log::Happening;
 use hive_core::pattern::{Evidence, PatternDef};
-use hive_core::reply::{CommandError, ErrorKind, Mode, Reply};
+use hive_core::reply::{CommandError, ErrorKind, Mode, RecoveryWords, Reply};
 use hive_core::statement::Role;
 use hive_core::time::Span;
 use serde::de::DeserializeOwned;
@@ -130,6 +135,11 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/approve", post(told::<ApproveBody>))
         .route("/v1/deny", post(told::<DenyBody>))
         .route("/v1/remove", post(told::<RemoveBody>))
+        .route("/v1/role", post(told::<RoleBody>))
+        .route("/v1/forgive", post(told::<ForgiveBody>))
+        .route("/v1/leave", post(|s| ask(s, Command::Leave)))
+        .route("/v1/recovery-key", post(|s| ask(s, Command::RecoveryKey)))
+        .route("/v1/recover", post(told::<RecoverBody>))
         .route("/v1/label", post(told::<LabelBody>))
         .route("/v1/undo", post(told::<UndoBody>))
         .route("/v1/tune", post(told::<TuneBody>))
@@ -273,6 +283,7 @@ fn answered(reply: &Reply) -> Response {
         Reply::Decision(_) => "hive.decision/1",
         Reply::Nearby(_) => "hive.nearby/1",
         Reply::Shared(_) => "hive.shared/1",
+        Reply::RecoveryKey(_) => "hive.recovery-key/1",
         Reply::Done(_) => "hive.done/1",
         _ => "hive.reply/1",
     };
@@ -351,6 +362,18 @@ body!(ApproveBody { who: String, #[serde(default)] role: Role } => |body| Comman
 body!(DenyBody { who: String } => |body| Command::Deny { who: body.who });
 body!(RemoveBody { who: String, #[serde(default)] compromised: bool }
     => |body| Command::Remove { who: body.who, compromised: body.compromised });
+body!(RoleBody { who: String, role: Role }
+    => |body| Command::SetRole { who: body.who, role: body.role });
+body!(ForgiveBody { who: String } => |body| Command::Forgive { who: body.who });
+body!(RecoverBody {
+    words: RecoveryWords,
+    #[serde(default)] remove: Option<String>,
+    #[serde(default)] compromised: bool
+} => |body| Command::Recover {
+    words: body.words,
+    remove: body.remove,
+    compromised: body.compromised,
+});
 body!(LabelBody { label: String } => |body| Command::Label { label: body.label });
 body!(UndoBody { #[serde(default)] pattern: Option<String> }
     => |body| Command::Undo { pattern: body.pattern });

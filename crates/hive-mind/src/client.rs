@@ -7,7 +7,8 @@ use std::time::Duration;
 use hive_core::pattern::{Evidence, PatternDef};
 use hive_core::reply::{
     CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
-    PatternsView, PendingView, SharedView, StatusView, UndoneView, WhyView,
+    PatternsView, PendingView, RecoveryKeyView, RecoveryWords, SharedView, StatusView, UndoneView,
+    WhyView,
 };
 use hive_core::statement::Role;
 use http_body_util::{BodyExt, Full, Limited};
@@ -145,6 +146,38 @@ impl Client {
             &json!({ "who": who, "compromised": compromised }),
         )
         .await
+    }
+
+    /// Changes what a more junior member may do.
+    pub async fn set_role(&self, who: &str, role: Role) -> Result<DoneView, ClientError> {
+        self.post("/v1/role", &json!({ "who": who, "role": role }))
+            .await
+    }
+
+    /// Takes a proven forker's data back into the views.
+    pub async fn forgive(&self, who: &str) -> Result<DoneView, ClientError> {
+        self.post("/v1/forgive", &json!({ "who": who })).await
+    }
+
+    /// Tells the others that this machine leaves.
+    pub async fn leave(&self) -> Result<DoneView, ClientError> {
+        self.post("/v1/leave", &json!({})).await
+    }
+
+    /// Founds this machine's hive anew with a recovery key, whose words are told this once.
+    pub async fn recovery_key(&self) -> Result<RecoveryKeyView, ClientError> {
+        self.post("/v1/recovery-key", &json!({})).await
+    }
+
+    /// Acts with the words of the recovery key.
+    pub async fn recover(
+        &self,
+        words: &RecoveryWords,
+        remove: Option<&str>,
+        compromised: bool,
+    ) -> Result<DoneView, ClientError> {
+        let body = json!({ "words": words, "remove": remove, "compromised": compromised });
+        self.post("/v1/recover", &body).await
     }
 
     /// Calls this machine something else.

@@ -262,10 +262,14 @@ impl Net {
         self.start_dial(peer, addresses);
     }
 
-    /// Ends a member's connection at once.
+    /// Ends a member's connection: nothing more is read or taken, and what was already said to it is brought,
+    /// so that a removed machine hears its last word.
     pub(crate) fn close(&mut self, peer: NodeId) {
-        if let Some(link) = self.links.get(&peer) {
-            turn_away(&link.connection, code::NOT_A_MEMBER);
+        // The connection's task does the rest when this end of its outbox is dropped.
+        if let Some(link) = self.links.remove(&peer) {
+            let (number, lost) = (link.number, false);
+            self.keeper.note(Note::Down { peer, number, lost });
+            self.inputs.push_back(Input::PeerDown { peer });
         }
     }
 
@@ -441,7 +445,7 @@ impl Net {
             peer,
             number: new.number,
             connection: new.connection.clone(),
-            outbox: new.outbox.clone(),
+            pinger: new.outbox.pinger(),
         });
         self.links.insert(peer, new);
         self.expect_from(address.ip());

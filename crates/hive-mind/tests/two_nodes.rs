@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use hive_core::event::Command;
+use hive_core::reply::Reply;
 use hive_mind::Role;
 use hive_mind::pattern::{
     Action, Binding, Context, Cores, Evidence, PairStats, PatternDef, Verdict,
@@ -104,6 +106,24 @@ async fn online(mind: &HiveMind) {
     .await;
 }
 
+/// Waits until a node knows the members, itself included.
+async fn sees_two(mind: &HiveMind) {
+    patiently(async {
+        let members = || async {
+            mind.node()
+                .hive_status()
+                .await
+                .expect("a status")
+                .view
+                .members
+        };
+        while members().await != 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 async fn knows(mind: &HiveMind, id: &str) {
     patiently(async {
         let known = || async { mind.node().patterns().await.expect("patterns").patterns };
@@ -153,6 +173,7 @@ async fn a_restarted_node_comes_back_with_what_it_knew_and_hears_what_it_missed(
 async fn a_removed_node_is_cut_off() {
     let home = tempfile::tempdir().expect("a folder");
     let (desk, lap) = pair(home.path(), false).await;
+    sees_two(&lap).await;
     // By its id: its label may not have arrived yet.
     desk.remove(&lap.node().id().short())
         .await
@@ -179,6 +200,39 @@ async fn a_removed_node_is_cut_off() {
                 .expect("a status")
                 .view
                 .members
+        };
+        while members().await != 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It dials once more, and is told with a signature that it was removed.
+    patiently(async {
+        let told = || async {
+            let status = lap.node().hive_status().await.expect("a status");
+            let mut needs = status.view.needs.into_iter();
+            needs.any(|need| need.code == "node.removed")
+        };
+        while !told().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    desk.node().shutdown().await;
+    lap.node().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_is_on_no_list_any_more() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (desk, lap) = pair(home.path(), false).await;
+    sees_two(&lap).await;
+    let reply = lap.node().ask(Command::Leave).await;
+    assert!(matches!(reply, Reply::Done(_)), "{reply:?}");
+    patiently(async {
+        let members = || async {
+            let status = desk.node().hive_status().await.expect("a status");
+            status.view.members
         };
         while members().await != 1 {
             tokio::task::yield_now().await;

@@ -36,4 +36,5 @@ pub mod liar;
 pub mod check;
 pub mod stories;
 pub mod scenario;
+pub mod day;
 pub mod report;

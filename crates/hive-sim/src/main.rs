@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
+use hive_sim::day;
 use hive_sim::report::{Report, ShortestLine};
 use hive_sim::scenario::shrink::shrink;
 use hive_sim::scenario::{self, Cut, Scenario, file, run};
@@ -49,6 +50,9 @@ struct Args {
     /// Do not look for the shortest life that fails in the same way.
     #[arg(long)]
     no_shrink: bool,
+    /// Nothing of all that: the bytes of one day, in a hive of so many members
+    #[arg(long, value_name = "MEMBERS", conflicts_with_all = ["story", "scenario", "full"], value_parser = clap::value_parser!(u64).range(2..=256))]
+    day: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -75,6 +79,9 @@ const REPEAT_MAX: u64 = 20_000;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(nodes) = args.day {
+        return a_day(nodes, args.seed.unwrap_or(1));
+    }
     let began = Instant::now();
     let scenarios = match scenarios(&args) {
         Ok(scenarios) => scenarios,
@@ -122,6 +129,26 @@ fn main() -> ExitCode {
     let claims = report.truth.claims_too_much.then_some(129);
     let worst = worst.chain(differs).chain(claims).max();
     ExitCode::from(worst.unwrap_or_default())
+}
+
+/// Lives one day and prints what it cost, as JSON: `hive-lab bytes` reads it.
+fn a_day(nodes: u64, seed: u64) -> ExitCode {
+    match day::live(nodes, seed) {
+        Ok(day) => match serde_json::to_string_pretty(&day) {
+            Ok(json) => {
+                println!("{json}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("the report cannot be printed: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(failure) => {
+            eprintln!("{}", failure.words());
+            ExitCode::from(failure.exit_code())
+        }
+    }
 }
 
 /// The scenarios that are asked for, or why there are none.

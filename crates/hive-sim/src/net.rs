@@ -389,8 +389,9 @@ impl Net {
     }
 }
 
-/// Whether a frame means something without its neighbours. A piece of a long frame does not, and no transport brings
-/// a single piece from one connection to another.
+/// Whether a frame means something without its neighbours. A piece of a long frame does not: each connection begins
+/// with none, and `hive-mind` drops what an earlier connection still brings (`is_current` in its `net.rs`), pieces and
+/// whole frames alike. Whole ones turn up here all the same: the core must bear more than the transport allows.
 fn stands_alone(bytes: &[u8]) -> bool {
     !matches!(Frame::decode(bytes), Ok(Frame::Part { .. }))
 }

@@ -1,11 +1,14 @@
 //! The witnesses see: what is planted where it must be found, is found. Without this a silent witness would pass for
 //! a clean life.
 
+use std::collections::BTreeSet;
+
 use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{NodeId, SaveId};
 use hive_core::limits::MAP_ENTRIES_MAX;
 use hive_core::time::Hlc;
-use hive_core::wire::Head;
+use hive_core::wire::{Delta, Frame, Head, Line};
+use hive_sim::check::durable::Signed;
 use hive_sim::check::monotone::Ranks;
 use hive_sim::check::nothing_lost::Acknowledged;
 use hive_sim::check::{bounded, converged};
@@ -79,6 +82,58 @@ fn a_step_backwards_is_seen_unless_all_was_forgotten_between() {
     };
     assert_eq!(ranks.saw_write(here, &nothing), None);
     assert_eq!(ranks.saw_write(here, &head(1, 1)), None);
+}
+
+fn delta(author: NodeId, seq: u64, sig: u8) -> Vec<u8> {
+    let delta = Delta {
+        author,
+        incarnation: 1,
+        seq,
+        hlc: Hlc(1),
+        floor: 0,
+        prev: None,
+        base: None,
+        entries: Vec::new(),
+        sig: [sig; 64],
+    };
+    Frame::Delta(delta).encode()
+}
+
+fn digest(author: NodeId, seq: u64) -> Vec<u8> {
+    let line = Line {
+        author,
+        incarnation: 1,
+        seq,
+        id: [0; 16],
+        forked: false,
+    };
+    Frame::Digest(vec![line]).encode()
+}
+
+#[test]
+fn a_state_that_the_disk_could_forget_is_seen_unless_it_was_said_before() {
+    let mut world = World::new(1, Quality::LAN);
+    let alone = world.add_off("alone", Truth::BLIND);
+    let key = world.host(alone).key;
+    let none = BTreeSet::new();
+    let mut signed = Signed::default();
+    let mut sends = |world: &World, frame: &[u8]| signed.saw_sent(world.host(alone), frame, &none);
+    assert!(sends(&world, &delta(key, 3, 1)).is_some());
+    let disk = &mut world.host_mut(alone).disk;
+    disk.ask(
+        SaveId(1),
+        vec![Record {
+            key: key.0.to_vec(),
+            ..head(1, 3)
+        }],
+    );
+    disk.answer();
+    assert_eq!(sends(&world, &delta(key, 3, 1)), None);
+    // A backup was put back: others know the state that it lacks, and nobody the one after it.
+    world.host_mut(alone).disk.forget_answered(Table::Heads);
+    assert_eq!(sends(&world, &digest(key, 3)), None);
+    assert!(sends(&world, &digest(key, 4)).is_some());
+    assert!(sends(&world, &delta(key, 3, 2)).is_some());
 }
 
 #[test]

@@ -98,6 +98,14 @@ pub(crate) enum Verb {
     Members(Format),
     /// Remove a machine from this hive
     Remove(RemoveArgs),
+    /// Change what a machine may do: let others in (admin) or not (member)
+    Role(RoleArgs),
+    /// Count again what a machine measured that said two different things
+    Forgive(ForgiveArgs),
+    /// Make 24 words for paper that outrank every machine; possible while alone
+    RecoveryKey(RecoveryKeyArgs),
+    /// Use those words: make this machine an admin, remove a lost or stolen one
+    Recover(RecoverArgs),
     /// Leave the hive: forget key and store, to start anew under a new key
     Leave(LeaveArgs),
     /// Call this machine something else
@@ -246,6 +254,65 @@ pub(crate) struct RemoveArgs {
     pub(crate) name: String,
     /// Count nothing of what it ever said
     #[arg(long)]
+    pub(crate) compromised: bool,
+    /// Do not ask for the name again
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleWord {
+    /// Let machines in and remove later ones
+    Admin,
+    /// Share and learn
+    Member,
+}
+
+/// Options of `hive role`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RoleArgs {
+    /// Its label, or the first digits of its id
+    pub(crate) name: String,
+    /// What it may do from now on
+    pub(crate) role: RoleWord,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive forgive`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ForgiveArgs {
+    /// Its label, or the first digits of its id
+    pub(crate) name: String,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive recovery-key`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct RecoveryKeyArgs {
+    /// Print the words even where this is no terminal
+    #[arg(long)]
+    pub(crate) anywhere: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive recover`. The words themselves are asked for, or read from standard input.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecoverArgs {
+    /// The machine to remove, however senior: its label, or the first digits of its id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove: Option<String>,
+    /// Count nothing of what it ever said
+    #[arg(long, requires = "remove")]
     pub(crate) compromised: bool,
     /// Do not ask for the name again
     #[arg(long)]
@@ -449,8 +516,20 @@ mod tests {
     fn every_verb_that_changes_something_can_be_rehearsed() {
         let command = Cli::command();
         for name in [
-            "down", "leave", "approve", "deny", "remove", "label", "undo", "tune", "pause",
+            "down",
+            "leave",
+            "approve",
+            "deny",
+            "remove",
+            "label",
+            "undo",
+            "tune",
+            "pause",
             "resume",
+            "role",
+            "forgive",
+            "recovery-key",
+            "recover",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");

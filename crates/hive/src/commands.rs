@@ -6,6 +6,7 @@ mod hive;
 mod invite;
 mod join;
 mod leave;
+mod standing;
 mod tuning;
 mod up;
 
@@ -29,6 +30,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Deny(args) => hive::deny(place, &args),
         Verb::Members(format) => hive::members(place, format),
         Verb::Remove(args) => hive::remove(place, &args),
+        Verb::Role(args) => standing::role(place, &args),
+        Verb::Forgive(args) => standing::forgive(place, &args),
+        Verb::RecoveryKey(args) => standing::recovery_key(place, args),
+        Verb::Recover(args) => standing::recover(place, &args),
         Verb::Leave(args) => leave::run(place, args),
         Verb::Label(args) => hive::label(place, &args),
         Verb::Nearby(format) => hive::nearby(place, format),

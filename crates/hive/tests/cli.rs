@@ -45,6 +45,10 @@ fn without_a_daemon_every_verb_that_needs_one_says_so_and_ends_with_3() {
         &["pause", "30m"],
         &["resume"],
         &["label", "desk"],
+        &["role", "lab-7", "admin"],
+        &["forgive", "lab-7"],
+        &["recovery-key", "--anywhere"],
+        &["recover"],
         &["down"],
     ] {
         let output = hive(place.path(), verb);

@@ -109,6 +109,7 @@ impl Hive {
 
     /// Keeps a proof that was just taken in. The first one of an incarnation is told to everybody at once.
     pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: Option<u32>) {
+        self.changes.touch(author);
         let proof = self.store.fork(author).copied();
         let record = meta::fork(author, proof.as_ref());
         self.save(alloc::vec![record], AfterSave::Nothing);

@@ -1,101 +1,93 @@
-//! How much this machine may say in a day, and what it said: statements beyond the allowance wait
-//! outside the map, because a signed root cannot leave anything out.
+//! How much this machine may say in a day and when: statements beyond the allowance wait outside the map,
+//! because a signed root cannot leave anything out. The most valuable go first, and what waits is told.
+//!
+//! | kind | waits at least | of a day's bytes stay kept for what is above |
+//! |---|---|---|
+//! | who belongs, how it is called | never; it may leave a debt | - |
+//! | a person's wish | never | 0 % |
+//! | something unusual was seen, or is taken back | never | 2 % |
+//! | pattern | 200 ms after the last batch | 5 % |
+//! | evidence | 200 ms after the last batch | 10 % |
+//! | counters | 15 min × members / 8 after the last counters | 50 % |
+//!
+//! A first word goes out at once; its followers wait for each other. When three quarters of a day are spent,
+//! batches of patterns and evidence wait for as long as it takes to earn one.
+
+pub mod meter;
+pub mod share;
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::hive::budget::share::{Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES};
+use crate::reply::WaitView;
 use crate::statement::{Key, Statement};
 use crate::time::{Instant, Span};
 
-/// Payload bytes a day that all authors together may cost one node. Source: `research/replication.md` 4.7.
-const PAYLOAD_BYTES_PER_DAY: u64 = 800_000;
-
-/// What a message costs beyond its own bytes. Source: `research/transport.md` 3.1 (283 + 77 for 200).
-const MESSAGE_OVERHEAD_BYTES: u64 = 160;
-
-/// A delta's fixed part: author, numbers, signature. Counted from the encoding, rounded up.
-const DELTA_BYTES: u64 = 130;
-
-/// Key, batch number and time of an entry on the wire, rounded up.
-const ENTRY_BYTES: u64 = 36;
-
-/// Statements waiting at most: an author's whole map. Beyond it the least valuable go.
+/// Statements waiting at most: an author's whole map. Beyond it the least valuable is given up, and counted.
 const WAITING_MAX: usize = crate::limits::MAP_ENTRIES_MAX;
 
-const DAY: Span = Span::from_secs(86_400);
+/// Patterns and evidence wait for each other so long. Source: `research/replication.md` 4.7.
+const NEWS_GAP: Span = Span::from_ms(200);
 
-/// A token bucket that holds a day's worth of bytes.
-#[derive(Clone, Debug)]
-pub struct Allowance {
-    tokens: u64,
-    members: u64,
-    filled: Instant,
+/// Counters wait so long in a small hive, and longer in a larger one. Source: `research/replication.md` 4.7.
+const COUNTERS_GAP: Span = Span::from_secs(900);
+
+/// The least batch: one small entry.
+const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
+
+/// What kind of statement it is, the most valuable first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Membership,
+    Wish,
+    Anomaly,
+    Pattern,
+    Evidence,
+    Counter,
 }
 
 /// Own statements that are not in the map yet: the newest per key.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting(BTreeMap<Key, Statement>);
+pub struct Waiting {
+    held: BTreeMap<Key, Held>,
+    order: u64,
+    given_up: u64,
+    /// Before this moment nothing of these kinds is said.
+    news_from: Instant,
+    counters_from: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    statement: Statement,
+    /// Its place in the queue of its kind; kept when a newer statement takes it over.
+    turn: u64,
+}
 
 /// What [`Waiting::take`] took.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// To be said now.
     pub batch: Vec<Statement>,
-    /// Whether more waits for the allowance, and not for room alone.
-    pub starved: bool,
-}
-
-/// Bytes of frames with the transport's share estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// All of them.
-    pub bytes: u64,
-}
-
-impl Allowance {
-    /// A full bucket.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
-        Self {
-            tokens: PAYLOAD_BYTES_PER_DAY / 2,
-            members: 1,
-            filled: now,
-        }
-    }
-
-    /// Fills up for the time gone by. A hive of `members` shares the day's bytes.
-    pub fn fill(&mut self, members: usize, now: Instant) {
-        self.members = u64::try_from(members).unwrap_or(u64::MAX).max(1);
-        let gone = now.since(self.filled).0;
-        let earned = u128::from(self.capacity()) * u128::from(gone) / u128::from(DAY.0);
-        let earned = u64::try_from(earned).unwrap_or(u64::MAX);
-        if earned > 0 {
-            self.filled = now;
-        }
-        self.tokens = self.tokens.saturating_add(earned).min(self.capacity());
-    }
-
-    /// When a batch of one statement may be said again.
-    #[must_use]
-    pub fn ready_at(&self, now: Instant) -> Instant {
-        let missing = (DELTA_BYTES + 4 * ENTRY_BYTES).saturating_sub(self.tokens);
-        let wait = u128::from(missing) * u128::from(DAY.0) / u128::from(self.capacity().max(1));
-        now.after(Span(u64::try_from(wait).unwrap_or(u64::MAX).max(1_000_000)))
-    }
-
-    fn capacity(&self) -> u64 {
-        PAYLOAD_BYTES_PER_DAY / (2 * self.members)
-    }
+    /// When more may be said; none = nothing waits, or it waits for room alone.
+    pub again: Option<Instant>,
 }
 
 impl Waiting {
     /// Adds a statement; a newer one replaces an older one under the same key.
     pub fn push(&mut self, statement: Statement) {
-        self.0.insert(statement.key(), statement);
-        if self.0.len() > WAITING_MAX {
-            let least = self.0.iter().max_by_key(|(_, held)| class(held));
+        self.order += 1;
+        let key = statement.key();
+        let turn = self.held.get(&key).map_or(self.order, |held| held.turn);
+        self.held.insert(key, Held { statement, turn });
+        if self.held.len() > WAITING_MAX {
+            let value = |held: &Held| (class(&held.statement), held.turn);
+            let least = self.held.iter().max_by_key(|(_, held)| value(held));
             if let Some(key) = least.map(|(key, _)| *key) {
-                self.0.remove(&key);
+                self.held.remove(&key);
+                self.given_up += 1;
             }
         }
     }
@@ -103,144 +95,224 @@ impl Waiting {
     /// What waits under a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Statement> {
-        self.0.get(key)
+        self.held.get(key).map(|held| &held.statement)
     }
 
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.held.len()
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty()
+    }
+
+    /// How many were given up because more waited than a map can hold.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Whether something waits that is never held back.
     #[must_use]
     pub fn has_membership(&self) -> bool {
-        self.0.values().any(is_membership)
+        self.held
+            .values()
+            .any(|held| is_membership(&held.statement))
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
     /// Takes out what may be said now and `fits`, the most valuable first, and pays for it.
     pub fn take(
         &mut self,
+        now: Instant,
+        members: usize,
         allowance: &mut Allowance,
         mut fits: impl FnMut(&Statement) -> bool,
     ) -> Taken {
-        let mut keys: Vec<_> = self
-            .0
+        let mut queue: Vec<_> = self
+            .held
             .iter()
-            .map(|(key, held)| (class(held), *key))
+            .map(|(key, held)| (class(&held.statement), held.turn, *key))
             .collect();
-        keys.sort_unstable();
+        queue.sort_unstable();
         let mut batch = Vec::new();
-        let mut starved = false;
-        for (class, key) in keys {
-            let Some(statement) = self.0.get(&key) else {
+        let mut again: Option<Instant> = None;
+        let mut said_counters = false;
+        // A hive of one has nobody to spare.
+        let alone = members <= 1;
+        for (class, _, key) in queue {
+            let Some(statement) = self.get(&key) else {
                 continue;
             };
-            let length = u64::try_from(statement.encode().len()).unwrap_or(u64::MAX);
-            let start = if batch.is_empty() { DELTA_BYTES } else { 0 };
-            let cost = length.saturating_add(ENTRY_BYTES + start);
-            if class > 0 && cost > allowance.tokens {
-                starved = true;
+            let start = if batch.is_empty() {
+                MESSAGE_BYTES + DELTA_BYTES
+            } else {
+                0
+            };
+            let cost = length(statement).saturating_add(ENTRY_BYTES + start);
+            let from = self.not_before(class);
+            if now < from && !alone {
+                again = Some(again.map_or(from, |again| again.min(from)));
+                continue;
+            }
+            let kept = class.kept_percent();
+            let free = alone || class == Class::Membership;
+            if !free && !allowance.affords(cost, kept) {
+                // Nothing that is worth less overtakes it.
+                let ready = allowance.ready_at(cost, kept, now);
+                again = Some(again.map_or(ready, |again| again.min(ready)));
                 break;
             }
             if !fits(statement) {
                 continue;
             }
-            allowance.tokens = allowance.tokens.saturating_sub(cost);
-            batch.extend(self.0.remove(&key));
+            if !alone {
+                allowance.pay(cost);
+            }
+            said_counters |= class == Class::Counter;
+            batch.extend(self.held.remove(&key).map(|held| held.statement));
         }
-        Taken { batch, starved }
+        self.pace(now, members, allowance, &batch, said_counters);
+        Taken { batch, again }
+    }
+
+    /// What waits, by kind, and why.
+    #[must_use]
+    pub fn view(
+        &self,
+        now: Instant,
+        silent: Option<Instant>,
+        allowance: &Allowance,
+    ) -> Vec<WaitView> {
+        let mut counts: BTreeMap<Class, (usize, u64)> = BTreeMap::new();
+        for held in self.held.values() {
+            let (count, least) = counts
+                .entry(class(&held.statement))
+                .or_insert((0, u64::MAX));
+            *count += 1;
+            *least = (*least).min(length(&held.statement));
+        }
+        let view = |(class, (count, least)): (Class, (usize, u64))| {
+            let cost = least.saturating_add(ENTRY_BYTES + MESSAGE_BYTES + DELTA_BYTES);
+            let kept = class.kept_percent();
+            let from = self.not_before(class);
+            let (why, until) = if let Some(silent) = silent.filter(|until| now < *until) {
+                (
+                    "this machine first asks the others what it said before",
+                    Some(silent),
+                )
+            } else if class != Class::Membership && !allowance.affords(cost, kept) {
+                let ready = allowance.ready_at(cost, kept, now);
+                ("today's bytes are spent", Some(ready))
+            } else if now < from {
+                ("they are said together with others", Some(from))
+            } else {
+                (
+                    "the own map has no room, or the disk has not answered",
+                    None,
+                )
+            };
+            WaitView {
+                kind: String::from(class.name()),
+                count,
+                why: String::from(why),
+                ready_s: until.map(|until| until.since(now).as_ms() / 1_000),
+            }
+        };
+        counts.into_iter().map(view).collect()
+    }
+
+    fn not_before(&self, class: Class) -> Instant {
+        match class {
+            Class::Membership | Class::Wish | Class::Anomaly => Instant::START,
+            Class::Pattern | Class::Evidence => self.news_from,
+            Class::Counter => self.counters_from,
+        }
+    }
+
+    /// After a batch, its followers wait for each other.
+    fn pace(
+        &mut self,
+        now: Instant,
+        members: usize,
+        allowance: &Allowance,
+        batch: &[Statement],
+        said_counters: bool,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        let gap = if allowance.is_scarce() {
+            allowance.time_to_earn(BATCH_BYTES)
+        } else {
+            NEWS_GAP
+        };
+        self.news_from = now.after(gap.max(NEWS_GAP));
+        if said_counters {
+            let eighths = u64::try_from(members).unwrap_or(u64::MAX).max(8);
+            let gap = (COUNTERS_GAP.0 / 8).saturating_mul(eighths);
+            self.counters_from = now.after(Span(gap));
+        }
     }
 }
 
-impl Traffic {
-    /// Counts one frame.
-    pub fn count(&mut self, frame: &[u8]) {
-        let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        self.bytes = self
-            .bytes
-            .saturating_add(length)
-            .saturating_add(MESSAGE_OVERHEAD_BYTES);
+impl Class {
+    /// How much of a day's bytes this kind leaves for those that are worth more. A guess, but for the order.
+    fn kept_percent(self) -> u64 {
+        match self {
+            Self::Membership | Self::Wish => 0,
+            Self::Anomaly => 2,
+            Self::Pattern => 5,
+            Self::Evidence => 10,
+            Self::Counter => 50,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Membership => "membership",
+            Self::Wish => "wish",
+            Self::Anomaly => "anomaly",
+            Self::Pattern => "pattern",
+            Self::Evidence => "evidence",
+            Self::Counter => "counter",
+        }
     }
 }
 
 /// Whether a statement tells who belongs, or how it is called.
 #[must_use]
 pub fn is_membership(statement: &Statement) -> bool {
-    class(statement) == 0
+    class(statement) == Class::Membership
 }
 
-/// The most valuable first: membership is never held back.
-fn class(statement: &Statement) -> u8 {
+fn class(statement: &Statement) -> Class {
     match statement {
-        Statement::Admit(_) | Statement::Revoke(_) | Statement::Profile(_) => 0,
-        Statement::Anomaly(_)
-        | Statement::Retract(..)
-        | Statement::Pattern(_)
-        | Statement::Mark(..) => 1,
-        Statement::Evidence(..) => 2,
-        Statement::Strategy(..) => 3,
+        Statement::Admit(_)
+        | Statement::Revoke(_)
+        | Statement::Profile(_)
+        | Statement::SetRole(_)
+        | Statement::Forgive(_)
+        | Statement::Farewell(_) => Class::Membership,
+        Statement::Anomaly(_) | Statement::Retract(..) => Class::Anomaly,
+        Statement::Mark(..) => Class::Wish,
+        Statement::Pattern(_) => Class::Pattern,
+        Statement::Evidence(..) => Class::Evidence,
+        Statement::Strategy(..) => Class::Counter,
     }
+}
+
+fn length(statement: &Statement) -> u64 {
+    u64::try_from(statement.encode().len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{NodeId, PatternId};
-    use crate::statement::{Admit, Role, StrategyCell};
-
-    fn strategy(n: u8) -> Statement {
-        Statement::Strategy(PatternId([n; 16]), StrategyCell::default())
-    }
-
-    fn take(waiting: &mut Waiting, allowance: &mut Allowance) -> Vec<Statement> {
-        waiting.take(allowance, |_| true).batch
-    }
-
-    #[test]
-    fn an_empty_bucket_holds_back_everything_but_membership() {
-        let mut allowance = Allowance::new(Instant(0));
-        allowance.fill(256, Instant(0));
-        let mut waiting = Waiting::default();
-        for n in 0..100 {
-            waiting.push(strategy(n));
-        }
-        let said = take(&mut waiting, &mut allowance).len();
-        assert!(said > 5 && said < 100, "{said}");
-        assert!(take(&mut waiting, &mut allowance).is_empty());
-        let node = NodeId([1; 32]);
-        waiting.push(Statement::Admit(Admit {
-            node,
-            role: Role::Member,
-            owner: node,
-        }));
-        assert_eq!(take(&mut waiting, &mut allowance).len(), 1);
-        let before = waiting.len();
-        allowance.fill(256, Instant(DAY.0));
-        assert_eq!(take(&mut waiting, &mut allowance).len(), said);
-        assert_eq!(waiting.len(), before - said);
-    }
-
-    #[test]
-    fn patterns_go_before_counters() {
-        use crate::statement::Mark;
-        let mut allowance = Allowance::new(Instant(0));
-        let mut waiting = Waiting::default();
-        waiting.push(strategy(1));
-        waiting.push(Statement::Mark(PatternId([2; 16]), Mark::Paused));
-        let batch = take(&mut waiting, &mut allowance);
-        assert!(matches!(batch[0], Statement::Mark(..)));
-        assert_eq!(batch.len(), 2);
-    }
-}
+mod tests;

@@ -10,9 +10,9 @@ use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
 use crate::reply::{
     CommandError, DoneView, ErrorKind, MemberView, MembersView, NearbyView, NeedView,
-    PendingMachine, PendingView, SeenView, StatusView,
+    PendingMachine, PendingView, SeenView, StatusView, TrafficView,
 };
-use crate::statement::{Admit, Label, Revoke, Role, Statement};
+use crate::statement::{Admit, Label, Role, Statement};
 use crate::time::{Now, WallTime};
 
 impl Hive {
@@ -21,22 +21,25 @@ impl Hive {
         self.check_admin()?;
         self.check_writer(now)?;
         let (node, label) = self.find_pending(now, who)?;
-        if self.roster.order().len() >= crate::limits::MEMBERS_MAX {
-            return Err(CommandError {
-                code: "member.too_many".into(),
-                kind: ErrorKind::Limit,
-                what: alloc::format!("a hive has at most {} members", crate::limits::MEMBERS_MAX),
-                known: String::new(),
-                try_next: "hive remove NAME".into(),
-            });
-        }
-        self.decide(node, Fate::Approved);
-        let admit = Admit {
+        let admit = alloc::vec![Statement::Admit(Admit {
             node,
             role,
             owner: self.genesis.founder,
-        };
-        self.publish(now, alloc::vec![Statement::Admit(admit)]);
+        })];
+        if !self.has_place_for(now, node, &admit) {
+            return Err(CommandError {
+                code: "member.too_many".into(),
+                kind: ErrorKind::Limit,
+                what: "there is no place left for one more machine".into(),
+                known: alloc::format!(
+                    "a hive has {} places, shared among those who let machines in; removed ones keep theirs",
+                    crate::limits::MEMBERS_MAX
+                ),
+                try_next: "let it in on a machine that is further up in: hive members".into(),
+            });
+        }
+        self.decide(node, Fate::Approved);
+        self.publish(now, admit);
         Ok(done(alloc::format!("{label} is let in")))
     }
 
@@ -45,37 +48,6 @@ impl Hive {
         let (node, label) = self.find_pending(now, who)?;
         self.turn_away(now, node);
         Ok(done(alloc::format!("{label} is turned away")))
-    }
-
-    /// Removes a member. Its connection is closed before this returns.
-    pub fn remove(
-        &mut self,
-        now: Now,
-        who: &str,
-        compromised: bool,
-    ) -> Result<DoneView, CommandError> {
-        self.check_admin()?;
-        self.check_writer(now)?;
-        let node = self.find_member(who)?;
-        let label = self.label_of(node);
-        if !self.roster.outranks(self.me, node) {
-            return Err(CommandError {
-                code: "member.senior".into(),
-                kind: ErrorKind::NotAllowed,
-                what: alloc::format!("{label} was here before this machine, or is this machine"),
-                known: "a junior never removes a senior".into(),
-                try_next: "run it on a machine that is further up in: hive members".into(),
-            });
-        }
-        let keep = self
-            .store
-            .map(node)
-            .filter(|_| !compromised)
-            .map(super::store::AuthorMap::head_ref);
-        self.expelled.insert(node);
-        self.admit_only_members(now);
-        self.publish(now, alloc::vec![Statement::Revoke(Revoke { node, keep })]);
-        Ok(done(alloc::format!("{label} is removed")))
     }
 
     /// Calls this machine something else.
@@ -138,7 +110,7 @@ impl Hive {
                         .store
                         .map(*node)
                         .map_or(0, super::store::AuthorMap::live),
-                    forked: self.store.fork(*node).is_some(),
+                    forked: self.roster.quarantines(*node, &self.store),
                     address: self.links.address(*node),
                     first_up_us: self.links.first_up.get(node).map(|at| at.0),
                 })
@@ -198,21 +170,47 @@ impl Hive {
         status.network_health = health;
         status.view = alloc::format!("{:032x}", u128::from_be_bytes(self.view_hash()));
         status.waiting = self.writer.waiting();
-        status.bytes = self.traffic.bytes;
+        self.add_traffic(now, status);
         status.limits.extend(self.joiner_words(now));
         self.add_needs(now, &mut status.needs);
     }
 
+    fn add_traffic(&self, now: Now, status: &mut StatusView) {
+        let traffic = self.traffic;
+        status.bytes = traffic.bytes();
+        status.traffic = TrafficView {
+            deltas: traffic.deltas,
+            names: traffic.names,
+            questions: traffic.questions,
+            links: traffic.links,
+            search: traffic.search,
+            pairing: traffic.pairing,
+        };
+        let (waits, given_up) = self.writer.waits(now.boot);
+        status.waits = waits;
+        if given_up > 0 {
+            status.limits.push(alloc::format!(
+                "{given_up} statements were given up: more waited than a map can hold"
+            ));
+        }
+        for author in self.audience.too_loud() {
+            status.limits.push(alloc::format!(
+                "\"{}\" says more than its share; the rest of it travels by repair only",
+                self.label_of(author)
+            ));
+        }
+    }
+
     pub(super) fn check_admin(&self) -> Result<(), CommandError> {
-        let me = self.roster.member(self.me);
+        let me = self.roster.member(self.me).filter(|_| !self.is_out());
         if me.is_some_and(|me| me.role == Role::Admin) {
             return Ok(());
         }
-        let removed = self.roster.removed(self.me).is_some();
+        let out = self.is_out();
         Err(CommandError {
             code: "member.not_admin".into(),
             kind: ErrorKind::NotAllowed,
-            what: if removed {
+            what: if out {
                 "this machine was removed from its hive".into()
             } else {
                 "this machine may not let others in or remove them".into()
@@ -270,14 +268,17 @@ impl Hive {
             });
         }
         for node in self.roster.order() {
-            if self.store.fork(*node).is_some() {
+            if self.roster.quarantines(*node, &self.store) {
                 needs.push(NeedView {
                     code: "member.forked".into(),
                     words: alloc::format!(
                         "\"{}\" said two different things under one number (a cloned disk, a restored backup, or a liar); what it measured does not count",
                         self.label_of(*node)
                     ),
-                    fix: alloc::vec![alloc::format!("hive remove {}", node.short())],
+                    fix: alloc::vec![
+                        alloc::format!("hive forgive {}", node.short()),
+                        alloc::format!("hive remove {}", node.short()),
+                    ],
                 });
             }
         }
@@ -290,7 +291,13 @@ impl Hive {
                 fix: Vec::from(["hive leave".into()]),
             });
         }
-        if self.roster.removed(self.me).is_some() {
+        if self.roster.left(self.me) {
+            needs.push(NeedView {
+                code: "node.left".into(),
+                words: "this machine has left its hive; to come back it needs a new key".into(),
+                fix: Vec::from(["hive leave".into()]),
+            });
+        } else if self.is_out() {
             needs.push(NeedView {
                 code: "node.removed".into(),
                 words: "this machine was removed from its hive; to come back it needs a new key"
@@ -329,7 +336,7 @@ impl Hive {
         ))
     }
 
-    fn find_member(&self, who: &str) -> Result<NodeId, CommandError> {
+    pub(super) fn find_member(&self, who: &str) -> Result<NodeId, CommandError> {
         let order = self.roster.order();
         let found: Vec<NodeId> = order
             .iter()
@@ -382,7 +389,7 @@ fn unknown(code: &str, what: String, list: &str, known: &[String], try_next: &st
     }
 }
 
-fn done(words: String) -> DoneView {
+pub(super) fn done(words: String) -> DoneView {
     DoneView { done: true, words }
 }
 

@@ -13,8 +13,6 @@ use crate::hive::invite::{Handshake, InviteCode, same};
 use crate::hive::joining::errors::{bad_code, not_found, refusal, refused, silent};
 use crate::hive::meta::{self, Proved};
 use crate::hive::outside::{HiveEffect, Sighting};
-use crate::hive::roster::Roster;
-use crate::hive::store::{Store, disk};
 use crate::hive::words;
 use crate::hive::writer::AfterSave;
 use crate::id::{HiveId, LinkId, NodeId};
@@ -447,13 +445,6 @@ impl Hive {
 
     /// The other hive is durable: this machine is one of its members from now on.
     pub(super) fn on_adopted(&mut self, now: Now, adopted: &Adopted) {
-        self.genesis = adopted.genesis;
-        self.secret = adopted.secret;
-        self.store = Store::new(self.genesis.hive());
-        self.roster = Roster::of(&self.genesis, &self.store);
-        self.sponsor = Some(adopted.sponsor);
-        self.writer.start_over();
-        self.leave_door();
         for (node, address) in &adopted.addresses {
             self.links.learn(*node, *address);
         }
@@ -467,11 +458,7 @@ impl Hive {
             joining.talk = None;
             joining.code = None;
         }
-        self.changed = true;
-        self.introduce();
-        self.refresh(now);
-        self.watch_door(now);
-        self.on_link_time(now);
+        self.enter(now, adopted.genesis, adopted.secret, Some(adopted.sponsor));
     }
 
     fn send_proof(&mut self, link: LinkId) {
@@ -538,16 +525,7 @@ impl Hive {
             joining.proved = None;
         }
         addresses.push((talk.key, talk.address));
-        let mut records = self.retire_own_map();
-        records.extend(
-            self.store
-                .maps()
-                .filter(|(author, _)| **author != self.me)
-                .flat_map(|(_, map)| disk::records(Some(map), None)),
-        );
-        let forked = self.store.maps().map(|(author, _)| *author);
-        records.extend(forked.map(|author| meta::fork(author, None)));
-        records.extend(meta::hive(&genesis, &secret));
+        let mut records = self.records_to_leave(&genesis, &secret);
         records.push(meta::sponsor(Some(talk.key)));
         records.push(meta::joining(None));
         for (node, address) in &addresses {

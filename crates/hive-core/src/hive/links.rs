@@ -1,20 +1,48 @@
 //! Finding and keeping the other members: who is connected, who is where, when to dial, when to ask.
 
-use alloc::collections::BTreeMap;
+mod book;
+
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::hive::Hive;
+use crate::hive::links::book::{COMPANY_MIN, Known, Peer};
+pub(super) use crate::hive::links::book::{Links, Seen};
 use crate::hive::meta;
+use crate::hive::neighbours::MESH_MEMBERS_MAX;
 use crate::hive::outside::{Beacon, HiveEffect, Sighting};
+use crate::hive::tree::Branch;
 use crate::hive::writer::AfterSave;
 use crate::id::NodeId;
 use crate::time::{Instant, Now, Span, WallTime};
 
-/// First and longest pause between two dials, and between two questions to the network. A guess, from
-/// the prompt return of a machine that slept and the cost of a handshake (`research/transport.md` 3.1).
+/// First pause between two dials, and between two questions to the network. A guess, from the prompt
+/// return of a machine that slept.
 const BACKOFF_MIN: Span = Span::from_secs(1);
-const BACKOFF_MAX: Span = Span::from_secs(300);
+
+/// Longest pause between two dials of a member that does not answer: a machine with other company, and one
+/// without. Who returns dials by itself; a dial into silence is some six packets of 1,242 bytes
+/// (`research/transport.md` 3.1 and the probe time-outs of RFC 9002), so 4 and 24 a day are 30 and 178 kB.
+const BACKOFF_MAX: Span = Span::from_secs(6 * 3_600);
+const BACKOFF_MAX_LONELY: Span = Span::from_secs(3_600);
+
+/// Longest pause between two questions to the network in a small hive. A question and its answers are
+/// 81 + 218 bytes for each that answers (`research/transport.md` 3.2).
+const SEEK_MAX: Span = Span::from_secs(2 * 3_600);
+
+/// A neighbour that is missing for so long is stepped over in a large hive. A guess: longer than the
+/// restart of a daemon, shorter than that of a machine; the other links carry the news meanwhile.
+const AWAY_AFTER: Span = Span::from_secs(20);
+
+/// Dials that fail in a row before a neighbour is stepped over even sooner. A guess.
+const AWAY_FAILURES: u32 = 2;
+
+/// A connection that ended sooner than this did not work: the pauses go on growing. A guess.
+const SETTLED: Span = Span::from_secs(30);
+
+/// Members that went missing within so long of each other went for the same reason, and may return together.
+const SAME_OUTAGE: Span = Span::from_secs(60);
 
 /// The greater key waits this long before it dials, so that mostly one connection is made.
 const POLITE: Span = Span::from_ms(300);
@@ -22,201 +50,7 @@ const POLITE: Span = Span::from_ms(300);
 /// A dial that was never answered is forgotten after this.
 const DIAL_PATIENCE: Span = Span::from_secs(30);
 
-/// Addresses remembered per member; the newest first.
-const ADDRESSES_MAX: usize = 4;
-
-/// Machines remembered that were heard on the network.
-const NEARBY_MAX: usize = 64;
-
-/// How long a member that misbehaved is not spoken with. Source: `research/security.md` 4.6.
-const SHUNNED: Span = Span::from_secs(600);
-
-/// Frames a peer may send at once, and one more per this span. Source: `research/security.md` 4.6 has
-/// 200 at 50/s; this is more because catching up may take four frames for each of 256 authors.
-const BURST: u64 = 1_024;
-const FRAME_GAP: Span = Span::from_ms(10);
-
 const DAY_MS: u64 = 86_400_000;
-
-#[derive(Debug)]
-pub(super) struct Links {
-    peers: BTreeMap<NodeId, Peer>,
-    known: BTreeMap<NodeId, Known>,
-    pub(super) first_up: BTreeMap<NodeId, Instant>,
-    pub(super) nearby: BTreeMap<SocketAddr, Seen>,
-    asked: Option<Instant>,
-    seek_at: Option<Instant>,
-    seek_pause: Span,
-    said: Option<Beacon>,
-    /// When the beacon's day ends.
-    tomorrow: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Peer {
-    address: SocketAddr,
-    misdeeds: u32,
-    parts: Vec<u8>,
-    /// The moment up to which its frames are paid for.
-    paid_until: Instant,
-}
-
-#[derive(Debug)]
-struct Known {
-    addresses: Vec<SocketAddr>,
-    pause: Span,
-    dial_at: Option<Instant>,
-    /// It misbehaved: no word with it before this moment.
-    shunned_until: Option<Instant>,
-}
-
-/// A machine heard on the network.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) member: Option<NodeId>,
-    pub(super) locator: Option<[u8; 4]>,
-    pub(super) at: Instant,
-    pub(super) after: Span,
-}
-
-impl Links {
-    pub(super) fn new(addresses: BTreeMap<NodeId, Vec<SocketAddr>>) -> Self {
-        let known = addresses
-            .into_iter()
-            .map(|(node, addresses)| (node, Known::at(addresses)))
-            .collect();
-        Self {
-            peers: BTreeMap::new(),
-            known,
-            first_up: BTreeMap::new(),
-            nearby: BTreeMap::new(),
-            asked: None,
-            seek_at: None,
-            seek_pause: BACKOFF_MIN,
-            said: None,
-            tomorrow: None,
-        }
-    }
-
-    pub(super) fn connected(&self) -> Vec<NodeId> {
-        self.peers.keys().copied().collect()
-    }
-
-    pub(super) fn any_connected(&self) -> bool {
-        !self.peers.is_empty()
-    }
-
-    pub(super) fn is_connected(&self, peer: NodeId) -> bool {
-        self.peers.contains_key(&peer)
-    }
-
-    pub(super) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
-        let now = self.peers.get(&peer).map(|peer| peer.address);
-        now.or_else(|| self.known.get(&peer)?.addresses.first().copied())
-    }
-
-    pub(super) fn drop_peer(&mut self, peer: NodeId) {
-        self.peers.remove(&peer);
-    }
-
-    /// Forgets a machine that was removed; whether its addresses were known.
-    pub(super) fn forget(&mut self, node: NodeId) -> bool {
-        self.first_up.remove(&node);
-        for seen in self.nearby.values_mut() {
-            seen.member = seen.member.filter(|member| *member != node);
-        }
-        self.known.remove(&node).is_some()
-    }
-
-    /// Those whose addresses are known.
-    pub(super) fn located(&self) -> Vec<NodeId> {
-        self.known.keys().copied().collect()
-    }
-
-    /// Forgets where those are who do not belong any more.
-    pub(super) fn retain(&mut self, allowed: &[NodeId]) {
-        self.known.retain(|node, _| allowed.contains(node));
-    }
-
-    pub(super) fn buffer(&mut self, peer: NodeId) -> Option<&mut Vec<u8>> {
-        Some(&mut self.peers.get_mut(&peer)?.parts)
-    }
-
-    pub(super) fn count_misdeed(&mut self, peer: NodeId) -> Option<u32> {
-        let peer = self.peers.get_mut(&peer)?;
-        peer.misdeeds += 1;
-        Some(peer.misdeeds)
-    }
-
-    /// Whether a frame came faster than any honest member sends.
-    pub(super) fn floods(&mut self, peer: NodeId, now: Instant) -> bool {
-        let Some(peer) = self.peers.get_mut(&peer) else {
-            return false;
-        };
-        peer.paid_until = peer.paid_until.max(now).after(FRAME_GAP);
-        peer.paid_until.since(now).0 > FRAME_GAP.0 * BURST
-    }
-
-    /// Speaks no more with a member for a while.
-    pub(super) fn shun(&mut self, peer: NodeId, now: Instant) {
-        self.peers.remove(&peer);
-        let until = now.after(SHUNNED);
-        let known = self
-            .known
-            .entry(peer)
-            .or_insert_with(|| Known::at(Vec::new()));
-        known.shunned_until = Some(until);
-        known.dial_at = (!known.addresses.is_empty()).then_some(until);
-    }
-
-    pub(super) fn is_shunned(&self, peer: NodeId, now: Instant) -> bool {
-        let known = self.known.get(&peer);
-        known.is_some_and(|known| known.shunned_until.is_some_and(|until| now < until))
-    }
-
-    /// Adds an address in front; whether anything changed.
-    pub(super) fn learn(&mut self, node: NodeId, address: SocketAddr) -> bool {
-        let known = self
-            .known
-            .entry(node)
-            .or_insert_with(|| Known::at(Vec::new()));
-        if known.addresses.first() == Some(&address) {
-            return false;
-        }
-        known.addresses.retain(|other| *other != address);
-        known.addresses.insert(0, address);
-        known.addresses.truncate(ADDRESSES_MAX);
-        true
-    }
-
-    /// Who was heard with an open invite of this locator.
-    pub(super) fn inviters(&self, locator: [u8; 4]) -> Vec<SocketAddr> {
-        let holds = |seen: &Seen| seen.locator == Some(locator);
-        let found = self.nearby.iter().filter(|(_, seen)| holds(seen));
-        found.map(|(address, _)| *address).collect()
-    }
-
-    fn remember(&mut self, address: SocketAddr, seen: Seen) {
-        if self.nearby.len() >= NEARBY_MAX && !self.nearby.contains_key(&address) {
-            let oldest = self.nearby.iter().min_by_key(|(_, seen)| seen.at);
-            if let Some(oldest) = oldest.map(|(address, _)| *address) {
-                self.nearby.remove(&oldest);
-            }
-        }
-        self.nearby.insert(address, seen);
-    }
-}
-
-impl Known {
-    fn at(addresses: Vec<SocketAddr>) -> Self {
-        Self {
-            addresses,
-            pause: BACKOFF_MIN,
-            dial_at: None,
-            shunned_until: None,
-        }
-    }
-}
 
 impl Hive {
     /// None of the addresses answered with the right key.
@@ -224,17 +58,26 @@ impl Hive {
         if self.links.is_connected(peer) || !self.is_allowed(peer) {
             return;
         }
+        let longest = if self.links.any_connected() {
+            BACKOFF_MAX
+        } else {
+            BACKOFF_MAX_LONELY
+        };
         if let Some(known) = self.links.known.get_mut(&peer) {
             let jitter = Span(self.chance.below(known.pause.0 / 4 + 1));
             known.dial_at = Some(now.boot.after(known.pause).after(jitter));
-            known.pause = longer(known.pause);
+            known.pause = Span((known.pause.0 * 2).min(longest.0));
+            known.failures += 1;
+            known.away |= known.failures >= AWAY_FAILURES;
         }
         self.look_for_missing(now);
     }
 
     /// Somebody was heard on the network: a hint where a member or an inviter is.
     pub fn on_found(&mut self, now: Now, sighting: Sighting) {
+        self.traffic.count_answer();
         let member = self.recognise(&sighting.beacon, now.wall);
+        let is_mesh = self.is_mesh();
         let after = self
             .links
             .asked
@@ -249,8 +92,11 @@ impl Hive {
         if let Some(node) = member {
             self.links.learn(node, sighting.address);
             if !self.links.is_connected(node) {
-                let wait = if self.me < node { Span(0) } else { POLITE };
-                self.plan_dial(node, now.boot.after(wait));
+                let known = self.links.known.get_mut(&node);
+                if let Some(known) = known.filter(|_| !is_mesh) {
+                    known.is_back();
+                }
+                self.look_for_missing(now);
                 self.on_link_time(now);
             }
         }
@@ -263,10 +109,11 @@ impl Hive {
             known.pause = BACKOFF_MIN;
             // A dial that was put off for minutes is due again, and one under way may be in vain.
             if !self.links.peers.contains_key(node) {
+                known.is_back();
                 known.dial_at = None;
             }
         }
-        self.links.seek_pause = BACKOFF_MIN;
+        self.links.seek_pause = self.seek_pause_min();
         self.links.seek_at = None;
         self.look_for_missing(now);
         self.on_link_time(now);
@@ -284,34 +131,84 @@ impl Hive {
             misdeeds: 0,
             parts: Vec::new(),
             paid_until: now.boot,
+            up_at: now.boot,
+            mine: self.links.wanted.contains(&peer),
+            unwanted_since: None,
+            branch: Branch::default(),
         };
         self.links.peers.insert(peer, fresh);
+        self.traffic.count_link();
         self.links.first_up.entry(peer).or_insert(now.boot);
         let moved = self.links.learn(peer, address);
+        let mut outage = None;
         if let Some(known) = self.links.known.get_mut(&peer) {
-            known.pause = BACKOFF_MIN;
+            outage = known.missing_since;
             known.dial_at = None;
+            known.asked_around = false;
+            known.is_back();
             if moved {
                 let record = meta::addresses(peer, Some(&known.addresses));
                 self.save(alloc::vec![record], AfterSave::Nothing);
             }
+        }
+        if let Some(since) = outage {
+            self.expect_the_others(now, since);
+        }
+        if self.is_mesh() {
+            let unheard = self.links.asked_around();
+            self.ask_around(&[peer], &unheard);
         }
         self.look_for_missing(now);
     }
 
     /// Whether the connection was known.
     pub(super) fn link_down(&mut self, now: Now, peer: NodeId) -> bool {
-        let known = self.links.peers.remove(&peer).is_some();
+        let gone = self.links.peers.remove(&peer);
         if self.is_allowed(peer) {
+            let known = self.links.known.get_mut(&peer);
+            let pause = known.map_or(BACKOFF_MIN, |known| {
+                let worked = |gone: &Peer| now.boot.since(gone.up_at) >= SETTLED;
+                known.pause = match &gone {
+                    Some(gone) if worked(gone) => BACKOFF_MIN,
+                    _ => Span((known.pause.0 * 2).min(AWAY_AFTER.0)),
+                };
+                known.pause
+            });
             let wait = if self.me < peer { Span(0) } else { POLITE };
-            self.plan_dial(peer, now.boot.after(BACKOFF_MIN).after(wait));
+            if self.links.wanted.contains(&peer) {
+                self.plan_dial(peer, now.boot.after(pause).after(wait));
+            }
             self.look_for_missing(now);
         }
-        known
+        gone.is_some()
+    }
+
+    /// One who returns rarely returns alone: those that went missing with it are tried again at once.
+    fn expect_the_others(&mut self, now: Now, outage: Instant) {
+        let links = &mut self.links;
+        for (node, known) in &mut links.known {
+            let together = known.missing_since.is_some_and(|since| {
+                since.since(outage) <= SAME_OUTAGE && outage.since(since) <= SAME_OUTAGE
+            });
+            // One that is being dialled is not dialled twice.
+            let idle = known
+                .dial_at
+                .is_some_and(|at| at > now.boot.after(BACKOFF_MIN));
+            if together && idle && !links.peers.contains_key(node) && known.failures > 0 {
+                known.pause = BACKOFF_MIN;
+                known.dial_at = Some(now.boot.after(Span(self.chance.below(BACKOFF_MIN.0))));
+            }
+        }
     }
 
     /// Dials who is due and asks the network while somebody is missing.
     pub(super) fn on_link_time(&mut self, now: Now) {
+        self.step_over_missing(now);
+        for peer in self.links.surplus(now.boot).0 {
+            // The shell reports the end of it; until then nothing more is said there.
+            self.links.drop_peer(peer);
+            self.outbox.push_back(HiveEffect::Close { peer });
+        }
         let mut due = Vec::new();
         for (node, known) in &mut self.links.known {
             if known.dial_at.is_some_and(|at| at <= now.boot) {
@@ -321,7 +218,8 @@ impl Hive {
         }
         for (peer, mut addresses) in due {
             addresses.extend(self.fixed.iter().copied());
-            let reachable = self.is_allowed(peer) && !self.links.is_connected(peer);
+            let wanted = self.is_allowed(peer) && self.links.wanted.contains(&peer);
+            let reachable = wanted && !self.links.is_connected(peer);
             if reachable && !addresses.is_empty() {
                 self.outbox.push_back(HiveEffect::Dial { peer, addresses });
             } else if let Some(known) = self.links.known.get_mut(&peer) {
@@ -331,7 +229,10 @@ impl Hive {
         if self.links.seek_at.is_some_and(|at| at <= now.boot) {
             self.ask_network(now);
             self.links.seek_at = Some(now.boot.after(self.links.seek_pause));
-            self.links.seek_pause = longer(self.links.seek_pause);
+            // A quarter longer each time: what was out of reach for a time is found again in a quarter of it.
+            let longest = SEEK_MAX.0.max(SEEK_MAX.0 / 8 * self.crowd());
+            let pause = self.links.seek_pause.0;
+            self.links.seek_pause = Span((pause + pause / 4).min(longest));
         }
         if self.links.said.is_some() {
             self.say_beacon(now);
@@ -339,37 +240,129 @@ impl Hive {
     }
 
     pub(super) fn links_wake(&self) -> Option<Instant> {
-        let dials = self.links.known.values().filter_map(|known| known.dial_at);
+        let links = &self.links;
+        let mesh = self.is_mesh();
+        let dials = links.known.values().filter_map(|known| known.dial_at);
+        let steps = links.missing().filter_map(|(_, known)| {
+            let done = |known: &Known| if mesh { known.asked_around } else { known.away };
+            let known = known.filter(|known| !done(known))?;
+            Some(known.missing_since?.after(AWAY_AFTER))
+        });
         dials
-            .chain(self.links.seek_at)
-            .chain(self.links.tomorrow)
+            .chain(steps)
+            .chain(links.surplus(Instant::START).1)
+            .chain(links.seek_at)
+            .chain(links.tomorrow)
             .min()
     }
 
-    /// Plans dials and questions for members that are not connected; nothing when all are.
+    /// Whether everybody is connected with everybody.
+    pub(super) fn is_mesh(&self) -> bool {
+        self.allowed.len() < MESH_MEMBERS_MAX
+    }
+
+    /// Plans dials and questions for those that should be connected and are not; nothing when all are.
     pub(super) fn look_for_missing(&mut self, now: Now) {
-        let missing: Vec<NodeId> = self
-            .allowed
-            .iter()
-            .filter(|node| !self.links.is_connected(**node))
-            .copied()
-            .collect();
-        if missing.is_empty() {
+        self.choose(now);
+        let missing: Vec<NodeId> = self.links.missing().map(|(node, _)| *node).collect();
+        for node in &missing {
+            let wait = if self.me < *node { Span(0) } else { POLITE };
+            self.plan_dial(*node, now.boot.after(wait));
+            if let Some(known) = self.links.known.get_mut(node) {
+                known.missing_since.get_or_insert(now.boot);
+            }
+        }
+        let is_here = |known: Option<&Known>| known.is_none_or(|known| !known.away);
+        let lonely = self.links.peers.len() < COMPANY_MIN && !missing.is_empty();
+        if lonely
+            || self
+                .links
+                .missing()
+                .any(|(_, known)| self.is_mesh() || is_here(known))
+        {
+            self.links.seek_at.get_or_insert(now.boot);
+        } else {
             self.links.seek_at = None;
-            self.links.seek_pause = BACKOFF_MIN;
-            return;
+            self.links.seek_pause = self.seek_pause_min();
         }
-        if self.links.seek_at.is_none() {
-            self.links.seek_at = Some(now.boot);
+    }
+
+    /// Decides whom to be connected with, and since when connections are surplus.
+    fn choose(&mut self, now: Now) {
+        // Who left or was removed looks for nobody.
+        let out = self.is_out();
+        let links = &mut self.links;
+        let mut wanted: BTreeSet<NodeId> = if out {
+            BTreeSet::new()
+        } else if self.allowed.len() < MESH_MEMBERS_MAX {
+            self.allowed.iter().copied().collect()
+        } else {
+            let is_away = |node| {
+                let known = links.known.get(&node);
+                known.is_some_and(|known| known.away) && !links.peers.contains_key(&node)
+            };
+            links.rings.wanted(is_away)
+        };
+        wanted.extend(self.sponsor.filter(|node| !out && *node != self.me));
+        for (node, peer) in &mut links.peers {
+            let is_wanted = wanted.contains(node);
+            peer.mine |= is_wanted;
+            peer.unwanted_since = match peer.unwanted_since {
+                _ if is_wanted => None,
+                since => since.or(Some(now.boot)),
+            };
         }
-        for node in missing {
-            let wait = if self.me < node { Span(0) } else { POLITE };
-            self.plan_dial(node, now.boot.after(wait));
+        for (node, known) in &mut links.known {
+            if !wanted.contains(node) && !known.away {
+                known.missing_since = None;
+                known.failures = 0;
+            }
         }
+        links.wanted = wanted;
+    }
+
+    /// Takes those for away that were looked for long enough. In a large hive others take their place; in a
+    /// small one the others are asked to pass their news on, should they be only out of this machine's reach.
+    fn step_over_missing(&mut self, now: Now) {
+        let is_mesh = self.is_mesh();
+        let links = &mut self.links;
+        let mut changed = Vec::new();
+        for node in &links.wanted {
+            let known = links.known.get_mut(node);
+            let Some(known) = known.filter(|_| !links.peers.contains_key(node)) else {
+                continue;
+            };
+            let since = known.missing_since.unwrap_or(now.boot);
+            let done = if is_mesh {
+                &mut known.asked_around
+            } else {
+                &mut known.away
+            };
+            if !*done && now.boot.since(since) >= AWAY_AFTER {
+                *done = true;
+                changed.push(*node);
+            }
+        }
+        if is_mesh {
+            let peers = self.links.connected();
+            self.ask_around(&peers, &changed);
+        } else if !changed.is_empty() {
+            self.look_for_missing(now);
+        }
+    }
+
+    /// Answers to one question grow with the hive, so questions grow rarer.
+    fn seek_pause_min(&self) -> Span {
+        Span(BACKOFF_MIN.0.max(BACKOFF_MIN.0 / 8 * self.crowd()))
+    }
+
+    fn crowd(&self) -> u64 {
+        u64::try_from(self.allowed.len()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn ask_network(&mut self, now: Now) {
         self.links.asked = Some(now.boot);
+        self.traffic.count_question();
         self.outbox.push_back(HiveEffect::Seek);
     }
 
@@ -386,8 +379,11 @@ impl Hive {
         }
     }
 
-    /// Plans a dial unless one is planned or under way.
+    /// Plans a dial unless one is planned or under way. Who was removed dials nobody.
     fn plan_dial(&mut self, node: NodeId, at: Instant) {
+        if self.is_out() {
+            return;
+        }
         let fixed = !self.fixed.is_empty();
         let known = self
             .links
@@ -401,14 +397,19 @@ impl Hive {
     }
 
     /// Which member says this; clocks may be a day apart.
-    fn recognise(&self, beacon: &Beacon, wall: WallTime) -> Option<NodeId> {
-        let day = wall.0 / DAY_MS;
-        let days = [day.saturating_sub(1), day, day + 1];
-        let is = |node: &NodeId| {
-            days.iter()
-                .any(|day| tag(&self.secret, *node, *day) == beacon.tag)
-        };
-        self.allowed.iter().copied().find(is)
+    fn recognise(&mut self, beacon: &Beacon, wall: WallTime) -> Option<NodeId> {
+        let today = wall.0 / DAY_MS;
+        let tags = &mut self.links.tags;
+        if tags.of != Some((self.secret, today)) {
+            tags.of = Some((self.secret, today));
+            tags.nodes.clear();
+            for day in [today.saturating_sub(1), today, today + 1] {
+                let hashed = self.allowed.iter();
+                let hashed = hashed.map(|node| (tag(&self.secret, *node, day), *node));
+                tags.nodes.extend(hashed);
+            }
+        }
+        tags.nodes.get(&beacon.tag).copied()
     }
 }
 
@@ -420,8 +421,4 @@ fn tag(secret: &[u8; 32], node: NodeId, day: u64) -> [u8; 8] {
     let mut tag = [0; 8];
     tag.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     tag
-}
-
-fn longer(pause: Span) -> Span {
-    Span((pause.0 * 2).min(BACKOFF_MAX.0))
 }

@@ -11,7 +11,7 @@ use crate::hive::outside::{Record, Table};
 use crate::hive::store::AuthorMap;
 use crate::hive::store::pins::Named;
 use crate::id::{HiveId, NodeId};
-use crate::statement::Label;
+use crate::statement::{Farewell, Label};
 use crate::time::WallTime;
 use crate::wire::{Entry, Genesis, Head};
 
@@ -65,6 +65,8 @@ pub(super) struct Meta {
     pub(super) incarnation: Option<u32>,
     pub(super) label: Option<Label>,
     pub(super) sponsor: Option<NodeId>,
+    /// By whom and how this machine was told that it was removed.
+    pub(super) dismissed: Option<(NodeId, Farewell)>,
     pub(super) joining: Option<Proved>,
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
@@ -86,6 +88,7 @@ impl Meta {
                 INCARNATION => meta.incarnation = decode(value),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
+                DISMISSED => meta.dismissed = decode(value),
                 JOINING => meta.joining = decode(value),
                 key => {
                     if let Some(node) = node_after(PENDING, key) {
@@ -148,6 +151,10 @@ pub(super) fn sponsor(sponsor: Option<NodeId>) -> Record {
     maybe(SPONSOR.to_vec(), sponsor.as_ref())
 }
 
+pub(super) fn dismissed(word: Option<&(NodeId, Farewell)>) -> Record {
+    maybe(DISMISSED.to_vec(), word)
+}
+
 pub(super) fn joining(proved: Option<&Proved>) -> Record {
     maybe(JOINING.to_vec(), proved)
 }
@@ -186,6 +193,7 @@ const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
+const DISMISSED: &[u8] = b"dismissed";
 const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";

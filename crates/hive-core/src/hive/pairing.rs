@@ -45,7 +45,8 @@ pub(super) struct Door {
     redial_at: Option<Instant>,
     /// When the oldest request, here or of this machine, has waited too long.
     over_at: Option<Instant>,
-    open: bool,
+    /// Whether strangers may speak: an invite is open, or somebody waits.
+    pub(super) open: bool,
 }
 
 #[derive(Debug)]
@@ -208,7 +209,7 @@ impl Hive {
 
     /// A frame in a pairing conversation.
     pub fn on_pair_received(&mut self, now: Now, link: LinkId, bytes: &[u8]) {
-        self.traffic.count(bytes);
+        self.traffic.count_pairing(bytes);
         let Ok(frame) = PairFrame::decode(bytes) else {
             if !self.joiner_hears_garbage(now, link) {
                 self.end_pairing(link);
@@ -328,7 +329,7 @@ impl Hive {
 
     pub(super) fn pair_send(&mut self, link: LinkId, frame: &PairFrame) {
         let frame = frame.encode();
-        self.traffic.count(&frame);
+        self.traffic.count_pairing(&frame);
         self.outbox.push_back(HiveEffect::PairSend { link, frame });
     }
 

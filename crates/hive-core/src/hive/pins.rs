@@ -82,6 +82,7 @@ impl Hive {
             if !there && let Some(map) = self.store.state((node, keep)).cloned() {
                 let records = disk::records(before.as_ref(), Some(&map));
                 self.store.insert(map);
+                self.changes.touch(node);
                 self.save(records, AfterSave::Nothing);
                 moved = true;
             }

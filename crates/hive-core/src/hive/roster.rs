@@ -1,17 +1,21 @@
 //! Who belongs: a pure function of the genesis and the authors' maps.
 //!
 //! Admins are walked from senior to junior (recovery key, founder, then by the path of admissions, never
-//! by time). A junior never removes a senior, a removal wins over every admission of the same key, and a
-//! removed author counts exactly up to the state that the most senior remover named.
+//! by time). The most senior word about a machine counts: a junior never removes a senior and never
+//! changes its role, a removal wins over every admission of the same key, and a removed author counts
+//! exactly up to the state that its remover named. Places are handed down: an admin divides what it has
+//! left among the admins below it, so that nobody's admissions can push out somebody else's.
+
+mod walk;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::hive::roster::walk::Walk;
 use crate::hive::store::{AuthorMap, Store};
 use crate::id::NodeId;
-use crate::limits;
-use crate::statement::{Admit, HeadRef, Revoke, Role, Statement};
+use crate::statement::{Farewell, HeadRef, Role, Statement};
 use crate::wire::Genesis;
 
 /// The members of a hive, and those that were.
@@ -20,7 +24,11 @@ pub struct Roster {
     /// In order of seniority.
     order: Vec<NodeId>,
     members: BTreeMap<NodeId, Member>,
-    removed: BTreeMap<NodeId, Option<HeadRef>>,
+    /// Went by their own word.
+    left: BTreeSet<NodeId>,
+    removed: BTreeMap<NodeId, Removal>,
+    /// Up to which incarnation contradictions of an author are forgiven.
+    forgiven: BTreeMap<NodeId, u32>,
     recovery: Option<NodeId>,
 }
 
@@ -36,6 +44,17 @@ pub struct Member {
     path: Path,
 }
 
+/// How a machine was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Removal {
+    by: NodeId,
+    /// The last state of its map that counts.
+    keep: Option<HeadRef>,
+    farewell: Option<Farewell>,
+    /// Whether it was let in at all: maps of keys that nobody let in are not stored, and those keys are told nothing.
+    seated: bool,
+}
+
 /// Seniority: the smaller is senior. Each step is the sponsor's batch number and the admitted key.
 type Path = Vec<(u64, NodeId)>;
 
@@ -43,39 +62,13 @@ impl Roster {
     /// Walks the maps.
     #[must_use]
     pub fn of(genesis: &Genesis, store: &Store) -> Self {
-        let mut walk = Walk {
-            store,
-            roster: Self {
-                recovery: genesis.recovery,
-                ..Self::default()
-            },
-            waiting: BTreeMap::new(),
-        };
-        if let Some(recovery) = genesis.recovery {
-            walk.hear(recovery, &Path::new());
-        }
-        if !walk.roster.removed.contains_key(&genesis.founder) {
-            let founder = Admit {
-                node: genesis.founder,
-                role: Role::Admin,
-                owner: genesis.founder,
-            };
-            // One step below the recovery key, which has the empty path and is no member.
-            walk.seat(&founder, alloc::vec![(0, NodeId::default())]);
-        }
-        walk.run();
-        let mut roster = walk.roster;
-        let mut order: Vec<_> = roster
-            .members
-            .iter()
-            .map(|(node, member)| (member.path.clone(), *node))
-            .collect();
-        order.sort();
-        roster.order = order.into_iter().map(|(_, node)| node).collect();
-        for (node, member) in &mut roster.members {
-            member.label = store.map(*node).and_then(label_in);
-        }
-        roster
+        Walk::through(genesis, store, None)
+    }
+
+    /// The same, as it would be if `said` were its author's map.
+    #[must_use]
+    pub fn if_said(genesis: &Genesis, store: &Store, said: &AuthorMap) -> Self {
+        Walk::through(genesis, store, Some(said))
     }
 
     /// Members in order of seniority.
@@ -99,7 +92,19 @@ impl Roster {
     /// The state up to which a removed author counts: `None` = it was not removed.
     #[must_use]
     pub fn removed(&self, node: NodeId) -> Option<Option<HeadRef>> {
-        self.removed.get(&node).copied()
+        self.removed.get(&node).map(|removal| removal.keep)
+    }
+
+    /// Whether it went by its own word.
+    #[must_use]
+    pub fn left(&self, node: NodeId) -> bool {
+        self.left.contains(&node)
+    }
+
+    /// Whether it belonged once and does not any more.
+    #[must_use]
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.left(node) || self.removed.contains_key(&node)
     }
 
     /// Everybody that was removed.
@@ -107,117 +112,106 @@ impl Roster {
         self.removed.keys().copied()
     }
 
+    /// Whether a removed machine ever belonged.
+    #[must_use]
+    pub fn was_in(&self, node: NodeId) -> bool {
+        self.removed.get(&node).is_some_and(|it| it.seated)
+    }
+
+    /// What a removed machine is to be told, and by whom.
+    #[must_use]
+    pub fn farewell(&self, node: NodeId) -> Option<(NodeId, Farewell)> {
+        let removal = self.removed.get(&node).filter(|it| it.seated)?;
+        Some((removal.by, removal.farewell?))
+    }
+
     /// Whether `one` may remove `other`.
     #[must_use]
     pub fn outranks(&self, one: NodeId, other: NodeId) -> bool {
-        match (self.members.get(&one), self.members.get(&other)) {
-            (Some(a), Some(b)) => a.role == Role::Admin && a.path < b.path,
-            _ => false,
-        }
+        let Some(junior) = self.members.get(&other) else {
+            return false;
+        };
+        let senior = |it: &Member| it.role == Role::Admin && it.path < junior.path;
+        self.recovery == Some(one) || self.members.get(&one).is_some_and(senior)
     }
 
     /// Whether maps of this author are stored, joined and probed.
     #[must_use]
     pub fn stores(&self, node: NodeId) -> bool {
         self.has(node)
+            || self.left(node)
             || self.recovery == Some(node)
-            || matches!(self.removed.get(&node), Some(Some(_)))
+            || self
+                .removed
+                .get(&node)
+                .is_some_and(|it| it.seated && it.keep.is_some())
     }
 
     /// Whether what this author says about patterns counts.
     #[must_use]
     pub fn counts(&self, map: &AuthorMap) -> bool {
         let author = map.head().author;
-        match self.removed.get(&author) {
-            Some(keep) => *keep == Some(map.head_ref()),
-            None => self.has(author),
-        }
-    }
-}
-
-struct Walk<'a> {
-    store: &'a Store,
-    roster: Roster,
-    /// Admins not yet heard, the most senior first.
-    waiting: BTreeMap<Path, NodeId>,
-}
-
-impl Walk<'_> {
-    fn run(&mut self) {
-        let mut heard = BTreeSet::new();
-        while let Some((path, admin)) = self.waiting.pop_first() {
-            if heard.insert(admin) && heard.len() <= limits::MEMBERS_MAX {
-                self.hear(admin, &path);
-            }
+        match self.removed(author) {
+            Some(keep) => keep == Some(map.head_ref()),
+            None => self.has(author) || self.left(author),
         }
     }
 
-    /// Carries out what one admin says: removals first, so that they win over its own admissions.
-    fn hear(&mut self, admin: NodeId, path: &Path) {
-        let Some(map) = self.store.map(admin) else {
-            return;
+    /// Whether an author is proven to contradict itself and no admin has forgiven it: its data does not count.
+    #[must_use]
+    pub fn quarantines(&self, author: NodeId, store: &Store) -> bool {
+        let proof = store.fork(author);
+        proof.is_some_and(|(one, _)| {
+            let through = self.forgiven.get(&author);
+            through.is_none_or(|through| one.incarnation > *through)
+        })
+    }
+
+    /// Puts together what the walk found.
+    fn settle(walk: Walk<'_>) -> Self {
+        let mut roster = Self {
+            recovery: walk.recovery,
+            forgiven: walk.forgiven,
+            removed: walk.removed,
+            ..Self::default()
         };
-        if let Some(keep) = self.roster.removed.get(&admin)
-            && *keep != Some(map.head_ref())
-        {
-            return;
-        }
-        for (_, statement) in map.statements() {
-            if let Statement::Revoke(revoke) = statement {
-                self.unseat(&revoke, path);
+        for (node, seat) in walk.seats {
+            let map = walk.said.filter(|map| map.head().author == node);
+            let map = map.or_else(|| walk.store.map(node));
+            if let Some(removal) = roster.removed.get_mut(&node) {
+                removal.seated = true;
+            } else if map.is_some_and(says_goodbye) {
+                roster.left.insert(node);
+            } else {
+                let member = Member {
+                    role: seat.role,
+                    owner: seat.owner,
+                    label: map.and_then(label_in),
+                    path: seat.path,
+                };
+                roster.members.insert(node, member);
             }
         }
-        for (entry, statement) in map.statements() {
-            if let Statement::Admit(admit) = statement {
-                let mut below = path.clone();
-                below.push((entry.seq, admit.node));
-                self.seat(&admit, below);
-            }
-        }
-    }
-
-    /// The most senior sponsor's word counts; it was heard first.
-    fn seat(&mut self, admit: &Admit, path: Path) {
-        let known = self.roster.members.len() + self.roster.removed.len();
-        if self.roster.members.contains_key(&admit.node)
-            || self.roster.removed.contains_key(&admit.node)
-            || known >= limits::MEMBERS_MAX
-        {
-            return;
-        }
-        if admit.role == Role::Admin {
-            self.waiting.insert(path.clone(), admit.node);
-        }
-        self.roster.members.insert(
-            admit.node,
-            Member {
-                role: admit.role,
-                owner: admit.owner,
-                label: None,
-                path,
-            },
-        );
-    }
-
-    fn unseat(&mut self, revoke: &Revoke, by: &Path) {
-        let senior = match self.roster.members.get(&revoke.node) {
-            Some(member) => member.path <= *by,
-            None => self.roster.recovery == Some(revoke.node),
-        };
-        if senior
-            || self.roster.removed.contains_key(&revoke.node)
-            || self.roster.removed.len() >= limits::MEMBERS_MAX
-        {
-            return;
-        }
-        self.roster.members.remove(&revoke.node);
-        self.roster.removed.insert(revoke.node, revoke.keep);
+        let members = roster.members.iter();
+        let mut order: Vec<_> = members.map(|(node, it)| (it.path.clone(), *node)).collect();
+        order.sort();
+        roster.order = order.into_iter().map(|(_, node)| node).collect();
+        roster
     }
 }
 
 fn label_in(map: &AuthorMap) -> Option<String> {
-    map.statements().find_map(|(_, statement)| match statement {
-        Statement::Profile(profile) => Some(String::from(profile.label.as_str())),
-        _ => None,
-    })
+    map.member_statements()
+        .find_map(|(_, statement)| match statement {
+            Statement::Profile(profile) => Some(String::from(profile.label.as_str())),
+            _ => None,
+        })
+}
+
+/// Whether an author removes itself. What it said still counts.
+fn says_goodbye(map: &AuthorMap) -> bool {
+    let author = map.head().author;
+    map.member_statements().any(
+        |(_, statement)| matches!(statement, Statement::Revoke(revoke) if revoke.node == author),
+    )
 }

@@ -103,6 +103,14 @@ impl AuthorMap {
         self.entries.iter().filter_map(known)
     }
 
+    /// Those of them that can matter for who belongs.
+    pub fn member_statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
+        let about = self.entries.iter();
+        about
+            .filter(|entry| entry.key.is_about_members())
+            .filter_map(known)
+    }
+
     /// Statements of one kind, without looking at the others.
     pub(crate) fn statements_of(&self, kind: u8) -> impl Iterator<Item = (&Entry, Statement)> {
         self.entries.of_kind(kind).filter_map(known)

@@ -1,18 +1,20 @@
 //! Keeping equal: push what is new, probe, tell the difference, repair on a timer that slows down.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
 use crate::hive::Hive;
+use crate::hive::budget::meter::Keeps;
 use crate::hive::outside::{HiveEffect, Lane};
-use crate::hive::store::{DeltaError, Joined, disk};
+use crate::hive::store::{AuthorMap, DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Frame, Have, Line};
+use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Line};
 
 /// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
@@ -22,13 +24,29 @@ const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
 /// guess: above the time that one map takes to be checked, below what a person notices.
 const CATCHING_UP: Span = Span::from_ms(50);
 
+/// How much of what a peer holds its lines tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All: what is not named is not held there.
+    Everything,
+    /// What changed there lately.
+    Changes,
+}
+
+/// Which authors' maps changed here, and when, in steps of this run.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    revision: u64,
+    at: BTreeMap<NodeId, u64>,
+}
+
 /// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repair {
     interval: Span,
     at: Instant,
     /// Somebody was heard to hold the same in this interval.
-    agreed: bool,
+    pub(super) agreed: bool,
     /// Gave whole maps lately, and may have more.
     giver: Option<NodeId>,
 }
@@ -49,24 +67,44 @@ impl Repair {
     }
 }
 
+impl Changes {
+    /// An author's map, or what is held against it, is another now.
+    pub(super) fn touch(&mut self, author: NodeId) {
+        self.revision += 1;
+        self.at.insert(author, self.revision);
+    }
+
+    fn of(&self, author: NodeId) -> u64 {
+        self.at.get(&author).copied().unwrap_or(0)
+    }
+}
+
 impl Hive {
     /// A member whose key is proven is connected.
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
-        if !self.is_allowed(peer) || self.links.is_shunned(peer, now.boot) {
+        let welcome = self.is_allowed(peer) && self.links.has_room(peer);
+        if !welcome || self.links.is_shunned(peer, now.boot) {
+            self.say_farewell(peer);
             self.outbox.push_back(HiveEffect::Close { peer });
+            self.announce_members();
             return;
         }
         self.link_up(now, peer, address);
         self.tell(Happening::PeerUp { node: peer.short() });
         self.thanks_by_link(now, peer);
         self.reset_repair(now);
-        self.probe(peer);
+        // In a large hive one of the two asks: who starts there meets six members within a second.
+        if self.is_mesh() || self.me < peer {
+            self.probe(peer);
+        }
     }
 
     /// That connection is gone.
     pub fn on_peer_down(&mut self, now: Now, peer: NodeId) {
+        let was_eager = self.is_eager(peer);
         if self.link_down(now, peer) {
             self.tell(Happening::PeerDown { node: peer.short() });
+            self.regrow(was_eager);
         }
     }
 
@@ -153,18 +191,6 @@ impl Hive {
         self.repair.agreed = false;
     }
 
-    /// Gives the own map to everybody who is connected: what was said before this machine knew itself a member
-    /// was not in its digests.
-    pub(super) fn show_own_map(&mut self) {
-        let Some(own) = self.store.map(self.me) else {
-            return;
-        };
-        let frame = Frame::Delta(own.delta(None));
-        for peer in self.links.connected() {
-            self.send(peer, Lane::Urgent, &frame);
-        }
-    }
-
     /// Asks the giver of a whole map again as soon as no more come: one answer has room for a few only.
     fn catch_up(&mut self, now: Now, giver: NodeId) {
         self.repair.at = now.boot.after(CATCHING_UP);
@@ -173,6 +199,7 @@ impl Hive {
 
     fn probe(&mut self, peer: NodeId) {
         let h = self.view_hash();
+        self.links.note_probe(peer, self.changes.revision);
         self.send(peer, Lane::Urgent, &Frame::Probe { h });
     }
 
@@ -200,15 +227,17 @@ impl Hive {
         match frame.said_by(peer) {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
+                self.links.note_agreement(peer, Some(self.changes.revision));
                 self.send(peer, Lane::Urgent, &Frame::Same);
                 self.free_to_speak(now);
             }
             Frame::Probe { .. } => {
                 self.reset_repair(now);
-                self.send_digest(peer);
+                self.tell_difference(peer);
             }
             Frame::Same => {
                 self.repair.agreed = true;
+                self.links.note_agreement(peer, None);
                 self.free_to_speak(now);
             }
             // Each author once, or one frame would make us pack one map again and again.
@@ -218,7 +247,14 @@ impl Hive {
             Frame::Want(wants) if !rises(wants.iter().map(|want| want.author)) => {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
             }
-            Frame::Digest(lines) => self.on_digest(now, peer, &lines),
+            Frame::Changed { lines, .. } if !rises(lines.iter().map(|line| line.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Graft(wants) if !rises(wants.iter().map(|want| want.author)) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Digest(lines) => self.on_lines(now, peer, &lines, Extent::Everything),
+            Frame::Changed { answer, lines } => self.on_changed(now, peer, answer, &lines),
             Frame::Want(wants) => self.on_want(peer, &wants),
             Frame::Delta(delta) => self.on_delta(now, peer, &delta),
             Frame::Proof(one, two) => self.on_proof(now, peer, &one, &two),
@@ -227,12 +263,16 @@ impl Hive {
             }
             Frame::Audit(traces) => self.on_audit(peer, &traces),
             Frame::Heads(heads) => self.on_heads(now, &heads),
+            Frame::IHave(hints) => self.on_hints(now, peer, &hints),
+            Frame::Graft(wants) => self.on_graft(peer, &wants),
+            Frame::Prune(authors) => self.on_prune(peer, &authors),
             // Each state once, as above.
             Frame::WantPins(wants) if !wants.is_sorted_by(|a, b| a < b) => {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
             }
             Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
             Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
+            Frame::Farewell { by, word } => self.on_farewell(now, peer, by, word),
             // What is in parts, and what says no author, is by now something else.
             Frame::Part { .. } | Frame::Own(_) => {}
         }
@@ -272,7 +312,51 @@ impl Hive {
             .collect()
     }
 
-    fn on_digest(&mut self, now: Now, peer: NodeId, lines: &[Line]) {
+    /// Says what is held: only what changed since both held the same, if that is known. It is said once: if
+    /// the two still differ after that, everything is.
+    fn tell_difference(&mut self, peer: NodeId) {
+        match self.links.take_agreement(peer) {
+            Some(since) if !self.is_mesh() => {
+                let lines = self.changed_since(since);
+                let answer = false;
+                self.send(peer, Lane::Urgent, &Frame::Changed { answer, lines });
+            }
+            _ => self.send_digest(peer),
+        }
+    }
+
+    fn changed_since(&self, since: u64) -> Vec<Line> {
+        let mut lines = self.lines();
+        lines.retain(|line| self.changes.of(line.author) > since);
+        lines.sort_by_key(|line| line.author);
+        lines
+    }
+
+    fn on_changed(&mut self, now: Now, peer: NodeId, answer: bool, lines: &[Line]) {
+        self.on_lines(now, peer, lines, Extent::Changes);
+        if answer {
+            return;
+        }
+        match self.links.take_agreement(peer) {
+            None => self.send_digest(peer),
+            Some(since) => {
+                let mut mine = self.changed_since(since);
+                let told = |author| {
+                    lines
+                        .binary_search_by_key(&author, |line| line.author)
+                        .is_ok()
+                };
+                mine.retain(|line| !told(line.author));
+                if !mine.is_empty() {
+                    let (answer, lines) = (true, mine);
+                    self.send(peer, Lane::Urgent, &Frame::Changed { answer, lines });
+                }
+            }
+        }
+    }
+
+    /// Acts on what a peer holds: asks for what is newer there, gives what is newer here.
+    fn on_lines(&mut self, now: Now, peer: NodeId, lines: &[Line], extent: Extent) {
         self.reset_repair(now);
         let mut wants = Vec::new();
         let mut gives = Vec::new();
@@ -300,10 +384,11 @@ impl Hive {
                 _ => {}
             }
         }
-        for line in self.lines() {
-            if !lines.iter().any(|theirs| theirs.author == line.author) {
-                gives.push((line.author, None));
-            }
+        if extent == Extent::Everything {
+            let theirs = |author| lines.binary_search_by_key(&author, |line| line.author);
+            let lacking = self.authors().into_iter();
+            let lacking = lacking.filter(|author| theirs(*author).is_err());
+            gives.extend(lacking.map(|author| (author, None)));
         }
         self.give_all(peer, gives);
         for proof in proofs {
@@ -311,7 +396,7 @@ impl Hive {
         }
         if !wants.is_empty() {
             wants.sort_by_key(|want| want.author);
-            self.send(peer, Lane::Urgent, &Frame::Want(wants));
+            self.ask(peer, wants);
         } else if tell_back {
             self.send_digest(peer);
         }
@@ -320,10 +405,15 @@ impl Hive {
         }
     }
 
-    fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
+    pub(super) fn on_want(&mut self, peer: NodeId, wants: &[Have]) {
+        let news = |want: &&Have| {
+            let version = (want.incarnation, want.seq);
+            want.seq == 0 || self.held(want.author) > version
+        };
         let stored = wants
             .iter()
             .filter(|want| self.roster.stores(want.author))
+            .filter(news)
             .map(|want| {
                 let base = (want.seq > 0).then_some((want.incarnation, want.seq));
                 (want.author, base)
@@ -335,8 +425,11 @@ impl Hive {
     /// Gives up to [`GIVE_BYTES_MAX`]; the next probe finds what is still missing.
     fn give_all(&mut self, peer: NodeId, mut gives: Vec<(NodeId, Option<(u32, u64)>)>) {
         // The order of seniority: admissions before the maps of the admitted.
-        let order = self.authors();
-        gives.sort_by_key(|(author, _)| order.iter().position(|other| other == author));
+        if gives.len() > 1 {
+            let order = self.authors().into_iter();
+            let order: BTreeMap<NodeId, usize> = order.zip(0..).collect();
+            gives.sort_by_key(|(author, _)| order.get(author).copied());
+        }
         let mut given = 0_usize;
         for (author, base) in gives {
             let Some(map) = self.store.map(author).filter(|_| given < GIVE_BYTES_MAX) else {
@@ -365,33 +458,49 @@ impl Hive {
             self.reset_repair(now);
             return;
         }
+        let asked = self.note_delta(peer, delta);
+        // The very head that is held, on whatever base: nothing is built or verified for it.
+        let version = (delta.incarnation, delta.seq);
+        let same = |map: &AuthorMap| map.head().sig == delta.sig && self.held(author) == version;
+        if self.store.map(author).is_some_and(same) {
+            if !asked {
+                self.prune(peer, author);
+            }
+            return;
+        }
         let before = self.store.map(author).cloned();
         let known = self.store.forked_in(author);
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
-            Ok(Joined::Nothing) | Err(DeltaError::Sealed) => {}
+            Ok(Joined::Nothing) if asked => {}
+            Ok(Joined::Nothing) => self.prune(peer, author),
+            Err(DeltaError::Sealed) => {}
             Ok(outcome) => {
+                self.changes.touch(author);
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
                     self.on_fork(now, author, known);
                 }
-                self.refresh(now);
-                self.reset_repair(now);
+                self.note_news(peer, author, asked);
+                self.refresh_after(now, author, before.as_ref());
+                self.repair.agreed = false;
                 if delta.base.is_none() {
                     self.catch_up(now, peer);
                 }
                 if author == self.me {
                     self.on_own_map_moved(now);
+                } else if outcome == Joined::Newer && (asked || self.keeps_to_share(now, delta)) {
+                    self.spread(now, delta, Some(peer));
                 }
             }
-            Err(DeltaError::OtherBase) => self.ask_whole(peer, author),
+            Err(DeltaError::OtherBase) => self.ask_since(peer, author, self.held(author)),
             // Two histories of one author look like this too, with entries of both in one map; only the whole
             // map can tell. Whoever passes it on is not to blame.
             Err(DeltaError::Signature | DeltaError::TooLarge | DeltaError::BadEntry)
                 if delta.base.is_some() && author != peer =>
             {
-                self.ask_whole(peer, author);
+                self.ask_since(peer, author, (0, 0));
             }
             Err(DeltaError::Signature) => self.misbehaved(now, peer, Misdeed::BadSignature),
             Err(DeltaError::TooLarge) => self.misbehaved(now, peer, Misdeed::MapTooLarge),
@@ -399,13 +508,43 @@ impl Hive {
         }
     }
 
-    fn ask_whole(&mut self, peer: NodeId, author: NodeId) {
-        let want = Frame::Want(alloc::vec![have(author, (0, 0))]);
-        self.send(peer, Lane::Urgent, &want);
+    /// Charges an author for what was pushed. What goes beyond its share is kept and shown, but not sent on:
+    /// the others get it by repair.
+    fn keeps_to_share(&mut self, now: Now, delta: &Delta) -> bool {
+        let data = |entry: &Entry| !entry.key.is_membership();
+        if !delta.entries.iter().any(data) {
+            return true;
+        }
+        let bytes = Frame::Delta(delta.clone()).encode().len();
+        let members = self.roster.order().len();
+        match self.audience.hear(delta.author, bytes, members, now.boot) {
+            Keeps::ToIt => true,
+            Keeps::NotToIt { news } => {
+                if news {
+                    let node = delta.author.short();
+                    self.tell(Happening::OverShare { node });
+                }
+                false
+            }
+        }
+    }
+
+    /// Asks for what leads on from a state that is held; zeros = the whole map.
+    fn ask_since(&mut self, peer: NodeId, author: NodeId, held: (u32, u64)) {
+        self.ask(peer, alloc::vec![have(author, held)]);
+    }
+
+    fn ask(&mut self, peer: NodeId, wants: Vec<Have>) {
+        if let Some(branch) = self.links.branch(peer) {
+            for want in &wants {
+                branch.ask(want.author);
+            }
+        }
+        self.send(peer, Lane::Urgent, &Frame::Want(wants));
     }
 
     /// Whether a state lies above the last one that counts of a removed author.
-    fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
+    pub(super) fn is_sealed_below(&self, author: NodeId, version: (u32, u64)) -> bool {
         match self.roster.removed(author) {
             None => false,
             Some(None) => true,

@@ -16,7 +16,7 @@ pub fn eligible<'a>(roster: &Roster, store: &'a Store) -> Vec<&'a AuthorMap> {
     store
         .maps()
         .map(|(_, map)| map)
-        .filter(|map| roster.counts(map) && store.fork(map.head().author).is_none())
+        .filter(|map| roster.counts(map) && !roster.quarantines(map.head().author, store))
         .collect()
 }
 

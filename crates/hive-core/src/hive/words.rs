@@ -26,14 +26,24 @@ pub fn line(picked: &[u16]) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(
-            WORDS
-                .split_whitespace()
-                .nth(usize::from(*index))
-                .unwrap_or("?"),
-        );
+        line.push_str(at(*index).unwrap_or("?"));
     }
     line
+}
+
+/// The word at a place of the list.
+#[must_use]
+pub fn at(index: u16) -> Option<&'static str> {
+    WORDS.split_whitespace().nth(usize::from(index))
+}
+
+/// Where a word stands in the list, in whichever case it was typed.
+#[must_use]
+pub fn find(word: &str) -> Option<u16> {
+    let place = WORDS
+        .split_whitespace()
+        .position(|listed| listed.eq_ignore_ascii_case(word))?;
+    u16::try_from(place).ok()
 }
 
 /// Two words for a machine that nobody named.

@@ -6,17 +6,18 @@ use alloc::vec::Vec;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::Hive;
-use crate::hive::budget::{Allowance, Waiting, is_membership};
+use crate::hive::budget::share::Allowance;
+use crate::hive::budget::{Waiting, is_membership};
 use crate::hive::compact::Plan;
-use crate::hive::outside::{Lane, Record};
+use crate::hive::outside::Record;
 use crate::hive::store::quota::entry_bytes;
 use crate::hive::store::{AuthorMap, disk, step};
-use crate::hive::{joining, meta};
+use crate::hive::{joining, meta, recover};
 use crate::id::{LinkId, NodeId, PatternId, SaveId};
 use crate::limits;
+use crate::reply::WaitView;
 use crate::statement::{Key, Profile, Statement, StrategyCell};
 use crate::time::{Hlc, Instant, Now, Span, WallTime};
-use crate::wire::Frame;
 
 /// How long the first own word waits for one peer that may know more of this machine's own map.
 /// Source: `research/replication.md` 4.10.
@@ -45,6 +46,10 @@ pub(super) enum AfterSave {
     },
     /// The other hive is on the disk.
     Adopted(joining::Adopted),
+    /// This machine's hive, founded anew with a recovery key, is on the disk.
+    Refounded(recover::Refounded),
+    /// The recovery key's word may be shown and sent.
+    Recovered(AuthorMap),
 }
 
 #[derive(Debug)]
@@ -118,6 +123,12 @@ impl Writer {
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// What waits and why, and how many statements were given up.
+    pub(super) fn waits(&self, now: Instant) -> (Vec<WaitView>, u64) {
+        let view = self.waiting.view(now, self.silent_until, &self.allowance);
+        (view, self.waiting.given_up())
     }
 
     pub(super) fn readiness(&self, now: Instant) -> Readiness {
@@ -211,6 +222,8 @@ impl Hive {
             Some(AfterSave::Request { link, mac }) => self.on_request_durable(link, mac),
             Some(AfterSave::Batch) => self.on_batch_durable(now),
             Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
+            Some(AfterSave::Refounded(refounded)) => self.on_refounded(now, &refounded),
+            Some(AfterSave::Recovered(map)) => self.on_recovered(now, map),
         }
         self.flush(now);
     }
@@ -284,11 +297,14 @@ impl Hive {
         }
         let writer = &mut self.writer;
         writer.silent_until = None;
-        writer.allowance.fill(self.roster.order().len(), now.boot);
+        let members = self.roster.order().len();
+        writer.allowance.fill(members, 1, now.boot);
         let own = self.store.map(self.me);
         let mut room = Room::of(own);
         let fits = |statement: &Statement| room.takes(statement);
-        let taken = writer.waiting.take(&mut writer.allowance, fits);
+        let taken = writer
+            .waiting
+            .take(now.boot, members, &mut writer.allowance, fits);
         let mut batch = taken.batch;
         let said = &mut writer.said;
         batch.retain(|statement| {
@@ -300,7 +316,7 @@ impl Hive {
             news
         });
         // What lacks room waits without a timer: no moment brings room.
-        writer.retry = taken.starved.then(|| writer.allowance.ready_at(now.boot));
+        writer.retry = taken.again;
         if batch.is_empty() {
             return;
         }
@@ -316,10 +332,9 @@ impl Hive {
     pub(super) fn may_sign(&self, now: Now) -> bool {
         let writer = &self.writer;
         let silent = writer.silent_until.is_some_and(|until| now.boot < until);
-        let removed = self.roster.removed(self.me).is_some();
         writer.mood == Mood::Free
             && !silent
-            && !removed
+            && !self.is_out()
             && writer.incarnation_durable
             && writer.in_flight.is_none()
     }
@@ -363,8 +378,10 @@ impl Hive {
         let Some(InFlight { map, statements }) = self.writer.in_flight.take() else {
             return;
         };
-        let delta = step(self.store.map(self.me), &map);
+        let before = self.store.map(self.me).cloned();
+        let delta = step(before.as_ref(), &map);
         self.store.insert(map);
+        self.changes.touch(self.me);
         for statement in &statements {
             if let Some(id) = about(statement) {
                 self.writer.said.insert(id, now.boot);
@@ -373,16 +390,25 @@ impl Hive {
                 self.expelled.remove(&revoke.node);
             }
         }
-        self.refresh(now);
-        let frame = Frame::Delta(delta);
-        for peer in self.links.connected() {
-            self.send(peer, Lane::Urgent, &frame);
+        let revokes = |it: &Statement| matches!(it, Statement::Revoke(_));
+        if statements.iter().any(revokes) {
+            self.refresh(now);
+        } else {
+            self.refresh_after(now, self.me, before.as_ref());
         }
-        self.reset_repair(now);
+        self.spread(now, &delta, None);
+        self.repair.agreed = false;
         for statement in statements {
             if let Statement::Admit(admit) = statement {
                 self.welcome(now, admit.node);
             }
+        }
+    }
+
+    /// Tells the own map like news: what was said before this machine knew itself a member was not in its digests.
+    pub(super) fn show_own_map(&mut self, now: Now) {
+        if let Some(own) = self.store.map(self.me).map(|own| own.delta(None)) {
+            self.spread(now, &own, None);
         }
     }
 

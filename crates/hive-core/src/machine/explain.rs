@@ -107,7 +107,7 @@ impl Machine {
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
-        status.limits = self.limits();
+        status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));
         let Some((run, entry)) = self

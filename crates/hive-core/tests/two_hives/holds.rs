@@ -435,3 +435,47 @@ fn an_anomaly_is_told_retracted_by_an_admin_and_swept_away_and_every_log_tells_i
         assert_eq!(world.view(at), world.view(0));
     }
 }
+
+/// Two of four machines cannot reach each other: each hears the other's news from a third, at once, and in
+/// the long run from one of them only.
+#[test]
+fn who_cannot_reach_a_member_hears_its_news_from_another() {
+    let mut world = World::new(4);
+    for at in 1..4 {
+        world.join(at, 0);
+    }
+    world.run(Span::from_secs(20));
+    world.cut(1, 2);
+    // Said while nobody was asked yet to pass it on.
+    world.publish(2, vec![Statement::Pattern(pattern(1))]);
+    world.run(Span::from_secs(30));
+    assert_eq!(keys(&world, 1).len(), 1);
+    let (one, two) = (world.hives[1].me(), world.hives[2].me());
+    let passed_on = |world: &World| {
+        let to = |at: usize| world.sent_to(at, one).into_iter();
+        let frames = to(0).chain(to(3));
+        let of_two = |frame: &&Vec<u8>| matches!(Frame::decode(frame), Ok(Frame::Delta(delta)) if delta.author == two);
+        frames.filter(of_two).count()
+    };
+    for n in 2..10 {
+        let before = passed_on(&world);
+        world.publish(2, vec![Statement::Pattern(pattern(n))]);
+        world.run(Span::from_secs(1));
+        assert_eq!(keys(&world, 1).len(), usize::from(n));
+        let copies = passed_on(&world) - before;
+        assert!(copies == 1 || (n == 2 && copies == 2), "{n}: {copies}");
+    }
+    // Together again, the author itself is heard, and nobody passes anything on for long.
+    world.heal(1, 2);
+    world.run(Span::from_secs(1_200));
+    assert!(world.is_linked(1, 2));
+    for n in 10..12 {
+        world.publish(2, vec![Statement::Pattern(pattern(n))]);
+        world.run(Span::from_secs(1));
+    }
+    let before = passed_on(&world);
+    world.publish(2, vec![Statement::Pattern(pattern(12))]);
+    world.run(Span::from_secs(1));
+    assert_eq!(keys(&world, 1).len(), 12);
+    assert_eq!(passed_on(&world), before);
+}

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use hive_core::chance::Chance;
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Beacon, HiveEffect, Record, Sighting, Table};
+use hive_core::hive::roster::Roster;
 use hive_core::hive::store::{Store, disk};
 use hive_core::hive::{Hive, HiveConfig};
-use hive_core::id::{LinkId, NodeId, SaveId};
+use hive_core::id::{HiveId, LinkId, NodeId, SaveId};
 use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
 use hive_core::signed::KeyPair;
 use hive_core::statement::{Key, Label, Role, Statement};
@@ -366,11 +367,15 @@ impl World {
 
     /// The whole of joining, with a person who approves.
     pub(crate) fn join(&mut self, joiner: usize, inviter: usize) {
+        self.join_as(joiner, inviter, Role::Admin);
+    }
+
+    pub(crate) fn join_as(&mut self, joiner: usize, inviter: usize, role: Role) {
         let code = self.invite(inviter);
         self.start_join(joiner, &code);
         self.run(Span::from_secs(3));
         let who = self.pending(inviter)[0].node.clone();
-        self.approve(inviter, &who).expect("it waits");
+        self.approve_as(inviter, &who, role).expect("it waits");
         self.run(Span::from_secs(5));
         assert!(self.is_linked(joiner, inviter));
         assert_eq!(self.view(joiner), self.view(inviter));
@@ -411,8 +416,12 @@ impl World {
     }
 
     pub(crate) fn approve(&mut self, at: usize, who: &str) -> Result<(), CommandError> {
+        self.approve_as(at, who, Role::Admin)
+    }
+
+    fn approve_as(&mut self, at: usize, who: &str, role: Role) -> Result<(), CommandError> {
         let now = self.now_of(at);
-        let result = self.hives[at].approve(now, who, Role::Admin).map(|_| ());
+        let result = self.hives[at].approve(now, who, role).map(|_| ());
         self.settle();
         result
     }
@@ -551,6 +560,21 @@ impl World {
         head[last] ^= 1;
     }
 
+    pub(crate) fn hive_id(&self, at: usize) -> HiveId {
+        self.stored(at).0.hive()
+    }
+
+    /// The key of a machine: for those who stole it.
+    pub(crate) fn key(at: usize) -> KeyPair {
+        KeyPair::from_secret(&secret(at))
+    }
+
+    /// Whether these bytes stand anywhere on a machine's disk.
+    pub(crate) fn disk_holds(&self, at: usize, bytes: &[u8]) -> bool {
+        let holds = |value: &Vec<u8>| value.windows(bytes.len()).any(|it| it == bytes);
+        self.disks[at].values().any(holds)
+    }
+
     fn stored(&self, at: usize) -> (Genesis, Store) {
         let records: Vec<Record> = self.disks[at]
             .iter()
@@ -610,6 +634,12 @@ impl World {
     /// What the disk of a machine holds of all maps.
     pub(crate) fn disk_store(&self, at: usize) -> Store {
         self.stored(at).1
+    }
+
+    /// Who belongs, as the disk of a machine tells it.
+    pub(crate) fn disk_roster(&self, at: usize) -> Roster {
+        let (genesis, store) = self.stored(at);
+        Roster::of(&genesis, &store)
     }
 
     /// Turns one bit of every record of another machine's map on this disk.

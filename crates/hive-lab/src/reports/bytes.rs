@@ -3,11 +3,13 @@
 //! Everything that the node times (repair, audit, a new handshake a day, budgets) follows its clock; what the
 //! transport times (acknowledgements, silence) stays real. The day begins with a restart of every member.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hive_mind::Client;
 use hive_mind::pattern::PatternDef;
+use hive_mind::reply::{StatusView, TrafficView};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -97,12 +99,9 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     for capture in &captures {
         kinds.merge(&capture.tally()?);
     }
-    let mut model = 0;
-    let mut waiting = 0;
+    let mut model = Model::default();
     for member in &fleet.members {
-        let status = member.daemon.client().status().await?;
-        model += status.bytes;
-        waiting += status.waiting;
+        model.add(&member.daemon.client().status().await?);
     }
     let a_day = |bytes: u64| per_member_and_day(bytes, plan.nodes, window_s);
     let by_kind = json!({
@@ -113,17 +112,14 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     });
     figures.put("bytes_per_member_per_day", a_day(spent));
     figures.put("by_kind", by_kind);
-    check_model(
-        &mut figures,
-        a_day(spent),
-        a_day(model),
-        a_day(kinds.of(Kind::Established)),
-    );
+    figures.put("packets_per_member", kinds.packets / u64::from(plan.nodes));
+    model.put(&mut figures, a_day, a_day(spent));
+    put_simulated(&mut figures, plan.nodes, a_day(spent));
     figures.put("window_s", window_s);
     figures.put("handshakes_seen", kinds.handshakes.len() / 2);
     figures.put("said", sayings.said);
     figures.put("unanswered", sayings.unanswered);
-    figures.put("waiting_at_the_end", waiting);
+    figures.put("waiting_at_the_end", model.waiting);
     figures.put("rates", rates(plan));
     let equal = fleet.is_equal().await?;
     figures.put("equal_at_the_end", equal);
@@ -144,26 +140,81 @@ fn rates(plan: Plan) -> Value {
     })
 }
 
-/// The core's own meter against the interfaces: it knows frames, not handshakes, mDNS and ARP.
-fn check_model(figures: &mut Figures, counted: f64, model: f64, established: f64) {
-    figures.missing(
-        "sim_bytes_per_member_per_day",
-        "the simulator has no report of one day's bytes yet",
-    );
-    figures.put("model_bytes_per_member_per_day", model);
-    let error = |of: f64| (of > 0.0).then(|| (model - of) / of);
-    figures.put_or("model_error", error(counted), "nothing was counted");
-    figures.put_or(
-        "model_error_established",
-        error(established),
-        "nothing was counted",
-    );
-    figures.put(
-        "model",
-        "the members' own meter (status.bytes): every frame and 160 bytes for it, the byte model that the simulator \
-         uses too; model_error compares it with everything on the interface, model_error_established with the packets \
-         of established connections alone",
-    );
+/// What the members' own meters say, all together.
+#[derive(Debug, Default)]
+struct Model {
+    bytes: u64,
+    traffic: TrafficView,
+    waiting: usize,
+}
+
+impl Model {
+    fn add(&mut self, status: &StatusView) {
+        self.bytes += status.bytes;
+        self.waiting += status.waiting;
+        let (all, one) = (&mut self.traffic, status.traffic);
+        all.deltas += one.deltas;
+        all.names += one.names;
+        all.questions += one.questions;
+        all.links += one.links;
+        all.search += one.search;
+        all.pairing += one.pairing;
+    }
+
+    /// The core's own meter against the interfaces.
+    fn put(&self, figures: &mut Figures, a_day: impl Fn(u64) -> f64, counted: f64) {
+        let model = a_day(self.bytes);
+        figures.put("model_bytes_per_member_per_day", model);
+        let traffic = self.traffic;
+        let by_kind = json!({
+            "deltas": a_day(traffic.deltas),
+            "names": a_day(traffic.names),
+            "questions": a_day(traffic.questions),
+            "links": a_day(traffic.links),
+            "search": a_day(traffic.search),
+            "pairing": a_day(traffic.pairing),
+        });
+        figures.put("model_by_kind", by_kind);
+        let error = (counted > 0.0).then(|| (model - counted) / counted);
+        figures.put_or("meter_error", error, "nothing was counted");
+        figures.put(
+            "model",
+            "the members' own meter (status.traffic), which is also the byte model of the simulator, against everything \
+             on the interfaces: meter_error in this very run, model_error for the day that the simulator lives",
+        );
+    }
+}
+
+/// The simulator's day of as many members, and how far it is from this one.
+fn put_simulated(figures: &mut Figures, nodes: u8, counted: f64) {
+    match simulated(nodes) {
+        Ok(day) => {
+            let bytes = day["bytes_per_member_per_day"].as_f64();
+            figures.put_or("sim_bytes_per_member_per_day", bytes, "not in its report");
+            let error = bytes
+                .filter(|_| counted > 0.0)
+                .map(|bytes| (bytes - counted) / counted);
+            figures.put_or("model_error", error, "nothing was counted");
+            figures.put("sim", day);
+        }
+        Err(error) => {
+            let why = format!("{error:#}");
+            figures.missing("sim_bytes_per_member_per_day", &why);
+            figures.missing("model_error", &why);
+        }
+    }
+}
+
+/// Runs the simulator that was built beside this program.
+fn simulated(nodes: u8) -> Result<Value> {
+    let own = std::env::current_exe().context("this program's own file cannot be found")?;
+    let sim = own.with_file_name("hive-sim");
+    let ran = Command::new(sim)
+        .args(["--day", &nodes.to_string()])
+        .output()
+        .context("hive-sim is not beside this program; build it with the same profile")?;
+    ensure!(ran.status.success(), "the simulator did not live its day");
+    serde_json::from_slice(&ran.stdout).context("the simulator's report is no JSON")
 }
 
 /// Ends every daemon in order and starts it with a faster clock.

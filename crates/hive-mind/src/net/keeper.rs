@@ -16,7 +16,7 @@ use quinn::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::net::link::Outbox;
+use crate::net::link::Pinger;
 use crate::net::reach::{self, Reached, Silence};
 
 /// Notes that wait; more are lost, and only cost a question more. A guess.
@@ -78,7 +78,7 @@ pub(crate) enum Note {
         peer: NodeId,
         number: u64,
         connection: Connection,
-        outbox: Outbox,
+        pinger: Pinger,
     },
     Down {
         peer: NodeId,
@@ -124,7 +124,7 @@ impl Keeper {
 struct Link {
     number: u64,
     connection: Connection,
-    outbox: Outbox,
+    pinger: Pinger,
 }
 
 /// What is to be done next.
@@ -195,12 +195,12 @@ impl Watchman {
                 peer,
                 number,
                 connection,
-                outbox,
+                pinger,
             } => {
                 let link = Link {
                     number,
                     connection,
-                    outbox,
+                    pinger,
                 };
                 self.links.insert(peer, link);
                 if self.standing.reached.is_none() {
@@ -371,7 +371,7 @@ impl Watchman {
             return;
         };
         if let Some(link) = self.links.get(&peer) {
-            link.outbox.ping();
+            link.pinger.ping();
             self.standing.words += 1;
         }
         self.plan = Some((Instant::now() + every, Plan::Say));

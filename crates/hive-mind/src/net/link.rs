@@ -29,6 +29,10 @@ const SETTLED: Duration = Duration::from_millis(300);
 /// A second look before cutting off, for answers that have arrived but were not yet processed. A guess.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
 
+/// How long the last frames to a peer that is let go may take to be acknowledged. Source: DESIGN 5 (1 s
+/// application time-out).
+const LAST_WORD_FOR: Duration = Duration::from_secs(1);
+
 /// A fresh key exchange this often, so that a stolen session key opens one day. Source: DESIGN 5.
 const RENEW_AFTER: Duration = Duration::from_hours(24);
 
@@ -92,11 +96,32 @@ impl Outbox {
     pub(crate) fn ping(&self) {
         self.put(Lane::Urgent, Vec::new());
     }
+
+    /// A handle that can ask for that and does not hold the connection open.
+    pub(crate) fn pinger(&self) -> Pinger {
+        Pinger(self.urgent.downgrade())
+    }
+}
+
+/// Asks one connection for signs of life, as long as the loop keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pinger(mpsc::WeakSender<Vec<u8>>);
+
+impl Pinger {
+    /// As [`Outbox::ping`].
+    pub(crate) fn ping(&self) {
+        let asked = self.0.upgrade().map(|urgent| urgent.try_send(Vec::new()));
+        if !matches!(asked, Some(Ok(()))) {
+            tracing::trace!("no sign of life was asked for");
+        }
+    }
 }
 
 /// Why a connection's tasks end.
 enum End {
     Closed,
+    /// The loop does not want it any more.
+    LetGo,
     Misdeed(Misdeed),
     Silent,
 }
@@ -198,6 +223,7 @@ impl Greeted {
             );
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
+            End::LetGo => line.connection.close(code::NOT_A_MEMBER, b""),
             End::Silent => line.connection.close(code::SILENT, b""),
             End::Misdeed(misdeed) => {
                 line.connection.close(code::MISDEED, b"");
@@ -304,8 +330,15 @@ async fn write_lane(
             return End::Closed;
         }
     }
-    // The loop has let go of this connection and closes it itself.
-    std::future::pending().await
+    // The loop has let go of this connection: the last word is brought, and that is all.
+    stream.finish().ok();
+    if tokio::time::timeout(LAST_WORD_FOR, stream.stopped())
+        .await
+        .is_err()
+    {
+        tracing::debug!("a last word was not acknowledged");
+    }
+    End::LetGo
 }
 
 async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sent) -> End {
@@ -319,7 +352,14 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
     if !opened || write_packed(&mut stream, &first).await.is_none() {
         return End::Closed;
     }
-    write_lane(stream, frames, sent).await
+    while let Some(frame) = frames.recv().await {
+        sent.send_replace(());
+        if write_frame(&mut stream, &frame).await.is_none() {
+            return End::Closed;
+        }
+    }
+    // The urgent lane brings the last word.
+    std::future::pending().await
 }
 
 /// A dead peer is noticed by the transport's own repetitions: what is not acknowledged is sent again after about

@@ -1,5 +1,9 @@
-//! Durable before said: no honest node tells anybody of a state of its own map that its disk could still forget, and
-//! no honest node ever signs two different states under one number.
+//! Durable before said: no honest node tells anybody of a new state of its own map that its disk could still forget,
+//! and no honest node ever signs two different states under one number.
+//!
+//! A state that was said before is not new. A machine whose disk came back older hears of it from its peers, passes it
+//! on as it would anybody's, and if it forgets it once more, they still hold it. What it signs next has a higher
+//! incarnation, and that must be on its disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +29,9 @@ impl Signed {
         let said = says_of_itself(host.key, &frame);
         let durable = durable_head(host);
         let kept = durable.map(|head| (head.incarnation, head.seq));
-        if let Some((incarnation, seq)) = said.filter(|said| Some(*said) > kept) {
+        let is_new = |(incarnation, seq)| !self.0.contains_key(&(host.key, incarnation, seq));
+        let early = said.filter(|said| Some(*said) > kept && is_new(*said));
+        if let Some((incarnation, seq)) = early {
             return Some(format!(
                 "machine {} said {incarnation}.{seq} of its map while its disk held {kept:?}",
                 host.id.0

@@ -84,8 +84,8 @@ fn tell(world: &mut World, scenario: &Scenario) -> Result<Told, Failure> {
 }
 
 /// All machines let in by the first, all on, all showing the same.
-fn gather(world: &mut World, scenario: &Scenario) -> Result<Vec<HostId>, Failure> {
-    let watching_from = scenario.members - scenario.watching;
+pub fn gather(world: &mut World, members: u64, watching: u64) -> Result<Vec<HostId>, Failure> {
+    let (count, watching_from) = (members, members - watching);
     let truth = |nth: u64| {
         if nth < watching_from {
             Truth::BLIND
@@ -96,16 +96,16 @@ fn gather(world: &mut World, scenario: &Scenario) -> Result<Vec<HostId>, Failure
     let founder = world.add("m0", truth(0));
     let mut members = vec![founder];
     world.run_ms(2_000)?;
-    for nth in 1..scenario.members {
+    for nth in 1..count {
         let joiner = world.add(&format!("m{nth}"), truth(nth));
         world.run_ms(1_500)?;
         person::let_in(world, founder, joiner)?;
         members.push(joiner);
-        if scenario.members > TOGETHER_MAX {
+        if count > TOGETHER_MAX {
             world.switch_off(joiner);
         }
     }
-    if scenario.members > TOGETHER_MAX {
+    if count > TOGETHER_MAX {
         for id in &members[1..] {
             world.switch_on(*id);
         }
@@ -118,7 +118,7 @@ fn gather(world: &mut World, scenario: &Scenario) -> Result<Vec<HostId>, Failure
 impl<'a> Life<'a> {
     fn begin(world: &'a mut World, scenario: &'a Scenario) -> Result<Self, Failure> {
         world.expect_events(scenario.members * (scenario.hours + 24) * EVENTS_PER_HOUR);
-        let members = gather(world, scenario)?;
+        let members = gather(world, scenario.members, scenario.watching)?;
         let count = usize::try_from(scenario.liars()).unwrap_or(0);
         let liars: Vec<HostId> = members[1..].iter().take(count).copied().collect();
         let honest = members.iter().filter(|id| !liars.contains(id)).copied();

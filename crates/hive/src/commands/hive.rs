@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use hive_mind::Role;
-use hive_mind::reply::{MembersView, PendingView};
+use hive_mind::reply::{MemberView, MembersView, PendingView};
 
 use crate::args::{ApproveArgs, Format, LabelArgs, Place, RemoveArgs, WhoArgs};
 use crate::commands::show;
@@ -67,7 +67,8 @@ pub(super) fn members(place: &Place, format: Format) -> Result<Exit, Problem> {
 /// Removes a member, after its name was typed a second time.
 pub(super) fn remove(place: &Place, args: &RemoveArgs) -> Result<Exit, Problem> {
     let link = Link::new(place)?;
-    let label = find_member(&link.ask(link.client().members())?, &args.name)?;
+    let view = link.ask(link.client().members())?;
+    let label = find_member(&view, &args.name)?.label.clone();
     if args.rehearsal.dry_run {
         println!("would remove \"{label}\": its connections close, and it learns nothing more");
         return Ok(Exit::Ok);
@@ -140,13 +141,16 @@ fn find_pending(view: &PendingView, name: &str) -> Result<String, Problem> {
         .try_next("hive pending"))
 }
 
-fn find_member(view: &MembersView, name: &str) -> Result<String, Problem> {
+pub(super) fn find_member<'a>(
+    view: &'a MembersView,
+    name: &str,
+) -> Result<&'a MemberView, Problem> {
     let found = view
         .members
         .iter()
         .find(|member| member.label == name || member.node.starts_with(name));
     if let Some(member) = found {
-        return Ok(member.label.clone());
+        return Ok(member);
     }
     let labels: Vec<&str> = view
         .members
@@ -163,7 +167,7 @@ fn find_member(view: &MembersView, name: &str) -> Result<String, Problem> {
 }
 
 /// Removing cannot be taken back, so the name is typed twice; a script says `--yes`.
-fn typed_again(label: &str) -> Result<bool, Problem> {
+pub(super) fn typed_again(label: &str) -> Result<bool, Problem> {
     if !std::io::stdin().is_terminal() {
         return Err(Problem::new(
             Exit::Usage,

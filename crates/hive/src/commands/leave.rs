@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hive_mind::{Acting, HostConfig, OpenError, Roots, Scope};
 
@@ -16,7 +17,13 @@ use crate::problem::{Exit, Problem};
 /// stays: what is still open in it must be put back by whoever comes next.
 const FORGOTTEN: [&str; 3] = ["consent", "store.redb", "key"];
 
-/// Asks, stops, forgets.
+/// How long the others may take to hear that this machine leaves. A guess: on one network it takes milliseconds.
+const HEARD: Duration = Duration::from_secs(3);
+
+/// How often is looked whether they have.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Asks, tells the others, stops, forgets.
 pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
     let state = place::paths(at)?.state;
     let link = Link::new(at)?;
@@ -33,6 +40,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         println!("nothing was done");
         return Ok(Exit::Ok);
     }
+    let told = !rehearsal && status.as_ref().is_some_and(|it| goodbye(&link, it.members));
     let stopped = match &status {
         Some(_) => up::down(at, Rehearsal { dry_run: rehearsal })?,
         None => Exit::Ok,
@@ -50,13 +58,34 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         })?;
     }
     println!("this machine has left; it starts anew with hive up, under a new key");
-    if let Some(status) = status.filter(|status| status.members > 1) {
+    if let Some(status) = status.filter(|status| status.members > 1 && !told) {
         println!(
-            "the others still list it; on one of them:  hive remove {}",
+            "others may still list it; on one of them:  hive remove {}",
             crate::render::members::quoted(&status.label)
         );
     }
     Ok(stopped)
+}
+
+/// Tells the others, and waits a moment for them to close their connections: that is how they say that they
+/// heard it. Whether everybody did who should.
+fn goodbye(link: &Link, members: usize) -> bool {
+    let Ok(status) = link.ask(link.client().status()) else {
+        return false;
+    };
+    let online = status.peers_online;
+    let start = Instant::now();
+    if members <= 1 || link.ask(link.client().leave()).is_err() {
+        return false;
+    }
+    while start.elapsed() < HEARD {
+        match link.ask(link.client().status()) {
+            Ok(status) if status.peers_online == 0 => return online > 0,
+            Ok(_) => std::thread::sleep(LOOK),
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// What is there to forget.

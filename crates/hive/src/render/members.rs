@@ -82,6 +82,18 @@ pub(crate) fn knock(machine: &PendingMachine) -> String {
     )
 }
 
+/// The words of a recovery key, numbered, four a line.
+pub(crate) fn numbered(words: &str) -> String {
+    let mut out = String::new();
+    for (place, word) in words.split_whitespace().enumerate() {
+        out.extend([format!("  {:>2}. {}", place + 1, fit(word, 12))]);
+        if place % 4 == 3 {
+            out = out.trim_end().to_owned() + "\n";
+        }
+    }
+    out
+}
+
 /// A label as it must be typed: in quotes when it has a space.
 pub(crate) fn quoted(label: &str) -> String {
     if label.contains([' ', '\'']) {
@@ -190,6 +202,16 @@ mod tests {
             "  \"amber otter\" wants to join.  Both screens show:  velvet hammer otter cliff\n  \
              Let it in? [y/N] "
         );
+    }
+
+    #[test]
+    fn the_words_of_a_recovery_key_fit_on_a_screen_in_their_order() {
+        let words: Vec<String> = (1..=24).map(|n| format!("word{n}")).collect();
+        let text = numbered(&words.join(" "));
+        assert_eq!(text.lines().count(), 6);
+        assert!(text.starts_with("   1. word1        "), "{text}");
+        assert!(text.ends_with("24. word24\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
     }
 
     #[test]

@@ -137,9 +137,14 @@ fn need_lines(need: &NeedView) -> String {
 
 fn hints(view: &StatusView) -> Vec<String> {
     let mut hints = Vec::new();
-    if view.waiting > 0 {
-        let waiting = count(view.waiting, "statement waits", "statements wait");
-        hints.push(format!("{waiting} for today's byte budget"));
+    for wait in &view.waits {
+        let next = wait.ready_s.map_or_else(String::new, |seconds| {
+            format!("; the next in {}", span(seconds))
+        });
+        hints.push(format!(
+            "waits to be told: {} {} ({}{next})",
+            wait.count, wait.kind, wait.why
+        ));
     }
     for limit in &view.limits {
         hints.push(format!("limit: {limit}"));

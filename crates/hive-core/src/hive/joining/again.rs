@@ -58,6 +58,16 @@ impl Hive {
         }
     }
 
+    /// Whether an attempt to join is under way.
+    pub(in crate::hive) fn joiner_is_busy(&self) -> bool {
+        self.joining.as_ref().is_some_and(|joining| {
+            matches!(
+                joining.stage,
+                JoinStage::Seeking | JoinStage::Proving | JoinStage::Waiting
+            )
+        })
+    }
+
     /// What was asked for is asked for no more, and the inviter hears of it if it can.
     pub(super) fn forget_request(&mut self) {
         let Some(joining) = &self.joining else { return };

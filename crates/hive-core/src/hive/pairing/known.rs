@@ -99,7 +99,7 @@ impl Hive {
         let before = self.fate_of(key);
         let mine = usize::from(before.is_some_and(|fate| fate != Fate::Denied));
         let others = self.door.waiting().count() - mine;
-        if others >= limits::PENDING_MAX || self.roster.removed(key).is_some() {
+        if others >= limits::PENDING_MAX || self.roster.is_gone(key) {
             return None;
         }
         match (self.roster.has(key), before) {

@@ -15,7 +15,7 @@ pub fn of(roster: &Roster, store: &Store) -> Hlc {
     let members = roster.order();
     let honest = members
         .iter()
-        .filter(|member| store.fork(**member).is_none());
+        .filter(|member| !roster.quarantines(**member, store));
     let mut times: Vec<Hlc> = honest
         .filter_map(|member| store.map(*member))
         .map(|map: &AuthorMap| map.head().hlc)

@@ -1,0 +1,247 @@
+//! How many bytes a day each author may cause, so that everything counted stays below what was promised.
+//!
+//! ```text
+//! author = (promised × 85 % − fixed) / (2 × (members − 1))
+//! fixed  = handshakes + mDNS + repair + audit + naming
+//! ```
+//!
+//! Twice the others: of a batch, every other member receives a copy, and somebody sent each of those copies,
+//! whether the author itself (in a small hive) or along a tree (in a large one). So a day of all authors'
+//! batches costs a member, on average, 2 × (members − 1) × what one author may cause.
+
+use crate::time::{Instant, Span};
+
+/// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
+/// acknowledgement and Ethernet header included), and ARP, 168 bytes on three of ten (5.2 there, assumed).
+pub const MESSAGE_BYTES: u64 = 160 + 50;
+
+/// One handshake, as one side counts it. Measured by `hive-lab lan` over real sockets.
+pub const HANDSHAKE_BYTES: u64 = 3_726;
+
+/// One question to the network, and one answer to it. Source: `research/transport.md` 3.2.
+pub const QUESTION_BYTES: u64 = 81;
+/// See [`QUESTION_BYTES`].
+pub const ANSWER_BYTES: u64 = 218;
+
+/// A delta's fixed part: author, numbers, signature. Counted from the encoding, rounded up.
+pub const DELTA_BYTES: u64 = 130;
+
+/// Key, batch number and time of an entry on the wire, rounded up.
+pub const ENTRY_BYTES: u64 = 36;
+
+/// A day.
+pub const DAY: Span = Span::from_secs(86_400);
+
+/// What a member promises for a day, everything counted: in a small and in a large hive. Source: DESIGN 13.
+const SMALL_BYTES_PER_DAY: u64 = 400_000;
+const LARGE_BYTES_PER_DAY: u64 = 800_000;
+
+/// Of which so much is planned with: the rest is for what comes twice, for maps that are caught up, and for
+/// members in the middle of the tree. A guess.
+const PLANNED_PERCENT: u64 = 85;
+
+/// Starts of a machine in a day, or wakes from sleep. A guess: one each morning (`research/transport.md` 5.2
+/// counts two; the second costs some 30 kB).
+const STARTS_PER_DAY: u64 = 1;
+
+/// Announcements of a start that all others hear: 2 of 212 bytes. Source: `research/transport.md` 5.2.
+const ANNOUNCED_BYTES: u64 = 2 * 212;
+
+/// Questions of the repair timer at rest, one's own and others', each with its answer. Source: a day of 30
+/// minutes each.
+const PROBES_PER_DAY: u64 = 2 * 48;
+const PROBE_BYTES: u64 = 2 * MESSAGE_BYTES + 22;
+
+/// The daily audit, asked once and answered once: 16 head ids of 17 bytes for each author. Source:
+/// `research/replication.md` 4.7.
+const AUDIT_BYTES_PER_AUTHOR: u64 = 2 * 16 * 17;
+
+/// Rounds of naming news in a large hive (see `hive/tree.rs`), each a frame of half a dozen names on some four
+/// links; what is named to others and what others name to us meet halfway.
+const NAMING_BYTES_PER_DAY: u64 = 72 * 4 * (MESSAGE_BYTES + 40);
+
+/// An author may always cause one small batch a day, in however large a hive. A hive of 256 still stays below
+/// the 1 MB of the specification with it; one of 1,000 does not.
+const AUTHOR_BYTES_MIN: u64 = 450;
+
+/// What a member sends and receives in a day without any news, in bytes.
+#[must_use]
+pub fn fixed_bytes_per_day(members: usize) -> u64 {
+    let members = count(members);
+    let others = members - 1;
+    let (links, naming) = if is_small(members) {
+        (others, 0)
+    } else {
+        (6, NAMING_BYTES_PER_DAY)
+    };
+    // Each connection is made anew once a day, at each start of this side and at each start of the other.
+    let handshakes = links * (1 + 2 * STARTS_PER_DAY) * HANDSHAKE_BYTES;
+    let asked = QUESTION_BYTES + others * ANSWER_BYTES;
+    let answered = others * (QUESTION_BYTES + ANSWER_BYTES);
+    let mdns = STARTS_PER_DAY * (asked + answered + members * ANNOUNCED_BYTES);
+    let audit = members * AUDIT_BYTES_PER_AUTHOR + 2 * MESSAGE_BYTES;
+    handshakes + mdns + PROBES_PER_DAY * PROBE_BYTES + audit + naming
+}
+
+/// What one author's batches may cost one receiver in a day, in bytes on the wire.
+#[must_use]
+pub fn author_bytes_per_day(members: usize) -> u64 {
+    let promised = if is_small(count(members)) {
+        SMALL_BYTES_PER_DAY
+    } else {
+        LARGE_BYTES_PER_DAY
+    };
+    let planned = promised / 100 * PLANNED_PERCENT;
+    let copies = 2 * (count(members) - 1).max(1);
+    let author = planned.saturating_sub(fixed_bytes_per_day(members)) / copies;
+    author.max(AUTHOR_BYTES_MIN)
+}
+
+/// A token bucket that holds a day's worth of bytes. What must be said at once may leave a debt of a day.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    tokens: i64,
+    capacity: i64,
+    filled: Instant,
+}
+
+impl Allowance {
+    /// A full bucket. It shrinks when it is known how large the hive is.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        let capacity = signed(author_bytes_per_day(1));
+        Self {
+            tokens: capacity,
+            capacity,
+            filled: now,
+        }
+    }
+
+    /// Fills up for the time gone by; `times` the share of an author in a hive of so many members.
+    pub fn fill(&mut self, members: usize, times: u64, now: Instant) {
+        self.capacity = signed(author_bytes_per_day(members).saturating_mul(times));
+        let gone = now.since(self.filled).0;
+        let earned = i128::from(self.capacity) * i128::from(gone) / i128::from(DAY.0);
+        let earned = i64::try_from(earned).unwrap_or(i64::MAX);
+        if earned > 0 {
+            self.filled = now;
+        }
+        self.tokens = self.tokens.saturating_add(earned);
+        self.tokens = self.tokens.clamp(-self.capacity, self.capacity);
+    }
+
+    /// Whether a cost can be paid and so many percent of a day be left. A full bucket pays anything.
+    #[must_use]
+    pub fn affords(&self, cost: u64, left_percent: u64) -> bool {
+        self.tokens >= self.needed(cost, left_percent)
+    }
+
+    /// Pays.
+    pub fn pay(&mut self, cost: u64) {
+        let left = self.tokens.saturating_sub(signed(cost));
+        self.tokens = left.max(-self.capacity);
+    }
+
+    /// When a cost can be paid.
+    #[must_use]
+    pub fn ready_at(&self, cost: u64, left_percent: u64, now: Instant) -> Instant {
+        let missing = self.needed(cost, left_percent).saturating_sub(self.tokens);
+        let missing = u64::try_from(missing).unwrap_or(0);
+        // Never at this very moment: the caller has just found that it cannot be paid.
+        now.after(self.time_to_earn(missing).max(Span::from_secs(1)))
+    }
+
+    /// How long it takes to earn so much.
+    #[must_use]
+    pub fn time_to_earn(&self, bytes: u64) -> Span {
+        let capacity = u128::try_from(self.capacity.max(1)).unwrap_or(1);
+        let span = u128::from(bytes) * u128::from(DAY.0) / capacity;
+        Span(u64::try_from(span).unwrap_or(u64::MAX))
+    }
+
+    /// Whether less than a quarter of a day is left.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.tokens < self.capacity / 4
+    }
+
+    /// Whether more was spent than there was.
+    #[must_use]
+    pub fn is_overdrawn(&self) -> bool {
+        self.tokens < 0
+    }
+
+    fn needed(&self, cost: u64, left_percent: u64) -> i64 {
+        let left = self.capacity / 100 * signed(left_percent);
+        signed(cost).saturating_add(left).min(self.capacity)
+    }
+}
+
+fn is_small(members: u64) -> bool {
+    members <= count(crate::hive::neighbours::MESH_MEMBERS_MAX)
+}
+
+fn count(members: usize) -> u64 {
+    u64::try_from(members).unwrap_or(u64::MAX).clamp(1, 1 << 20)
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_counted_stays_below_what_was_promised() {
+        for (members, promised) in [
+            (2, 400),
+            (5, 400),
+            (8, 400),
+            (9, 800),
+            (20, 800),
+            (50, 800),
+            (100, 800),
+        ] {
+            let others = count(members) - 1;
+            let author = author_bytes_per_day(members);
+            let day = fixed_bytes_per_day(members) + 2 * others * author;
+            assert!(
+                day <= promised * 1_000 * PLANNED_PERCENT / 100,
+                "{members}: {day}"
+            );
+            // And it is worth something: some batches of two small entries for everybody.
+            let batch = MESSAGE_BYTES + DELTA_BYTES + 2 * (ENTRY_BYTES + 40);
+            assert!(author >= 3 * batch, "{members}: {author}");
+        }
+        // The largest hive is still below the specification's megabyte.
+        let day = fixed_bytes_per_day(256) + 2 * 255 * author_bytes_per_day(256);
+        assert!(day < 1_000_000, "{day}");
+    }
+
+    #[test]
+    fn a_bucket_holds_a_day_and_a_debt_is_paid_back() {
+        let mut allowance = Allowance::new(Instant(0));
+        allowance.fill(5, 1, Instant(0));
+        let day = author_bytes_per_day(5);
+        assert!(allowance.affords(day, 0) && !allowance.is_scarce());
+        allowance.pay(3 * day);
+        assert!(allowance.is_overdrawn());
+        assert!(!allowance.affords(1, 0));
+        let soon = Instant(0).after(Span(DAY.0 / 2));
+        allowance.fill(5, 1, soon);
+        assert!(
+            !allowance.affords(1, 0),
+            "the debt of a day is paid back first"
+        );
+        let ready = allowance.ready_at(400, 0, soon);
+        allowance.fill(5, 1, ready.after(Span::from_secs(1)));
+        assert!(allowance.affords(400, 0));
+        assert!(!allowance.affords(400, 50));
+        allowance.fill(5, 1, Instant(100 * DAY.0));
+        assert!(allowance.affords(day, 0));
+        // More than a day's worth is paid by a full bucket, or it would wait for ever.
+        assert!(allowance.affords(5 * day, 50));
+    }
+}

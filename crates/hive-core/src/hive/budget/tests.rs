@@ -1,0 +1,167 @@
+//! What waits, in which order, and why.
+
+use alloc::vec;
+
+use super::*;
+use crate::hive::budget::share::DAY;
+use crate::id::{NodeId, PatternId};
+use crate::pattern::Evidence;
+use crate::statement::{Admit, Mark, Role, StrategyCell};
+
+fn strategy(n: u8) -> Statement {
+    Statement::Strategy(PatternId([n; 16]), StrategyCell::default())
+}
+
+fn evidence(n: u8) -> Statement {
+    Statement::Evidence(PatternId([n; 16]), Evidence::default())
+}
+
+fn mark(n: u8) -> Statement {
+    Statement::Mark(PatternId([n; 16]), Mark::Paused)
+}
+
+fn admit() -> Statement {
+    let node = NodeId([1; 32]);
+    Statement::Admit(Admit {
+        node,
+        role: Role::Member,
+        owner: node,
+    })
+}
+
+/// What is said at a moment in a hive of so many.
+fn say(waiting: &mut Waiting, allowance: &mut Allowance, members: usize, now: Instant) -> Taken {
+    allowance.fill(members, 1, now);
+    waiting.take(now, members, allowance, |_| true)
+}
+
+#[test]
+fn an_empty_bucket_holds_back_everything_but_membership() {
+    let mut allowance = Allowance::new(Instant(0));
+    let mut waiting = Waiting::default();
+    for n in 0..100 {
+        waiting.push(mark(n));
+    }
+    let mut now = Instant(0);
+    let said = say(&mut waiting, &mut allowance, 100, now);
+    let count = said.batch.len();
+    assert!(count > 5 && count < 100, "{count}");
+    let again = said.again.expect("more waits for bytes");
+    assert!(say(&mut waiting, &mut allowance, 100, now).batch.is_empty());
+    waiting.push(admit());
+    assert_eq!(say(&mut waiting, &mut allowance, 100, now).batch, [admit()]);
+    // It was never dropped: all of it is said, as the bytes come.
+    assert!(again > now);
+    let mut left = 100 - count;
+    for _ in 0..100 {
+        now = now.after(Span(DAY.0 / 4));
+        left -= say(&mut waiting, &mut allowance, 100, now).batch.len();
+    }
+    assert_eq!((left, waiting.len(), waiting.given_up()), (0, 0, 0));
+}
+
+#[test]
+fn the_most_valuable_goes_first_and_the_older_before_the_younger() {
+    let mut allowance = Allowance::new(Instant(0));
+    let mut waiting = Waiting::default();
+    for statement in [strategy(1), evidence(9), evidence(2), mark(3), admit()] {
+        waiting.push(statement);
+    }
+    // What is said anew keeps its turn.
+    waiting.push(evidence(9));
+    let said = say(&mut waiting, &mut allowance, 5, Instant(0));
+    let expected = vec![admit(), mark(3), evidence(9), evidence(2), strategy(1)];
+    assert_eq!(said.batch, expected);
+    assert_eq!(said.again, None);
+}
+
+#[test]
+fn the_first_word_goes_at_once_and_its_followers_together() {
+    let mut allowance = Allowance::new(Instant(0));
+    let mut waiting = Waiting::default();
+    let start = Instant(1_000_000);
+    waiting.push(evidence(1));
+    waiting.push(strategy(1));
+    assert_eq!(say(&mut waiting, &mut allowance, 5, start).batch.len(), 2);
+    waiting.push(evidence(2));
+    waiting.push(strategy(2));
+    let said = say(
+        &mut waiting,
+        &mut allowance,
+        5,
+        start.after(Span::from_ms(10)),
+    );
+    assert!(said.batch.is_empty());
+    let again = said.again.expect("soon");
+    assert_eq!(again, start.after(Span::from_ms(200)));
+    // A person's wish waits for nothing.
+    waiting.push(mark(3));
+    let said = say(
+        &mut waiting,
+        &mut allowance,
+        5,
+        start.after(Span::from_ms(20)),
+    );
+    assert_eq!(said.batch, [mark(3)]);
+    waiting.push(evidence(4));
+    let later = start.after(Span::from_ms(300));
+    let said = say(&mut waiting, &mut allowance, 5, later);
+    assert_eq!(said.batch, [evidence(2), evidence(4)]);
+    // Counters take a quarter of an hour, and longer in a larger hive.
+    assert_eq!(said.again, Some(start.after(Span::from_secs(900))));
+    let said = say(
+        &mut waiting,
+        &mut allowance,
+        5,
+        start.after(Span::from_secs(900)),
+    );
+    assert_eq!(said.batch, [strategy(2)]);
+}
+
+#[test]
+fn counters_leave_bytes_for_what_is_worth_more() {
+    let mut allowance = Allowance::new(Instant(0));
+    allowance.fill(50, 1, Instant(0));
+    let mut waiting = Waiting::default();
+    for n in 0..200 {
+        waiting.push(strategy(n));
+    }
+    let said = say(&mut waiting, &mut allowance, 50, Instant(0))
+        .batch
+        .len();
+    assert!(said > 0 && said < 200);
+    waiting.push(evidence(1));
+    let later = Instant(0).after(Span::from_secs(1));
+    let said = say(&mut waiting, &mut allowance, 50, later).batch;
+    assert_eq!(said, [evidence(1)]);
+    let view = waiting.view(later, None, &allowance);
+    assert_eq!(view.len(), 1);
+    assert_eq!(view[0].kind, "counter");
+    assert_eq!(view[0].count, waiting.len());
+    assert!(view[0].ready_s.is_some_and(|wait| wait > 60), "{view:?}");
+}
+
+#[test]
+fn a_day_of_saying_costs_no_more_than_a_day_of_the_share() {
+    for members in [5, 50, 100] {
+        let mut allowance = Allowance::new(Instant(0));
+        let mut waiting = Waiting::default();
+        let mut now = Instant(0);
+        let mut bytes = 0;
+        // Two days of a new statement every minute; the second one is counted, when the bucket is no more full.
+        for minute in 0..2_880_u64 {
+            now = now.after(Span::from_secs(60));
+            let n = u8::try_from(minute % 250).expect("small");
+            waiting.push(evidence(n));
+            waiting.push(strategy(n));
+            let said = say(&mut waiting, &mut allowance, members, now).batch;
+            if minute >= 1_440 && !said.is_empty() {
+                let entries = said.iter().map(|it| length(it) + ENTRY_BYTES);
+                bytes += MESSAGE_BYTES + DELTA_BYTES + entries.sum::<u64>();
+            }
+        }
+        let share = share::author_bytes_per_day(members);
+        assert!(bytes <= share * 11 / 10, "{members}: {bytes} of {share}");
+        assert!(bytes >= share / 2, "{members}: {bytes} of {share}");
+    }
+}

@@ -1,0 +1,387 @@
+//! The push tree of a large hive: news is sent at once along a tree, and only named to everybody else.
+//!
+//! Source: Leitão, Pereira, Rodrigues, "Epidemic Broadcast Trees" (2007), called Plumtree. Every link begins
+//! as a branch of the tree; who receives something twice prunes the link it came by later, and what is left is
+//! a tree. Along the other links only the names of news travel, many in one frame; who hears a name and not
+//! the news grafts that link into the tree again. Differs from the paper: what is missing is a state of an
+//! author's map and not a message, so only the newest per author is remembered; and a member that loses a
+//! branch grafts its other links at once, because the transport tells it.
+//!
+//! In a hive of up to [`MESH_MEMBERS_MAX`](crate::hive::neighbours::MESH_MEMBERS_MAX) members everybody hears
+//! the author itself and nothing is relayed, but for one: who has no connection to a member for a while asks
+//! the others for that member's news. Who hears it twice prunes that author from the link it came by later.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::hive::Hive;
+use crate::hive::outside::Lane;
+use crate::id::NodeId;
+use crate::time::{Instant, Now, Span};
+use crate::wire::{Delta, Frame, HINTS_MAX, Have, Hint};
+
+/// A longer delta is named and not sent: a whole map should cross a link once. A guess: some twenty entries.
+const PUSH_BYTES_MAX: usize = 4 * 1024;
+
+/// Names of news wait so long for company. A guess.
+const HINT_AFTER: Span = Span::from_secs(1);
+
+/// Rounds of naming that may follow each other at once, and one more per this span: 72 a day. A round is a
+/// frame on each of some four links, at 210 bytes and 7 for each name: 60 kB a day, and as much again is heard.
+const ROUNDS_MAX: u64 = 8;
+const ROUND_EVERY: Span = Span::from_secs(1_200);
+
+/// News that was named is asked for when it has not come by then: a guess, ten times the way through a tree
+/// of a hundred members on a LAN; and asked of the next that named it after this, a guess too.
+const GRAFT_AFTER: Span = Span::from_ms(500);
+const GRAFT_AGAIN: Span = Span::from_secs(2);
+
+/// Members remembered that named the same news: a member has no more neighbours than that.
+const TELLERS_MAX: usize = 12;
+
+/// Names in a row that a peer could not make good. From then on its names are not heard until it brings
+/// news. A guess.
+const VAIN_MAX: u32 = 8;
+
+/// A version of an author's map.
+type Version = (u32, u64);
+
+/// Where one peer stands.
+#[derive(Debug, Default)]
+pub(super) struct Branch {
+    /// Not a branch of the tree: news is only named.
+    lazy: bool,
+    /// What is to be named, the newest per author.
+    hints: BTreeMap<NodeId, Version>,
+    /// Authors whose maps were asked for: what comes of them is no push.
+    asked: BTreeSet<NodeId>,
+    /// Questions after names it gave that brought nothing so far.
+    vain: u32,
+    /// In a small hive: authors whose news the peer does not hear themselves.
+    relayed: BTreeSet<NodeId>,
+}
+
+/// What all peers together named.
+#[derive(Debug)]
+pub(super) struct Tree {
+    missing: BTreeMap<NodeId, Missing>,
+    hints_at: Option<Instant>,
+    /// The moment up to which rounds of naming are paid for.
+    paid_until: Instant,
+}
+
+/// News that was named and has not come.
+#[derive(Debug)]
+struct Missing {
+    version: Version,
+    tellers: VecDeque<NodeId>,
+    at: Instant,
+}
+
+impl Branch {
+    /// Notes that an author's map was asked for.
+    pub(super) fn ask(&mut self, author: NodeId) {
+        self.asked.insert(author);
+    }
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        Self {
+            missing: BTreeMap::new(),
+            hints_at: None,
+            paid_until: Instant::START,
+        }
+    }
+}
+
+impl Hive {
+    /// Sends news on: one's own, or what was first heard `from` a peer.
+    pub(super) fn spread(&mut self, now: Now, delta: &Delta, from: Option<NodeId>) {
+        let frame = Frame::Delta(delta.clone());
+        if self.is_mesh() {
+            let author = delta.author;
+            let branches = self.links.branches();
+            let hear = branches.filter(|(peer, branch)| {
+                let asked = branch.relayed.contains(&author) && *peer != author;
+                from.is_none() || (asked && Some(*peer) != from)
+            });
+            let hear: Vec<NodeId> = hear.map(|(peer, _)| peer).collect();
+            for peer in hear {
+                self.send(peer, Lane::Urgent, &frame);
+            }
+            return;
+        }
+        let version = (delta.incarnation, delta.seq);
+        let short = frame.encode().len() <= PUSH_BYTES_MAX;
+        let mut branches: Vec<_> = self
+            .links
+            .branches()
+            .filter(|(peer, _)| Some(*peer) != from)
+            .collect();
+        // A member without any branch would only name its own news.
+        let bare = from.is_none() && branches.iter().all(|(_, branch)| branch.lazy);
+        let mut eager = Vec::new();
+        for (peer, branch) in &mut branches {
+            if short && (bare || !branch.lazy) {
+                eager.push(*peer);
+            } else {
+                branch.hints.insert(delta.author, version);
+                self.tree.hints_at.get_or_insert(now.boot.after(HINT_AFTER));
+            }
+        }
+        for peer in eager {
+            self.send(peer, Lane::Urgent, &frame);
+        }
+    }
+
+    /// A delta came from a peer; whether it was asked for.
+    pub(super) fn note_delta(&mut self, peer: NodeId, delta: &Delta) -> bool {
+        let version = (delta.incarnation, delta.seq);
+        let Some(branch) = self.links.branch(peer) else {
+            return false;
+        };
+        branch.knows(delta.author, version);
+        branch.asked.remove(&delta.author)
+    }
+
+    /// That delta was news: who brings it first is a branch.
+    pub(super) fn note_news(&mut self, peer: NodeId, author: NodeId, asked: bool) {
+        if let Some(branch) = self.links.branch(peer) {
+            branch.vain = 0;
+            branch.lazy &= asked;
+        }
+        let held = self.held(author);
+        if self
+            .tree
+            .missing
+            .get(&author)
+            .is_some_and(|missing| missing.version <= held)
+        {
+            self.tree.missing.remove(&author);
+        }
+    }
+
+    /// Something was pushed that was held already: the link it came by is no branch. The last one is kept.
+    pub(super) fn prune(&mut self, peer: NodeId, author: NodeId) {
+        if self.is_mesh() {
+            if peer != author {
+                self.send(peer, Lane::Urgent, &Frame::Prune(alloc::vec![author]));
+            }
+            return;
+        }
+        let eager = self.links.branches().filter(|(_, it)| !it.lazy).count();
+        let Some(branch) = self.links.branch(peer) else {
+            return;
+        };
+        // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
+        if branch.lazy || eager > 1 {
+            branch.lazy = true;
+            self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
+        }
+    }
+
+    pub(super) fn on_prune(&mut self, peer: NodeId, authors: &[NodeId]) {
+        if let Some(branch) = self.links.branch(peer) {
+            branch.lazy |= authors.is_empty();
+            branch.relayed.retain(|author| !authors.contains(author));
+        }
+    }
+
+    pub(super) fn on_graft(&mut self, peer: NodeId, wants: &[Have]) {
+        let authors = wants.iter().map(|want| want.author);
+        let authors: Vec<NodeId> = authors.filter(|author| self.is_allowed(*author)).collect();
+        let is_mesh = self.is_mesh();
+        if let Some(branch) = self.links.branch(peer) {
+            branch.lazy = false;
+            if is_mesh {
+                branch.relayed.extend(authors);
+            }
+        }
+        self.on_want(peer, wants);
+    }
+
+    /// Asks peers of a small hive for the news of members that this machine cannot hear itself.
+    pub(super) fn ask_around(&mut self, peers: &[NodeId], authors: &[NodeId]) {
+        let wants: Vec<Have> = authors
+            .iter()
+            .map(|author| {
+                let (incarnation, seq) = self.held(*author);
+                Have {
+                    author: *author,
+                    incarnation,
+                    seq,
+                }
+            })
+            .collect();
+        for peer in peers {
+            if !wants.is_empty() {
+                self.send(*peer, Lane::Urgent, &Frame::Graft(wants.clone()));
+            }
+        }
+    }
+
+    /// A peer named what it holds.
+    pub(super) fn on_hints(&mut self, now: Now, peer: NodeId, hints: &[Hint]) {
+        let Some(branch) = self.links.branch(peer) else {
+            return;
+        };
+        if branch.vain >= VAIN_MAX {
+            return;
+        }
+        for hint in hints {
+            let version = (hint.incarnation, hint.seq);
+            for author in self.authors_beginning(hint.author) {
+                if let Some(branch) = self.links.branch(peer) {
+                    branch.knows(author, version);
+                }
+                if version <= self.held(author) || self.is_sealed_below(author, version) {
+                    continue;
+                }
+                let missing = self.tree.missing.entry(author).or_insert(Missing {
+                    version,
+                    tellers: VecDeque::new(),
+                    at: now.boot.after(GRAFT_AFTER),
+                });
+                missing.version = missing.version.max(version);
+                if missing.tellers.len() < TELLERS_MAX && !missing.tellers.contains(&peer) {
+                    missing.tellers.push_back(peer);
+                }
+            }
+        }
+    }
+
+    /// A peer is gone. If it was a branch, something may be cut off: every other link becomes one, and the
+    /// next news prunes what is too much.
+    pub(super) fn regrow(&mut self, was_eager: bool) {
+        if self.is_mesh() || !was_eager {
+            return;
+        }
+        let mut grafted = Vec::new();
+        for (peer, branch) in self.links.branches() {
+            if branch.lazy {
+                branch.lazy = false;
+                grafted.push(peer);
+            }
+        }
+        for peer in grafted {
+            self.send(peer, Lane::Urgent, &Frame::Graft(Vec::new()));
+        }
+    }
+
+    /// Whether a peer is a branch of the tree.
+    pub(super) fn is_eager(&mut self, peer: NodeId) -> bool {
+        self.links.branch(peer).is_some_and(|branch| !branch.lazy)
+    }
+
+    pub(super) fn tree_wake(&self) -> Option<Instant> {
+        let missing = self.tree.missing.values().map(|missing| missing.at);
+        missing.chain(self.tree.hints_at).min()
+    }
+
+    pub(super) fn on_tree_time(&mut self, now: Now) {
+        let due = |missing: &Missing| missing.at <= now.boot;
+        let overdue: Vec<NodeId> = self
+            .tree
+            .missing
+            .iter()
+            .filter(|(_, missing)| due(missing))
+            .map(|(author, _)| *author)
+            .collect();
+        for author in overdue {
+            self.ask_for_missing(now, author);
+        }
+        if self.tree.hints_at.is_some_and(|at| at <= now.boot) {
+            self.name_news(now);
+        }
+    }
+
+    fn ask_for_missing(&mut self, now: Now, author: NodeId) {
+        let held = self.held(author);
+        let Some(missing) = self.tree.missing.get_mut(&author) else {
+            return;
+        };
+        if missing.version <= held {
+            self.tree.missing.remove(&author);
+            return;
+        }
+        missing.at = now.boot.after(GRAFT_AGAIN);
+        while let Some(peer) = missing.tellers.pop_front() {
+            let Some(branch) = self.links.branch(peer) else {
+                continue;
+            };
+            branch.lazy = false;
+            branch.vain += 1;
+            branch.asked.insert(author);
+            let (incarnation, seq) = held;
+            let want = Have {
+                author,
+                incarnation,
+                seq,
+            };
+            self.send(peer, Lane::Urgent, &Frame::Graft(alloc::vec![want]));
+            return;
+        }
+        // Nobody made it good: the timer finds what is really missing.
+        self.tree.missing.remove(&author);
+        self.reset_repair(now);
+    }
+
+    /// Names what waits to be named, when a round is paid for.
+    fn name_news(&mut self, now: Now) {
+        let paid_until = self.tree.paid_until.max(now.boot);
+        if paid_until.since(now.boot).0 > ROUND_EVERY.0 * (ROUNDS_MAX - 1) {
+            let credit = Span(ROUND_EVERY.0 * (ROUNDS_MAX - 1));
+            self.tree.hints_at = Some(Instant(paid_until.0.saturating_sub(credit.0)));
+            return;
+        }
+        self.tree.hints_at = None;
+        let mut frames = Vec::new();
+        for (peer, branch) in self.links.branches() {
+            let hints = core::mem::take(&mut branch.hints);
+            let lines: Vec<Hint> = hints.into_iter().map(hint).collect();
+            frames.extend(lines.chunks(HINTS_MAX).map(|lines| (peer, lines.to_vec())));
+        }
+        if !frames.is_empty() {
+            self.tree.paid_until = paid_until.after(ROUND_EVERY);
+        }
+        for (peer, lines) in frames {
+            self.send(peer, Lane::Bulk, &Frame::IHave(lines));
+        }
+    }
+
+    /// The version of an author's map that is held; zeros = none.
+    pub(super) fn held(&self, author: NodeId) -> Version {
+        let map = self.store.map(author);
+        map.map_or((0, 0), |map| (map.head().incarnation, map.head().seq))
+    }
+
+    /// Stored authors whose keys begin so: one, as good as always.
+    fn authors_beginning(&self, first: [u8; 4]) -> Vec<NodeId> {
+        let from = self.allowed.partition_point(|node| node.0[..4] < first[..]);
+        let like = self.allowed[from..].iter();
+        let like = like.take_while(|node| node.0[..4] == first);
+        like.copied()
+            .filter(|author| self.roster.stores(*author))
+            .collect()
+    }
+}
+
+impl Branch {
+    /// The peer holds this: it need not be named to it.
+    fn knows(&mut self, author: NodeId, version: Version) {
+        if self.hints.get(&author).is_some_and(|told| *told <= version) {
+            self.hints.remove(&author);
+        }
+    }
+}
+
+fn hint((author, (incarnation, seq)): (NodeId, Version)) -> Hint {
+    let mut first = [0; 4];
+    first.copy_from_slice(&author.0[..4]);
+    Hint {
+        author: first,
+        incarnation,
+        seq,
+    }
+}

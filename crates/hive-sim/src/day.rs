@@ -1,0 +1,237 @@
+//! What a day costs a member in bytes, as the core's own meter counts them: the day of `hive-lab bytes`, with as
+//! many members as wanted. Nothing goes wrong; every member starts once, and says what a day brings.
+
+use hive_core::event::Command;
+use hive_core::id::WorkloadKey;
+use hive_core::pattern::{
+    Action, Binding, Context, Cores, Evidence, PairStats, PatternDef, Verdict, WorkloadType,
+};
+use hive_core::reply::TrafficView;
+use serde::Serialize;
+
+use crate::check::converged;
+use crate::dice::Dice;
+use crate::net::{HostId, Quality};
+use crate::queue::Moment;
+use crate::scenario::run::gather;
+use crate::stories::Failure;
+use crate::world::World;
+
+/// New patterns that one author says in a day, and its batches. Source: `research/replication.md` 4.8, as in the
+/// laboratory.
+const NEW_A_DAY: u64 = 40;
+const BATCHES_A_DAY: u64 = 124;
+
+const DAY_S: u64 = 86_400;
+
+/// The day goes on for this much longer, so that what is due every 24 hours falls into it; as in the laboratory.
+const OVERTIME_S: u64 = 900;
+
+/// Events of one member in the whole day, at most. A guess, far above what was seen.
+const EVENTS_MAX: u64 = 400_000;
+
+/// What a day cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Day {
+    /// Version of this report.
+    pub schema: u32,
+    /// How many members.
+    pub nodes: u64,
+    /// Which chance.
+    pub seed: u64,
+    /// Bytes sent and received, everything counted.
+    pub bytes_per_member_per_day: u64,
+    /// Of the member with most.
+    pub bytes_of_the_busiest: u64,
+    /// The same by kind.
+    pub by_kind: ByKind,
+    /// Frames that a member sent.
+    pub frames_per_member: u64,
+    /// Results that the members were asked to share.
+    pub said: u64,
+    /// Statements that still wait at the end, of all members.
+    pub waiting_at_the_end: usize,
+    /// Whether all show the same a minute after the end.
+    pub equal_at_the_end: bool,
+}
+
+/// Bytes by kind, per member and day.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ByKind {
+    /// Changes of maps.
+    pub deltas: u64,
+    /// Names of news, and the tree they travel by.
+    pub names: u64,
+    /// Questions whether all is equal, and what follows from them but changes.
+    pub questions: u64,
+    /// Connections made.
+    pub links: u64,
+    /// Questions to the network and their answers.
+    pub search: u64,
+}
+
+/// Something that one member says.
+struct Saying {
+    at: Moment,
+    member: usize,
+    pattern: u64,
+    round: u64,
+}
+
+/// Lives one day of a hive of so many members.
+pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
+    let mut world = World::new(seed, Quality::LAN);
+    world.expect_events(nodes * EVENTS_MAX);
+    let members = gather(&mut world, nodes, 0)?;
+    for id in &members {
+        world.switch_off(*id);
+        world.switch_on(*id);
+        world.run_ms(500)?;
+    }
+    let frames = world.net.frames;
+    let begins = world.now();
+    let sayings = sayings(nodes, seed, begins);
+    let said = sayings.len() as u64;
+    for saying in sayings {
+        let ms = saying.at.since(world.now()).div_ceil(1_000);
+        world.run_ms(ms)?;
+        let host = members[saying.member];
+        let def = definition(host, saying.pattern);
+        let evidence = evidence(saying.round);
+        world.say(host, Command::Share { def, evidence });
+    }
+    let ends = begins.after((DAY_S + OVERTIME_S) * 1_000_000);
+    world.run_ms(ends.since(world.now()).div_ceil(1_000))?;
+    let frames = world.net.frames - frames;
+    let mut all = TrafficView::default();
+    let (mut bytes, mut most, mut waiting) = (0, 0, 0);
+    for id in &members {
+        let status = converged::status(&mut world, *id)?;
+        bytes += status.bytes;
+        most = most.max(status.bytes);
+        waiting += status.waiting;
+        all.deltas += status.traffic.deltas;
+        all.names += status.traffic.names;
+        all.questions += status.traffic.questions;
+        all.links += status.traffic.links;
+        all.search += status.traffic.search;
+    }
+    let of_all = |bytes: u64| bytes * DAY_S / (DAY_S + OVERTIME_S);
+    let each = |bytes: u64| of_all(bytes) / nodes;
+    Ok(Day {
+        schema: 1,
+        nodes,
+        seed,
+        bytes_per_member_per_day: each(bytes),
+        bytes_of_the_busiest: of_all(most),
+        by_kind: ByKind {
+            deltas: each(all.deltas),
+            names: each(all.names),
+            questions: each(all.questions),
+            links: each(all.links),
+            search: each(all.search),
+        },
+        frames_per_member: frames / nodes,
+        said,
+        waiting_at_the_end: waiting,
+        equal_at_the_end: converged::equal(&mut world, &members, 60).is_ok(),
+    })
+}
+
+/// What all members say, in the order of time: new patterns and, in between, changes of the numbers of older ones.
+fn sayings(nodes: u64, seed: u64, begins: Moment) -> Vec<Saying> {
+    let mut all = Vec::new();
+    for member in 0..usize::try_from(nodes).unwrap_or(0) {
+        let mut dice = Dice::new(seed, &format!("day/{member}"));
+        let mut moments: Vec<u64> = (0..BATCHES_A_DAY)
+            .map(|_| dice.below(DAY_S * 1_000_000))
+            .collect();
+        moments.sort_unstable();
+        let mut rounds: Vec<u64> = Vec::new();
+        for (number, at) in (0..).zip(moments) {
+            let due = |number: u64| number * NEW_A_DAY / BATCHES_A_DAY;
+            if due(number + 1) > due(number) || rounds.is_empty() {
+                rounds.push(0);
+            }
+            let new = rounds.last() == Some(&0) && due(number + 1) > due(number);
+            let pattern = if new || number == 0 {
+                rounds.len() - 1
+            } else {
+                dice.index(rounds.len())
+            };
+            let round = rounds[pattern];
+            rounds[pattern] += 1;
+            all.push(Saying {
+                at: begins.after(at),
+                member,
+                pattern: pattern as u64,
+                round,
+            });
+        }
+    }
+    all.sort_by_key(|saying| (saying.at, saying.member));
+    all
+}
+
+/// A pattern of a workload that no machine runs, as the laboratory's.
+fn definition(host: HostId, nth: u64) -> PatternDef {
+    let mut workload = [0xDA; 16];
+    workload[..8].copy_from_slice(&nth.to_le_bytes());
+    workload[8..].copy_from_slice(&(host.0 as u64).to_le_bytes());
+    PatternDef {
+        action: Action::BackgroundNice,
+        workload: WorkloadKey(
+            *blake3::hash(&workload)
+                .as_bytes()
+                .first_chunk()
+                .unwrap_or(&workload),
+        ),
+        role: WorkloadType::Interactive,
+        context: Context {
+            binding: Binding::Task,
+            cores: Cores::Few,
+            eevdf_slices: true,
+            background: WorkloadType::Batch,
+        },
+    }
+}
+
+/// Its numbers, other ones for each round, as the laboratory's.
+fn evidence(round: u64) -> Evidence {
+    let mut trial = PairStats::default();
+    for value in [-0.5, -0.6, -0.4, -0.5, -0.55, -0.45, -0.5, -0.5] {
+        trial.add(value);
+    }
+    for _ in 0..round {
+        trial.add(-0.5);
+    }
+    Evidence {
+        verdict: Verdict::Helps,
+        trial,
+        ..Evidence::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_all_its_batches_and_its_new_patterns() {
+        let sayings = sayings(2, 1, Moment(0));
+        assert_eq!(sayings.len(), 248);
+        assert!(sayings.is_sorted_by_key(|saying| saying.at));
+        let new = sayings.iter().filter(|saying| saying.round == 0);
+        let new = new.filter(|saying| saying.member == 1).count();
+        assert!((40..=41).contains(&new), "{new}");
+    }
+
+    /// The promise of DESIGN 13, kept by the byte model. `hive-lab bytes` checks the model.
+    #[test]
+    fn a_day_of_five_costs_less_than_was_promised() {
+        let day = live(5, 1).expect("nothing goes wrong");
+        assert!(day.bytes_per_member_per_day < 400_000, "{day:?}");
+        assert!(day.equal_at_the_end, "{day:?}");
+        assert!(day.by_kind.deltas > 100_000, "something was said: {day:?}");
+    }
+}
