@@ -343,7 +343,7 @@ impl Hive {
         if self.sponsor.is_some() && self.roster.has(self.me) {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
-            self.show_own_map();
+            self.show_own_map(now);
         }
         self.admit_only_members(now);
         self.refresh_advice(now);

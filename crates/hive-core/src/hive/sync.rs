@@ -172,18 +172,6 @@ impl Hive {
         self.repair.agreed = false;
     }
 
-    /// Gives the own map to everybody who is connected: what was said before this machine knew itself a member
-    /// was not in its digests.
-    pub(super) fn show_own_map(&mut self) {
-        let Some(own) = self.store.map(self.me) else {
-            return;
-        };
-        let frame = Frame::Delta(own.delta(None));
-        for peer in self.links.connected() {
-            self.send(peer, Lane::Urgent, &frame);
-        }
-    }
-
     /// Asks the giver of a whole map again as soon as no more come: one answer has room for a few only.
     fn catch_up(&mut self, now: Now, giver: NodeId) {
         self.repair.at = now.boot.after(CATCHING_UP);
