@@ -9,6 +9,7 @@ pub mod words;
 pub mod invite;
 pub mod recovery;
 pub mod budget;
+mod changes;
 pub mod advise;
 mod meta;
 mod writer;
@@ -40,6 +41,7 @@ use crate::hive::advise::Advice;
 use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
 use crate::hive::budget::meter::{Audience, Traffic};
+use crate::hive::changes::Changes;
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
@@ -49,7 +51,7 @@ use crate::hive::own::Past;
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Store, disk};
-use crate::hive::sync::{Changes, Repair};
+use crate::hive::sync::Repair;
 use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
@@ -347,6 +349,7 @@ impl Hive {
         if self.sponsor.is_some() && self.roster.has(self.me) && !self.writer.is_lost() {
             self.sponsor = None;
             self.save(alloc::vec![meta::sponsor(None)], AfterSave::Nothing);
+            self.show_own_map(now);
         }
         self.admit_only_members(now);
         self.refresh_advice(now);

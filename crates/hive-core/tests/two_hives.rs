@@ -1,5 +1,7 @@
 //! Stories of two and three machines in a tiny world in memory: joining, telling, removing, lying.
 
+#[path = "two_hives/catch_up.rs"]
+mod catch_up;
 #[path = "two_hives/world.rs"]
 mod world;
 

@@ -7,7 +7,7 @@ use hive_core::wire::{ASSEMBLED_BYTES_MAX, Frame, Line, PairFrame};
 use hive_fuzz::frames::{self, read};
 use hive_fuzz::mdns;
 use hive_fuzz::mutate::Mutator;
-use hive_mind::fuzzed::mdns_answers;
+use hive_mind::fuzzed::{mdns_answers, pack, unpack};
 
 /// Bytes of memory for each byte that came. A head mark takes 18 bytes on the wire at least and 32 in memory, and
 /// a list that grows holds its old and its new place for a moment: three times its length at most.
@@ -117,6 +117,36 @@ fn entries_that_repeat_one_id_take_no_more_than_the_longest_list() {
     bytes[at] += 1;
     bytes.extend_from_slice(&[9, 4, 0, 0]);
     assert!(Frame::decode(&bytes).is_err());
+}
+
+#[test]
+fn a_packed_frame_takes_what_it_honestly_declares_and_a_refused_one_nothing() {
+    let frames = (frames::TARGET.seeds)().into_iter();
+    // Each one often enough to be worth packing.
+    let long = frames.map(|frame| frame.repeat(1 + 4_000 / frame.len().max(1)));
+    let packed: Vec<Vec<u8>> = long.filter_map(|frame| pack(&frame)).collect();
+    let mut mutator = Mutator::new(4, packed);
+    let mut inflated = 0;
+    for _ in 0..INPUTS {
+        let input = mutator.input();
+        let mut length = None;
+        let max = limits::FRAME_BYTES_MAX;
+        let peak = peak(|| length = unpack(&input, max).ok().map(|frame| frame.len()));
+        // What does not inflate although both lengths agree had its place already.
+        let declared = input.first_chunk().map_or(0, |it| u32::from_le_bytes(*it));
+        assert!(
+            peak == 0 || peak == u64::from(declared),
+            "{peak} for {input:?}"
+        );
+        assert!(peak <= max as u64);
+        inflated += usize::from(length.is_some());
+    }
+    assert!(inflated > INPUTS / 100, "{inflated}");
+    let bomb = [&u32::MAX.to_le_bytes()[..], &[0x28, 0xb5, 0x2f, 0xfd]].concat();
+    assert_eq!(
+        peak(|| assert!(unpack(&bomb, limits::FRAME_BYTES_MAX).is_err())),
+        0
+    );
 }
 
 #[test]

@@ -146,6 +146,15 @@ struct BytesArgs {
     format: FormatArgs,
 }
 
+impl BytesArgs {
+    fn plan(&self) -> reports::bytes::Plan {
+        reports::bytes::Plan {
+            window_s: self.hours * 3_600,
+            ..reports::bytes::Plan::day(self.nodes, self.time_factor)
+        }
+    }
+}
+
 impl StoreArgs {
     fn plan(self) -> reports::store::Plan {
         reports::store::Plan {
@@ -158,9 +167,9 @@ impl StoreArgs {
 }
 
 impl FaultsArgs {
-    fn plan(self) -> reports::faults::Plan {
+    fn plan(&self) -> reports::faults::Plan {
         reports::faults::Plan {
-            only: self.only,
+            only: self.only.clone(),
             seed: self.seed,
             nodes: self.nodes,
             entries: self.entries,
@@ -226,11 +235,7 @@ fn run(what: What) -> Result<ExitCode> {
         }
         What::Bytes(args) => {
             let tools = Tools::beside_this_program()?;
-            let plan = reports::bytes::Plan {
-                window_s: args.hours * 3_600,
-                ..reports::bytes::Plan::day(args.nodes, args.time_factor)
-            };
-            return measure(reports::bytes::run(&tools, plan), args.format);
+            return measure(reports::bytes::run(&tools, args.plan()), args.format);
         }
         What::Stranger {
             target,

@@ -25,6 +25,7 @@ mod paths;
 /// What fuzz targets reach; no part of the public face.
 #[doc(hidden)]
 pub mod fuzzed {
+    pub use crate::net::pack::{UnpackError, pack, unpack};
     pub use crate::net::query::{Heard, answers as mdns_answers};
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod interfaces;
 pub(crate) mod keeper;
 pub(crate) mod link;
 pub(crate) mod mdns;
+pub(crate) mod pack;
 mod pair;
 pub(crate) mod query;
 mod reach;

@@ -1,7 +1,7 @@
 //! How much this machine may say in a day and when: statements beyond the allowance wait outside the map,
 //! because a signed root cannot leave anything out. The most valuable go first, and what waits is told.
 //!
-//! | kind | waits at least | of a day's bytes stay kept for what is above |
+//! | kind | waits at least | of a full bucket stay kept for what is above |
 //! |---|---|---|
 //! | who belongs, how it is called | never; it may leave a debt | - |
 //! | a person's wish | never | 0 % |
@@ -10,17 +10,21 @@
 //! | evidence | 200 ms after the last batch | 10 % |
 //! | counters | 15 min × members / 8 after the last counters | 50 % |
 //!
-//! A first word goes out at once; its followers wait for each other. When three quarters of a day are spent,
-//! batches of patterns and evidence wait for as long as it takes to earn one.
+//! A first word goes out at once; its followers wait for each other. When seven eighths of a bucket are spent,
+//! batches of patterns and evidence wait for as long as it takes to earn three: what is said together costs least.
 
 pub mod meter;
 pub mod share;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::hive::budget::share::{Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES};
+use crate::hive::budget::share::{
+    ARP_BYTES, ARP_LASTS, Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES, RELAYED_BYTES,
+    SAME_ID_BYTES,
+};
+use crate::hive::neighbours::MESH_MEMBERS_MAX;
 use crate::reply::WaitView;
 use crate::statement::{Key, Statement};
 use crate::time::{Instant, Span};
@@ -36,6 +40,10 @@ const COUNTERS_GAP: Span = Span::from_secs(900);
 
 /// The least batch: one small entry.
 const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
+
+/// When bytes are scarce, a batch waits until so many could be paid. A guess: about ten statements then share what
+/// each batch costs beyond them.
+const SCARCE_BATCHES: u64 = 3;
 
 /// What kind of statement it is, the most valuable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +62,18 @@ pub struct Waiting {
     held: BTreeMap<Key, Held>,
     order: u64,
     given_up: u64,
+    said_at: Option<Instant>,
     /// Before this moment nothing of these kinds is said.
     news_from: Instant,
     counters_from: Instant,
+}
+
+/// What the statements of one batch cost.
+#[derive(Debug)]
+struct Price {
+    /// What the batch costs before anything is in it; paid with the first statement.
+    start: u64,
+    said: BTreeSet<[u8; 16]>,
 }
 
 #[derive(Clone, Debug)]
@@ -148,16 +165,12 @@ impl Waiting {
         let mut said_counters = false;
         // A hive of one has nobody to spare.
         let alone = members <= 1;
+        let mut price = Price::of_a_batch(self.said_at, now, members);
         for (class, _, key) in queue {
             let Some(statement) = self.get(&key) else {
                 continue;
             };
-            let start = if batch.is_empty() {
-                MESSAGE_BYTES + DELTA_BYTES
-            } else {
-                0
-            };
-            let cost = length(statement).saturating_add(ENTRY_BYTES + start);
+            let cost = price.of(&key, statement);
             let from = self.not_before(class);
             if now < from && !alone {
                 again = Some(again.map_or(from, |again| again.min(from)));
@@ -177,6 +190,7 @@ impl Waiting {
             if !alone {
                 allowance.pay(cost);
             }
+            price.took(&key);
             said_counters |= class == Class::Counter;
             batch.extend(self.held.remove(&key).map(|held| held.statement));
         }
@@ -250,8 +264,9 @@ impl Waiting {
         if batch.is_empty() {
             return;
         }
+        self.said_at = Some(now);
         let gap = if allowance.is_scarce() {
-            allowance.time_to_earn(BATCH_BYTES)
+            allowance.time_to_earn(SCARCE_BATCHES * BATCH_BYTES)
         } else {
             NEWS_GAP
         };
@@ -264,8 +279,38 @@ impl Waiting {
     }
 }
 
+impl Price {
+    fn of_a_batch(last: Option<Instant>, now: Instant, members: usize) -> Self {
+        let known = last.is_some_and(|last| now.since(last) < ARP_LASTS);
+        let known = if known { ARP_BYTES } else { 0 };
+        let relayed = if members > MESH_MEMBERS_MAX {
+            RELAYED_BYTES
+        } else {
+            0
+        };
+        Self {
+            start: MESSAGE_BYTES - known + DELTA_BYTES + relayed,
+            said: BTreeSet::new(),
+        }
+    }
+
+    fn of(&self, key: &Key, statement: &Statement) -> u64 {
+        let entry = if self.said.contains(&key.id) {
+            SAME_ID_BYTES
+        } else {
+            ENTRY_BYTES
+        };
+        length(statement).saturating_add(self.start + entry)
+    }
+
+    fn took(&mut self, key: &Key) {
+        self.start = 0;
+        self.said.insert(key.id);
+    }
+}
+
 impl Class {
-    /// How much of a day's bytes this kind leaves for those that are worth more. A guess, but for the order.
+    /// How much of a full bucket this kind leaves for those that are worth more. A guess, but for the order.
     fn kept_percent(self) -> u64 {
         match self {
             Self::Membership | Self::Wish => 0,

@@ -134,6 +134,7 @@ impl Hive {
             up_at: now.boot,
             mine: self.links.wanted.contains(&peer),
             unwanted_since: None,
+            answered: false,
             branch: Branch::default(),
         };
         self.links.peers.insert(peer, fresh);
@@ -362,7 +363,7 @@ impl Hive {
 
     pub(super) fn ask_network(&mut self, now: Now) {
         self.links.asked = Some(now.boot);
-        self.traffic.count_question();
+        self.traffic.count_question(self.allowed.len() + 1);
         self.outbox.push_back(HiveEffect::Seek);
     }
 
@@ -375,6 +376,7 @@ impl Hive {
         self.links.tomorrow = Some(now.boot.after(Span::from_ms(left)));
         if self.links.said != Some(beacon) {
             self.links.said = Some(beacon);
+            self.traffic.count_announcement(self.allowed.len() + 1);
             self.outbox.push_back(HiveEffect::Beacon(beacon));
         }
     }

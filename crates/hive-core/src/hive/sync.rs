@@ -20,6 +20,10 @@ use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Line};
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
 const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
 
+/// Whoever was given a whole map asks again this long after the last one, for what one answer had no room for. A
+/// guess: above the time that one map takes to be checked, below what a person notices.
+const CATCHING_UP: Span = Span::from_ms(50);
+
 /// How much of what a peer holds its lines tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
@@ -29,13 +33,6 @@ enum Extent {
     Changes,
 }
 
-/// Which authors' maps changed here, and when, in steps of this run.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    revision: u64,
-    at: BTreeMap<NodeId, u64>,
-}
-
 /// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repair {
@@ -43,6 +40,8 @@ pub(super) struct Repair {
     at: Instant,
     /// Somebody was heard to hold the same in this interval.
     pub(super) agreed: bool,
+    /// Gave whole maps lately, and may have more.
+    giver: Option<NodeId>,
 }
 
 impl Repair {
@@ -56,19 +55,8 @@ impl Repair {
             interval,
             at: now.after(Span(half + chance.below(half.max(1)))),
             agreed: false,
+            giver: None,
         }
-    }
-}
-
-impl Changes {
-    /// An author's map, or what is held against it, is another now.
-    pub(super) fn touch(&mut self, author: NodeId) {
-        self.revision += 1;
-        self.at.insert(author, self.revision);
-    }
-
-    fn of(&self, author: NodeId) -> u64 {
-        self.at.get(&author).copied().unwrap_or(0)
     }
 }
 
@@ -167,10 +155,11 @@ impl Hive {
         let connected = self.links.connected();
         let count = u64::try_from(connected.len()).unwrap_or(0);
         let pick = usize::try_from(self.chance.below(count)).unwrap_or(0);
-        if let Some(peer) = connected.get(pick)
+        let giver = self.repair.giver.filter(|peer| connected.contains(peer));
+        if let Some(peer) = giver.or_else(|| connected.get(pick).copied())
             && !self.repair.agreed
         {
-            self.probe(*peer);
+            self.probe(peer);
         }
         let interval = Span((self.repair.interval.0 * 2).min(limits::REPAIR_MAX.0));
         self.repair = Repair::with(interval, now.boot, &mut self.chance);
@@ -183,9 +172,15 @@ impl Hive {
         self.repair.agreed = false;
     }
 
+    /// Asks the giver of a whole map again as soon as no more come: one answer has room for a few only.
+    fn catch_up(&mut self, now: Now, giver: NodeId) {
+        self.repair.at = now.boot.after(CATCHING_UP);
+        self.repair.giver = Some(giver);
+    }
+
     fn probe(&mut self, peer: NodeId) {
         let h = self.view_hash();
-        self.links.note_probe(peer, self.changes.revision);
+        self.links.note_probe(peer, self.changes.revision());
         self.send(peer, Lane::Urgent, &Frame::Probe { h });
     }
 
@@ -213,8 +208,12 @@ impl Hive {
         match frame.said_by(peer) {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
-                self.links.note_agreement(peer, Some(self.changes.revision));
-                self.send(peer, Lane::Urgent, &Frame::Same);
+                self.links
+                    .note_agreement(peer, Some(self.changes.revision()));
+                // Who asks again in a small hive needs no answer: what differs would be told.
+                if self.links.answers_first(peer) || !self.is_mesh() {
+                    self.send(peer, Lane::Urgent, &Frame::Same);
+                }
                 self.hears_nothing_newer(now);
             }
             Frame::Probe { .. } => {
@@ -474,6 +473,9 @@ impl Hive {
                 self.note_news(peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());
                 self.repair.agreed = false;
+                if delta.base.is_none() {
+                    self.catch_up(now, peer);
+                }
                 if author == self.me {
                     self.on_own_map_moved(now);
                 } else if outcome == Joined::Newer && (asked || self.keeps_to_share(now, delta)) {
@@ -546,6 +548,8 @@ impl Hive {
             node: peer.short(),
             misdeed,
         });
+        // What should have come instead may be missing here and held elsewhere.
+        self.reset_repair(now);
         if count >= limits::MISDEEDS_MAX {
             self.links.shun(peer, now.boot);
             self.outbox.push_back(HiveEffect::Close { peer });

@@ -424,6 +424,13 @@ impl Hive {
         }
     }
 
+    /// Tells the own map like news: what was said before this machine knew itself a member was not in its digests.
+    pub(super) fn show_own_map(&mut self, now: Now) {
+        if let Some(own) = self.store.map(self.me).map(|own| own.delta(None)) {
+            self.spread(now, &own, None);
+        }
+    }
+
     /// The own map came back from a peer, newer than here: after a lost disk, or because the key runs twice.
     pub(super) fn on_own_map_moved(&mut self, now: Now) {
         let Some(seen) = self.store.map(self.me).map(|map| map.head().incarnation) else {

@@ -365,6 +365,7 @@ impl World {
                 meter.deltas += 1;
                 meter.relayed += u64::from(delta.author != me);
             }
+            Frame::Own(_) => meter.deltas += 1,
             Frame::IHave(_) => meter.hints += 1,
             Frame::Graft(_) => meter.grafts += 1,
             Frame::Prune(_) => meter.prunes += 1,

@@ -1,6 +1,7 @@
 //! `store`: what the maps cost to send, to check and to catch up with; beside other engines on the same workload.
 
 mod fresh;
+mod knowledge;
 mod own;
 mod peers;
 mod workload;

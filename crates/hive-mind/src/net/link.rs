@@ -10,7 +10,8 @@ use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream,
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::net::{Ready, Report, reach};
+use crate::net::pack::UnpackError;
+use crate::net::{Ready, Report, pack, reach};
 
 /// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
 const WAITING_FRAMES_MAX: usize = 1_024;
@@ -49,6 +50,9 @@ const URGENT: u8 = 0;
 const BULK: u8 = 1;
 const VERSION: u8 = 1;
 const HELLO_BYTES: usize = 10;
+
+/// In a frame's length: it is packed.
+const PACKED: u32 = 1 << 31;
 
 /// Why a side closes a connection; shown to the other side.
 pub(crate) mod code {
@@ -243,7 +247,7 @@ impl Greeted {
 async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
     let mut pace = Pace::new();
     loop {
-        match read_frame(&mut stream, FRAME_BYTES_MAX).await {
+        match read_packed(&mut stream).await {
             // A sign of life was asked for; the transport has already given it.
             Ok(frame) if frame.is_empty() => {}
             Ok(frame) => {
@@ -322,7 +326,7 @@ async fn write_lane(
 ) -> End {
     while let Some(frame) = frames.recv().await {
         sent.send_replace(());
-        if write_frame(&mut stream, &frame).await.is_none() {
+        if write_packed(&mut stream, &frame).await.is_none() {
             return End::Closed;
         }
     }
@@ -345,7 +349,7 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
         return End::Closed;
     };
     let opened = stream.write_all(&[BULK]).await.is_ok();
-    if !opened || write_frame(&mut stream, &first).await.is_none() {
+    if !opened || write_packed(&mut stream, &first).await.is_none() {
         return End::Closed;
     }
     while let Some(frame) = frames.recv().await {
@@ -412,17 +416,42 @@ pub(crate) async fn read_frame(
     stream: &mut RecvStream,
     bytes_max: usize,
 ) -> Result<Vec<u8>, ReadFrameError> {
+    let length = read_length(stream).await?;
+    read_body(stream, length, bytes_max).await
+}
+
+/// The same from a member, which packs long frames.
+async fn read_packed(stream: &mut RecvStream) -> Result<Vec<u8>, ReadFrameError> {
+    let length = read_length(stream).await?;
+    let bytes = read_body(stream, length & !PACKED, FRAME_BYTES_MAX).await?;
+    if length & PACKED == 0 {
+        return Ok(bytes);
+    }
+    pack::unpack(&bytes, FRAME_BYTES_MAX).map_err(|why| {
+        ReadFrameError::Bad(match why {
+            UnpackError::TooLong => Misdeed::FrameTooLong,
+            _ => Misdeed::BadFrame,
+        })
+    })
+}
+
+async fn read_length(stream: &mut RecvStream) -> Result<u32, ReadFrameError> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length).await {
-        Ok(()) => {}
+        Ok(()) => Ok(u32::from_le_bytes(length)),
         Err(ReadExactError::FinishedEarly(0) | ReadExactError::ReadError(_)) => {
-            return Err(ReadFrameError::Gone);
+            Err(ReadFrameError::Gone)
         }
-        Err(ReadExactError::FinishedEarly(_)) => {
-            return Err(ReadFrameError::Bad(Misdeed::BadFrame));
-        }
+        Err(ReadExactError::FinishedEarly(_)) => Err(ReadFrameError::Bad(Misdeed::BadFrame)),
     }
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+}
+
+async fn read_body(
+    stream: &mut RecvStream,
+    length: u32,
+    bytes_max: usize,
+) -> Result<Vec<u8>, ReadFrameError> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > bytes_max {
         return Err(ReadFrameError::Bad(Misdeed::FrameTooLong));
     }
@@ -442,6 +471,16 @@ pub(crate) async fn write_frame(stream: &mut SendStream, frame: &[u8]) -> Option
     let length = u32::try_from(frame.len()).ok()?;
     stream.write_all(&length.to_le_bytes()).await.ok()?;
     stream.write_all(frame).await.ok()
+}
+
+/// Writes one frame to a member, packed if that is shorter.
+async fn write_packed(stream: &mut SendStream, frame: &[u8]) -> Option<()> {
+    let Some(packed) = pack::pack(frame) else {
+        return write_frame(stream, frame).await;
+    };
+    let length = u32::try_from(packed.len()).ok()? | PACKED;
+    stream.write_all(&length.to_le_bytes()).await.ok()?;
+    stream.write_all(&packed).await.ok()
 }
 
 /// Closes a connection that is not wanted.

@@ -143,12 +143,17 @@ async fn rogue(machine: &Machine, target: &Machine) -> (Endpoint, Connection, qu
 #[tokio::test]
 async fn members_connect_and_both_lanes_carry_frames_both_ways() {
     let (mut one, mut two) = acquainted().await;
-    for (lane, length) in [
-        (Lane::Urgent, 1),
-        (Lane::Bulk, hive_core::limits::FRAME_BYTES_MAX),
-        (Lane::Urgent, 300),
+    let longest = hive_core::limits::FRAME_BYTES_MAX;
+    // The same byte again and again, which is packed well, and bytes that cannot be packed.
+    let chance: Vec<u8> = (0..longest / 32)
+        .flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes())
+        .collect();
+    for (lane, frame) in [
+        (Lane::Urgent, vec![7]),
+        (Lane::Bulk, vec![7; longest]),
+        (Lane::Bulk, chance),
+        (Lane::Urgent, vec![7; 300]),
     ] {
-        let frame = vec![7; length];
         one.net.send(two.id(), lane, frame.clone());
         two.expect(&Input::Received {
             peer: one.id(),
@@ -334,6 +339,16 @@ async fn bytes_that_are_no_frame_are_refused_before_anything_is_allocated() {
         (&[10, 0, 0, 0, 1, 2], Misdeed::BadFrame),
         // Not even a whole length.
         (&[10, 0], Misdeed::BadFrame),
+        // Packed: one byte too many is declared for what it holds, and then for what it would inflate to.
+        (&[1, 0, 4, 0x80], Misdeed::FrameTooLong),
+        (
+            &[8, 0, 0, 0x80, 1, 0, 4, 0, 1, 2, 3, 4],
+            Misdeed::FrameTooLong,
+        ),
+        // Packed, and nothing that inflates.
+        (&[8, 0, 0, 0x80, 0, 0, 4, 0, 1, 2, 3, 4], Misdeed::BadFrame),
+        // Packed, and not even a length inside.
+        (&[2, 0, 0, 0x80, 1, 2], Misdeed::BadFrame),
     ] {
         let (member, mut target) = (Machine::new(1), Machine::new(2));
         target.net.members(vec![member.id()]);

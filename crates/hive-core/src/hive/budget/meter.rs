@@ -3,7 +3,8 @@
 use alloc::collections::BTreeMap;
 
 use crate::hive::budget::share::{
-    ANSWER_BYTES, Allowance, DAY, HANDSHAKE_BYTES, MESSAGE_BYTES, QUESTION_BYTES,
+    ANNOUNCED_BYTES, ANSWER_BYTES, Allowance, DAY, HANDSHAKE_BYTES, MESSAGE_BYTES, QUESTION_BYTES,
+    count,
 };
 use crate::id::NodeId;
 use crate::time::Instant;
@@ -86,14 +87,22 @@ impl Traffic {
         self.links = self.links.saturating_add(HANDSHAKE_BYTES);
     }
 
-    /// Counts a question to the network.
-    pub fn count_question(&mut self) {
-        self.search = self.search.saturating_add(QUESTION_BYTES);
+    /// Counts a question to the network. Everybody hears it, so each counts its own for all: that of the others
+    /// is not told to the core, and on the average it is the same.
+    pub fn count_question(&mut self, members: usize) {
+        let all = QUESTION_BYTES.saturating_mul(count(members));
+        self.search = self.search.saturating_add(all);
     }
 
-    /// Counts an answer to it.
+    /// Counts an answer to it, here and where it was said.
     pub fn count_answer(&mut self) {
-        self.search = self.search.saturating_add(ANSWER_BYTES);
+        self.search = self.search.saturating_add(2 * ANSWER_BYTES);
+    }
+
+    /// Counts what everybody hears when this machine's record is new.
+    pub fn count_announcement(&mut self, members: usize) {
+        let all = ANNOUNCED_BYTES.saturating_mul(count(members));
+        self.search = self.search.saturating_add(all);
     }
 }
 
@@ -202,7 +211,7 @@ mod tests {
         }
         let first = first.expect("held to its share");
         assert!(
-            first * each >= share && first * each <= 3 * share,
+            (first + 1) * each >= share && first * each <= 2 * share,
             "{first}"
         );
         assert_eq!(

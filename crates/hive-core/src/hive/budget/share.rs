@@ -1,7 +1,7 @@
 //! How many bytes a day each author may cause, so that everything counted stays below what was promised.
 //!
 //! ```text
-//! author = (promised × 85 % − fixed) / (2 × (members − 1))
+//! author = (promised × planned − fixed) / (2 × (members − 1)), planned = 95 % in a small hive, 85 % in a large one
 //! fixed  = handshakes + mDNS + repair + audit + naming
 //! ```
 //!
@@ -13,7 +13,13 @@ use crate::time::{Instant, Span};
 
 /// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
 /// acknowledgement and Ethernet header included), and ARP, 168 bytes on three of ten (5.2 there, assumed).
-pub const MESSAGE_BYTES: u64 = 160 + 50;
+pub const MESSAGE_BYTES: u64 = 160 + ARP_BYTES;
+
+/// The part of it that is spared while the neighbours' addresses are still known: a kernel asks again after 15 to
+/// 45 s (`base_reachable_time`).
+pub const ARP_BYTES: u64 = 50;
+/// See [`ARP_BYTES`].
+pub const ARP_LASTS: Span = Span::from_secs(15);
 
 /// One handshake, as one side counts it. Measured by `hive-lab lan` over real sockets.
 pub const HANDSHAKE_BYTES: u64 = 3_726;
@@ -23,11 +29,17 @@ pub const QUESTION_BYTES: u64 = 81;
 /// See [`QUESTION_BYTES`].
 pub const ANSWER_BYTES: u64 = 218;
 
-/// A delta's fixed part: author, numbers, signature. Counted from the encoding, rounded up.
-pub const DELTA_BYTES: u64 = 130;
+/// A delta's fixed part, numbers and signature, and the author's key if somebody passes it on. Counted from the
+/// encoding, rounded up.
+pub const DELTA_BYTES: u64 = 80;
+/// See [`DELTA_BYTES`].
+pub const RELAYED_BYTES: u64 = 32;
 
-/// Key, batch number and time of an entry on the wire, rounded up.
-pub const ENTRY_BYTES: u64 = 36;
+/// What an entry adds to its value on the wire; less where an entry of the same batch said its id. Counted from
+/// the encoding, rounded up.
+pub const ENTRY_BYTES: u64 = 20;
+/// See [`ENTRY_BYTES`].
+pub const SAME_ID_BYTES: u64 = 5;
 
 /// A day.
 pub const DAY: Span = Span::from_secs(86_400);
@@ -36,21 +48,27 @@ pub const DAY: Span = Span::from_secs(86_400);
 const SMALL_BYTES_PER_DAY: u64 = 400_000;
 const LARGE_BYTES_PER_DAY: u64 = 800_000;
 
-/// Of which so much is planned with: the rest is for what comes twice, for maps that are caught up, and for
-/// members in the middle of the tree. A guess.
-const PLANNED_PERCENT: u64 = 85;
+/// Of which so much is planned with: the rest is for maps that are caught up, and in a large hive for what comes
+/// twice and for members in the middle of the tree. A guess.
+const PLANNED_PERCENT: u64 = 95;
+const PLANNED_PERCENT_LARGE: u64 = 85;
+
+/// A bucket holds so much of a day's bytes and earns the rest in a day: whatever 24 hours are looked at, a start
+/// with a full bucket among them, they cost a day's bytes.
+const BURST_PERCENT: i64 = 60;
 
 /// Starts of a machine in a day, or wakes from sleep. A guess: one each morning (`research/transport.md` 5.2
 /// counts two; the second costs some 30 kB).
 const STARTS_PER_DAY: u64 = 1;
 
 /// Announcements of a start that all others hear: 2 of 212 bytes. Source: `research/transport.md` 5.2.
-const ANNOUNCED_BYTES: u64 = 2 * 212;
+pub const ANNOUNCED_BYTES: u64 = 2 * 212;
 
-/// Questions of the repair timer at rest, one's own and others', each with its answer. Source: a day of 30
-/// minutes each.
-const PROBES_PER_DAY: u64 = 2 * 48;
-const PROBE_BYTES: u64 = 2 * MESSAGE_BYTES + 22;
+/// Questions of the repair timer at rest, one's own and others': an interval of 30 minutes is over after 15 to
+/// 30. In a small hive a question to which the answer is "yes" is answered once per connection.
+const PROBES_PER_DAY: u64 = 2 * 64;
+const PROBE_BYTES: u64 = MESSAGE_BYTES + 18;
+const SAME_BYTES: u64 = MESSAGE_BYTES + 2;
 
 /// The daily audit, asked once and answered once: 16 head ids of 17 bytes for each author. Source:
 /// `research/replication.md` 4.7.
@@ -69,10 +87,10 @@ const AUTHOR_BYTES_MIN: u64 = 450;
 pub fn fixed_bytes_per_day(members: usize) -> u64 {
     let members = count(members);
     let others = members - 1;
-    let (links, naming) = if is_small(members) {
-        (others, 0)
+    let (links, probe, naming) = if is_small(members) {
+        (others, PROBE_BYTES, 0)
     } else {
-        (6, NAMING_BYTES_PER_DAY)
+        (6, PROBE_BYTES + SAME_BYTES, NAMING_BYTES_PER_DAY)
     };
     // Each connection is made anew once a day, at each start of this side and at each start of the other.
     let handshakes = links * (1 + 2 * STARTS_PER_DAY) * HANDSHAKE_BYTES;
@@ -80,28 +98,30 @@ pub fn fixed_bytes_per_day(members: usize) -> u64 {
     let answered = others * (QUESTION_BYTES + ANSWER_BYTES);
     let mdns = STARTS_PER_DAY * (asked + answered + members * ANNOUNCED_BYTES);
     let audit = members * AUDIT_BYTES_PER_AUTHOR + 2 * MESSAGE_BYTES;
-    handshakes + mdns + PROBES_PER_DAY * PROBE_BYTES + audit + naming
+    handshakes + mdns + PROBES_PER_DAY * probe + audit + naming
 }
 
 /// What one author's batches may cost one receiver in a day, in bytes on the wire.
 #[must_use]
 pub fn author_bytes_per_day(members: usize) -> u64 {
-    let promised = if is_small(count(members)) {
-        SMALL_BYTES_PER_DAY
+    let planned = if is_small(count(members)) {
+        SMALL_BYTES_PER_DAY / 100 * PLANNED_PERCENT
     } else {
-        LARGE_BYTES_PER_DAY
+        LARGE_BYTES_PER_DAY / 100 * PLANNED_PERCENT_LARGE
     };
-    let planned = promised / 100 * PLANNED_PERCENT;
     let copies = 2 * (count(members) - 1).max(1);
     let author = planned.saturating_sub(fixed_bytes_per_day(members)) / copies;
     author.max(AUTHOR_BYTES_MIN)
 }
 
-/// A token bucket that holds a day's worth of bytes. What must be said at once may leave a debt of a day.
+/// A token bucket that holds three fifths of a day's bytes and earns the rest in a day. What must be said at once
+/// may leave a debt as large as the bucket.
 #[derive(Clone, Debug)]
 pub struct Allowance {
     tokens: i64,
     capacity: i64,
+    /// Earned in a day.
+    income: i64,
     filled: Instant,
 }
 
@@ -109,19 +129,21 @@ impl Allowance {
     /// A full bucket. It shrinks when it is known how large the hive is.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        let capacity = signed(author_bytes_per_day(1));
+        let (capacity, income) = split(author_bytes_per_day(1));
         Self {
             tokens: capacity,
             capacity,
+            income,
             filled: now,
         }
     }
 
     /// Fills up for the time gone by; `times` the share of an author in a hive of so many members.
     pub fn fill(&mut self, members: usize, times: u64, now: Instant) {
-        self.capacity = signed(author_bytes_per_day(members).saturating_mul(times));
+        let day = author_bytes_per_day(members).saturating_mul(times);
+        (self.capacity, self.income) = split(day);
         let gone = now.since(self.filled).0;
-        let earned = i128::from(self.capacity) * i128::from(gone) / i128::from(DAY.0);
+        let earned = i128::from(self.income) * i128::from(gone) / i128::from(DAY.0);
         let earned = i64::try_from(earned).unwrap_or(i64::MAX);
         if earned > 0 {
             self.filled = now;
@@ -130,7 +152,7 @@ impl Allowance {
         self.tokens = self.tokens.clamp(-self.capacity, self.capacity);
     }
 
-    /// Whether a cost can be paid and so many percent of a day be left. A full bucket pays anything.
+    /// Whether a cost can be paid and so many percent of a bucket be left. A full bucket pays anything.
     #[must_use]
     pub fn affords(&self, cost: u64, left_percent: u64) -> bool {
         self.tokens >= self.needed(cost, left_percent)
@@ -154,15 +176,15 @@ impl Allowance {
     /// How long it takes to earn so much.
     #[must_use]
     pub fn time_to_earn(&self, bytes: u64) -> Span {
-        let capacity = u128::try_from(self.capacity.max(1)).unwrap_or(1);
-        let span = u128::from(bytes) * u128::from(DAY.0) / capacity;
+        let income = u128::try_from(self.income.max(1)).unwrap_or(1);
+        let span = u128::from(bytes) * u128::from(DAY.0) / income;
         Span(u64::try_from(span).unwrap_or(u64::MAX))
     }
 
-    /// Whether less than a quarter of a day is left.
+    /// Whether less than an eighth of a bucket is left.
     #[must_use]
     pub fn is_scarce(&self) -> bool {
-        self.tokens < self.capacity / 4
+        self.tokens < self.capacity / 8
     }
 
     /// Whether more was spent than there was.
@@ -177,11 +199,18 @@ impl Allowance {
     }
 }
 
+/// What a bucket holds, and what it earns in a day.
+fn split(day: u64) -> (i64, i64) {
+    let day = signed(day);
+    let burst = day / 100 * BURST_PERCENT;
+    (burst, day - burst)
+}
+
 fn is_small(members: u64) -> bool {
     members <= count(crate::hive::neighbours::MESH_MEMBERS_MAX)
 }
 
-fn count(members: usize) -> u64 {
+pub(super) fn count(members: usize) -> u64 {
     u64::try_from(members).unwrap_or(u64::MAX).clamp(1, 1 << 20)
 }
 

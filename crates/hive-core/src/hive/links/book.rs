@@ -66,6 +66,8 @@ pub(super) struct Peer {
     /// Whether this side ever wanted the connection.
     pub(super) mine: bool,
     pub(super) unwanted_since: Option<Instant>,
+    /// Whether it was told on this connection that both hold the same.
+    pub(super) answered: bool,
     pub(super) branch: Branch,
 }
 
@@ -211,6 +213,12 @@ impl Links {
         if let Some(known) = self.known.get_mut(&peer) {
             known.agreed = at.or(known.probed.take()).or(known.agreed);
         }
+    }
+
+    /// Whether it was not yet told on this connection that both hold the same; from now on it was.
+    pub(in crate::hive) fn answers_first(&mut self, peer: NodeId) -> bool {
+        let peer = self.peers.get_mut(&peer);
+        peer.is_some_and(|peer| !core::mem::replace(&mut peer.answered, true))
     }
 
     /// The revision at which both held the same, if that is known; from now on it is not.
