@@ -21,6 +21,7 @@ use hive_core::event_log::Happening;
 use hive_core::hive::outside::Record;
 use hive_core::id::NodeId;
 use hive_core::reply::Reply;
+use hive_core::wire::Frame;
 
 use crate::host::Host;
 use crate::machine::Names;
@@ -49,7 +50,7 @@ pub struct Witness {
     blames: Vec<String>,
     /// Machines that are allowed to be taken for forked: those of liars.
     pub liars: BTreeSet<String>,
-    /// Members that a machine's owner has removed there: it never lets them connect again.
+    /// Members that a machine's owner has removed there: it says nothing more to them but why.
     pub removed_at: BTreeSet<(HostId, NodeId)>,
     /// If so, only these keys may connect anywhere.
     pub known: Option<BTreeSet<NodeId>>,
@@ -90,8 +91,17 @@ impl Witness {
         self.search(frame, "a frame");
     }
 
-    /// An honest node sent a frame to a member.
-    pub fn saw_sent(&mut self, host: &Host, frame: &[u8]) {
+    /// An honest node sent a frame to a member, or the last word to one that was removed there (decision 0014).
+    pub fn saw_sent(&mut self, host: &Host, peer: NodeId, frame: &[u8]) {
+        let last_word = matches!(Frame::decode(frame), Ok(Frame::Farewell { .. }));
+        if self.removed_at.contains(&(host.id, peer)) && !last_word {
+            let what = format!(
+                "machine {} talks to {}, which it removed",
+                host.id.0,
+                peer.short()
+            );
+            self.blame(what);
+        }
         if let Some(what) = self.signed.saw_sent(host, frame, &self.liars) {
             self.blame(what);
         }
@@ -101,8 +111,7 @@ impl Witness {
     pub fn saw_members(&mut self, host: HostId, members: &[NodeId]) {
         let unknown = |node: &&NodeId| {
             let known = self.known.as_ref();
-            self.removed_at.contains(&(host, **node))
-                || known.is_some_and(|known| !known.contains(*node))
+            known.is_some_and(|known| !known.contains(*node))
         };
         if let Some(node) = members.iter().find(unknown) {
             let what = format!(

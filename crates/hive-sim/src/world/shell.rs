@@ -307,7 +307,7 @@ impl World {
             liar.tamper(me, frame, &mut self.faults, &mut self.attacks)
         } else {
             self.witness.saw_frame(&frame);
-            self.witness.saw_sent(&self.hosts[id.0], &frame);
+            self.witness.saw_sent(&self.hosts[id.0], peer, &frame);
             vec![Parcel::honest(frame)]
         };
         let Some(conn) = self.hosts[id.0].conns.get(&peer).copied() else {
