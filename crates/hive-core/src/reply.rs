@@ -166,7 +166,7 @@ pub struct WaitView {
 pub struct TrafficView {
     /// Changes of maps.
     pub deltas: u64,
-    /// Names of news, and the tree they travel by (large hives only).
+    /// Names of news, and the ways they travel by.
     pub names: u64,
     /// Questions whether all is equal, and what follows from them but changes.
     pub questions: u64,
