@@ -154,3 +154,77 @@ fn names_of_news_that_does_not_exist_cost_a_few_questions() {
     world.run(Span::from_secs(60));
     assert_eq!(world.views(), 1);
 }
+
+/// Runs until everybody holds the same, up to a minute; how long that was.
+fn equal_after(world: &mut World) -> Span {
+    let step = Span::from_ms(20);
+    for steps in 1..3_000 {
+        world.run(step);
+        if world.views() == 1 {
+            return Span(step.0 * steps);
+        }
+    }
+    Span::from_secs(60)
+}
+
+#[test]
+fn who_writes_at_once_cuts_nobody_off_and_a_single_piece_of_news_shapes_the_tree_again() {
+    for (seed, way_us) in [(1, 5_000), (2, 40_000), (3, 5_000)] {
+        let count = 20;
+        let mut world = settled(count, seed);
+        world.way_us = way_us;
+        // A fifth of the members is back after a while away: their links are all branches, and the tree has circles.
+        for at in 0..4 {
+            world.switch_off(at * 4);
+        }
+        world.run(Span::from_secs(30));
+        for at in 0..4 {
+            world.switch_on(at * 4);
+        }
+        world.run(Span::from_secs(3));
+        for round in 0..3 {
+            for at in 0..count {
+                world.publish(at, vec![pattern(1_000 + round * 100 + at as u64)]);
+            }
+            let took = equal_after(&mut world);
+            assert!(took <= Span::from_secs(1), "{seed}: {took:?}");
+            world.run(Span::from_secs(3));
+        }
+        for n in 0..3 {
+            world.publish(n, vec![pattern(n as u64)]);
+            let took = equal_after(&mut world);
+            assert!(took <= Span::from_secs(1), "{seed}: {took:?}");
+            world.run(Span::from_secs(3));
+        }
+        world.read_meters();
+        for n in 3..8 {
+            world.publish(n, vec![pattern(n as u64)]);
+            world.run(Span::from_secs(3));
+        }
+        assert_eq!(world.views(), 1);
+        let (meter, _) = world.read_meters();
+        // 19 others, five times; a few more while the tree takes shape.
+        assert!(meter.deltas >= 95 && meter.deltas <= 110, "{meter:?}");
+    }
+}
+
+#[test]
+fn a_crowd_that_does_not_end_is_pruned_all_the_same() {
+    let count = 20;
+    let mut world = settled(count, 9);
+    for n in 0..300 {
+        world.publish(n % count, vec![pattern(n as u64)]);
+        world.run(Span::from_ms(5));
+    }
+    world.run(Span::from_secs(5));
+    world.read_meters();
+    for n in 300..600 {
+        world.publish(n % count, vec![pattern(n as u64)]);
+        world.run(Span::from_ms(5));
+    }
+    let took = equal_after(&mut world);
+    assert!(took <= Span::from_secs(2), "{took:?}");
+    let (meter, _) = world.read_meters();
+    let per_push = meter.deltas / (300 * (count as u64 - 1) / 10);
+    assert!(per_push <= 15, "{per_push} tenths: {meter:?}");
+}

@@ -452,7 +452,7 @@ impl Hive {
         let same = |map: &AuthorMap| map.head().sig == delta.sig && self.held(author) == version;
         if self.store.map(author).is_some_and(same) {
             if !asked {
-                self.prune(peer, author);
+                self.prune(now, peer, author);
             }
             return;
         }
@@ -461,7 +461,7 @@ impl Hive {
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) if asked => {}
-            Ok(Joined::Nothing) => self.prune(peer, author),
+            Ok(Joined::Nothing) => self.prune(now, peer, author),
             Err(DeltaError::Sealed) => {}
             Ok(outcome) => {
                 self.changes.touch(author);

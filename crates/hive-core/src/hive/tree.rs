@@ -23,17 +23,26 @@ use crate::wire::{Delta, Frame, HINTS_MAX, Have, Hint};
 /// A longer delta is named and not sent: a whole map should cross a link once. A guess: some twenty entries.
 const PUSH_BYTES_MAX: usize = 4 * 1024;
 
-/// Names of news wait so long for company. A guess.
-const HINT_AFTER: Span = Span::from_secs(1);
+/// Names of news wait so long for company. A guess: the greater part of the way of an entry that a cut branch
+/// made late, and above the way through a tree on a LAN.
+const HINT_AFTER: Span = Span::from_ms(250);
+
+/// News that came at most so long after other news may still be on its way together with it: nothing is
+/// pruned for its sake. A guess: five times the way through a tree on a LAN.
+const ALONE: Span = Span::from_ms(50);
+
+/// So many pieces of news that came twice are put up with for that in a row, of some 350 bytes each. A guess:
+/// twenty members that write at once, along three links too many.
+const SPARED_MAX: u32 = 64;
 
 /// Rounds of naming that may follow each other at once, and one more per this span: 72 a day. A round is a
 /// frame on each of some four links, at 210 bytes and 7 for each name: 60 kB a day, and as much again is heard.
 const ROUNDS_MAX: u64 = 8;
 const ROUND_EVERY: Span = Span::from_secs(1_200);
 
-/// News that was named is asked for when it has not come by then: a guess, ten times the way through a tree
+/// News that was named is asked for when it has not come by then: a guess, five times the way through a tree
 /// of a hundred members on a LAN; and asked of the next that named it after this, a guess too.
-const GRAFT_AFTER: Span = Span::from_ms(500);
+const GRAFT_AFTER: Span = Span::from_ms(250);
 const GRAFT_AGAIN: Span = Span::from_secs(2);
 
 /// Members remembered that named the same news: a member has no more neighbours than that.
@@ -68,6 +77,13 @@ pub(super) struct Tree {
     hints_at: Option<Instant>,
     /// The moment up to which rounds of naming are paid for.
     paid_until: Instant,
+    /// The next round is not paid for: the tree has just changed, or what is named was too long to be sent.
+    free_round: bool,
+    /// When news was last under way, and when some was while other news still was.
+    news_at: Option<Instant>,
+    crowded_at: Option<Instant>,
+    /// Links that were not pruned because of that, since news last travelled alone.
+    spared: u32,
 }
 
 /// News that was named and has not come.
@@ -91,6 +107,10 @@ impl Tree {
             missing: BTreeMap::new(),
             hints_at: None,
             paid_until: Instant::START,
+            free_round: false,
+            news_at: None,
+            crowded_at: None,
+            spared: 0,
         }
     }
 }
@@ -113,6 +133,7 @@ impl Hive {
             return;
         }
         let version = (delta.incarnation, delta.seq);
+        self.note_traffic(now);
         let short = frame.encode().len() <= PUSH_BYTES_MAX;
         let mut branches: Vec<_> = self
             .links
@@ -128,10 +149,21 @@ impl Hive {
             } else {
                 branch.hints.insert(delta.author, version);
                 self.tree.hints_at.get_or_insert(now.boot.after(HINT_AFTER));
+                self.tree.free_round |= !short;
             }
         }
         for peer in eager {
             self.send(peer, Lane::Urgent, &frame);
+        }
+    }
+
+    /// News is on its way from now on; whether it travels alone is known afterwards.
+    fn note_traffic(&mut self, now: Now) {
+        let recent = |at: Instant| now.boot.since(at) < ALONE;
+        if self.tree.news_at.replace(now.boot).is_some_and(recent) {
+            self.tree.crowded_at = Some(now.boot);
+        } else {
+            self.tree.spared = 0;
         }
     }
 
@@ -145,11 +177,17 @@ impl Hive {
         branch.asked.remove(&delta.author)
     }
 
-    /// That delta was news: who brings it first is a branch.
+    /// That delta was news: who brings it first is a branch, and is told so if it was pruned before.
     pub(super) fn note_news(&mut self, peer: NodeId, author: NodeId, asked: bool) {
+        let is_mesh = self.is_mesh();
         if let Some(branch) = self.links.branch(peer) {
             branch.vain = 0;
-            branch.lazy &= asked;
+            if branch.lazy && !asked {
+                branch.lazy = false;
+                if !is_mesh {
+                    self.send(peer, Lane::Urgent, &Frame::Graft(Vec::new()));
+                }
+            }
         }
         let held = self.held(author);
         if self
@@ -163,11 +201,20 @@ impl Hive {
     }
 
     /// Something was pushed that was held already: the link it came by is no branch. The last one is kept.
-    pub(super) fn prune(&mut self, peer: NodeId, author: NodeId) {
+    ///
+    /// Differs from the paper: where several pieces of news are on their way at the same time nothing is pruned.
+    /// Each of two could prune the link that the other came by first, and somebody is cut off.
+    pub(super) fn prune(&mut self, now: Now, peer: NodeId, author: NodeId) {
         if self.is_mesh() {
             if peer != author {
                 self.send(peer, Lane::Urgent, &Frame::Prune(alloc::vec![author]));
             }
+            return;
+        }
+        let crowded = self.tree.crowded_at;
+        let crowded = crowded.is_some_and(|at| now.boot.since(at) < ALONE);
+        if crowded && self.tree.spared < SPARED_MAX {
+            self.tree.spared += 1;
             return;
         }
         let eager = self.links.branches().filter(|(_, it)| !it.lazy).count();
@@ -177,6 +224,7 @@ impl Hive {
         // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
         if branch.lazy || eager > 1 {
             branch.lazy = true;
+            self.tree.free_round = true;
             self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
         }
     }
@@ -185,6 +233,7 @@ impl Hive {
         if let Some(branch) = self.links.branch(peer) {
             branch.lazy |= authors.is_empty();
             branch.relayed.retain(|author| !authors.contains(author));
+            self.tree.free_round = true;
         }
     }
 
@@ -327,10 +376,12 @@ impl Hive {
         self.reset_repair(now);
     }
 
-    /// Names what waits to be named, when a round is paid for.
+    /// Names what waits to be named, when a round is paid for. One is free after each change of the tree, so that
+    /// whoever that cut off hears of it at once.
     fn name_news(&mut self, now: Now) {
         let paid_until = self.tree.paid_until.max(now.boot);
-        if paid_until.since(now.boot).0 > ROUND_EVERY.0 * (ROUNDS_MAX - 1) {
+        let free = core::mem::take(&mut self.tree.free_round);
+        if !free && paid_until.since(now.boot).0 > ROUND_EVERY.0 * (ROUNDS_MAX - 1) {
             let credit = Span(ROUND_EVERY.0 * (ROUNDS_MAX - 1));
             self.tree.hints_at = Some(Instant(paid_until.0.saturating_sub(credit.0)));
             return;
@@ -342,7 +393,7 @@ impl Hive {
             let lines: Vec<Hint> = hints.into_iter().map(hint).collect();
             frames.extend(lines.chunks(HINTS_MAX).map(|lines| (peer, lines.to_vec())));
         }
-        if !frames.is_empty() {
+        if !free && !frames.is_empty() {
             self.tree.paid_until = paid_until.after(ROUND_EVERY);
         }
         for (peer, lines) in frames {

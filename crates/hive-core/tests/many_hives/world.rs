@@ -63,6 +63,8 @@ pub(crate) struct World {
     last: BTreeMap<(usize, usize), u64>,
     chance: Chance,
     boot: u64,
+    /// The longest way of a frame, in microseconds; the shortest is one millisecond.
+    pub(crate) way_us: u64,
 }
 
 fn ordered(one: usize, two: usize) -> (usize, usize) {
@@ -141,6 +143,7 @@ impl World {
             last: BTreeMap::new(),
             chance: Chance::from_seed([seed; 32]),
             boot: 1_000_000,
+            way_us: 5_000,
         };
         for at in 0..count {
             let hive = world.load(at);
@@ -389,7 +392,7 @@ impl World {
 
     /// The same, but never before what was sent earlier the same way.
     fn in_order(&mut self, from: usize, to: usize, event: Event) {
-        let at = self.boot + 1_000 + self.chance.below(4_000);
+        let at = self.boot + 1_000 + self.chance.below(self.way_us - 1_000);
         let last = self.last.entry((from, to)).or_default();
         *last = at.max(*last + 1);
         let at = *last;
