@@ -17,9 +17,16 @@ pub enum Action {
     FinerSlice,
     /// Autogroup nice 10 for the terminal sessions of the background.
     AutogroupNice,
-    /// Nice 10 for every thread of the background.
+    /// Nice 11 for every thread of the background.
     BackgroundNice,
 }
+
+/// What [`Action::BackgroundNice`] sets.
+///
+/// The measured effects are those of 10 (`research/optimizer.md` 7.4). Eleven weighs a fifth less and is a number that
+/// nobody writes by hand (`nice` without a number adds ten, and none of ananicy's types has it), so that whatever
+/// carries it and was born meanwhile has it from us, wherever it went (decision 0040).
+pub const BACKGROUND_NICE: i8 = 11;
 
 /// On whose processes an action acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +176,7 @@ impl Action {
             Self::Placebo => "placebo (nothing is changed)",
             Self::FinerSlice => "finer time slice for the interactive program",
             Self::AutogroupNice => "background sessions at autogroup nice 10",
-            Self::BackgroundNice => "background at nice 10",
+            Self::BackgroundNice => "background at nice 11",
         }
     }
 

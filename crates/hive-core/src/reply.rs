@@ -200,6 +200,8 @@ pub struct TrialView {
     pub action: Action,
     /// Pairs so far.
     pub pairs: u32,
+    /// Whether its change is on at this moment; about half of the time it is not.
+    pub on: bool,
 }
 
 /// Something that needs a person.

@@ -276,6 +276,15 @@ fn a_gain_that_takes_all_from_the_background_is_stopped() {
         (pattern.verdict, pattern.state),
         (Verdict::Undecided, PatternState::Dropped)
     );
+    // As soon as the cost is known, and not after forty pairs; and a person is told that it was the cost.
+    assert!((12..20).contains(&pattern.pairs), "{} pairs", pattern.pairs);
+    let why = world.machine.why(world.clock(), "p-1").expect("known");
+    let said = |words: &str| why.because.iter().any(|line| line.contains(words));
+    assert!(
+        said("costs the background too much") && said("less than half, so it is not kept"),
+        "{:?}",
+        why.because
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use hive_core::machine::facts::{
     GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
     SampleRequest, Survey, ThreadCounters,
 };
-use hive_core::pattern::{Action, Binding};
+use hive_core::pattern::{Action, BACKGROUND_NICE, Binding};
 use hive_core::time::{Instant, Span};
 
 use crate::dice::Dice;
@@ -427,7 +427,7 @@ impl Machine {
         };
         let niced = group == BUILD && self.carries(Action::BackgroundNice);
         Process {
-            nice: if niced { 10 } else { 0 },
+            nice: if niced { BACKGROUND_NICE } else { 0 },
             pid: group.group,
             parent: 1,
             start: u64::from(group.group),

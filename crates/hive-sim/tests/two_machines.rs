@@ -2,7 +2,7 @@
 //!
 //! `desk` and `laptop` are switched on. A person asks `desk` for a code, types it on `laptop`, compares the words on
 //! both screens and says yes. On `desk` a build then takes the machine away from the editor in the foreground. What
-//! nobody but the world knows: with the build at nice 10 the editor waits only 40 % as long.
+//! nobody but the world knows: with the build at nice 11 the editor waits only 40 % as long.
 //!
 //! `desk` notices the contention, tries what its catalogue offers in random on/off pairs, and proves that nice helps.
 //! Within a second the pattern is on `laptop`, which turns nothing on as long as nobody waits there. When a build runs

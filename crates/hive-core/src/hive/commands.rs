@@ -8,6 +8,7 @@ use crate::hive::meta::{self, Fate};
 use crate::hive::words;
 use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
+use crate::reply::words::is_called;
 use crate::reply::{
     CommandError, DoneView, ErrorKind, MemberView, MembersView, NearbyView, NeedView,
     PendingMachine, PendingView, SeenView, StatusView, TrafficView,
@@ -380,11 +381,7 @@ impl Hive {
 }
 
 fn names(who: &str, node: NodeId, label: &str) -> bool {
-    let who = who.trim();
-    let id = alloc::format!("{node}");
-    // Four digits: fewer name a machine by accident.
-    let by_id = who.len() >= 4 && id.starts_with(&who.to_ascii_lowercase());
-    by_id || label.eq_ignore_ascii_case(who)
+    is_called(who, &alloc::format!("{node}"), label)
 }
 
 /// What a person typed, cut so that it cannot flood a screen.

@@ -8,7 +8,9 @@ use crate::id::PatternId;
 use crate::machine::act::Outcome;
 use crate::machine::decide::Choice;
 use crate::machine::learn::{ALPHA_SHOWN, Entry};
-use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
+use crate::machine::trial::{
+    MARGIN_HIGH, MARGIN_LOW, Regime, helps_at_too_high_a_cost, too_costly,
+};
 use crate::machine::window::real;
 use crate::machine::{Machine, sequence};
 use crate::pattern::{Action, Binding, PairStats, Verdict};
@@ -123,6 +125,10 @@ impl Machine {
                 pattern: pattern.clone(),
                 action: entry.def.action,
                 pairs: entry.trial.pairs,
+                on: self
+                    .hands
+                    .on()
+                    .is_some_and(|on| on.action == entry.def.action),
             });
         }
         if run.regime != Regime::Trial && run.told_on {
@@ -293,6 +299,9 @@ fn effect(entry: &Entry) -> String {
     let words = waits(libm::exp(entry.trial.mean()), ci(&entry.trial));
     let here = match (entry.verdict, entry.state) {
         (Verdict::Helps, _) => "proven here",
+        (Verdict::Undecided, _) if helps_at_too_high_a_cost(entry) => {
+            "a gain that costs the background too much"
+        }
         (Verdict::Undecided, PatternState::Trial | PatternState::Probation) => "not decided yet",
         (verdict, _) => verdict.words(),
     };
@@ -314,8 +323,13 @@ fn cost(entry: &Entry) -> Option<String> {
     let loss = entry.work.loss() * 100.0;
     (entry.trial.pairs > 0).then(|| {
         format!(
-            "Cost: the background keeps {:.0} % of its processor time.",
-            100.0 - loss
+            "Cost: the background keeps {:.0} % of its processor time{}.",
+            100.0 - loss,
+            if too_costly(&entry.work) && entry.verdict != Verdict::Helps {
+                "; less than half, so it is not kept, however much it helps"
+            } else {
+                ""
+            }
         )
     })
 }

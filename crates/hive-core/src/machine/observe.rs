@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::id::ProgramName;
 use crate::machine::facts::{GroupId, MachineFacts, Process, Survey};
 use crate::machine::window::{Window, real};
-use crate::pattern::{Binding, Context, Cores, WorkloadType};
+use crate::pattern::{BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -71,9 +71,6 @@ const SPARED: [&str; 32] = [
     "mysqld",
     "gdb",
 ];
-
-/// What [`crate::pattern::Action::BackgroundNice`] sets.
-const OWN_NICE: i8 = 10;
 
 /// The daemon's own program; its ancestors (shell, terminal, log-in) are spared too.
 const OWN_PROGRAM: &str = "hive";
@@ -394,7 +391,7 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             job.cgroup = process.cpu_cgroup;
         }
         // A value that somebody else has set is theirs, and so are their processes.
-        let ours = process.nice == OWN_NICE && yardstick.niced.contains(&process.group);
+        let ours = process.nice == BACKGROUND_NICE && yardstick.niced.contains(&process.group);
         let plain = process.uid == yardstick.facts.uid
             && (process.nice == 0 || ours)
             && process.ordinary

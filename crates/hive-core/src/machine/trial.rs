@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::chance::Chance;
-use crate::machine::learn::{ALPHA_SHOWN, Entry};
+use crate::machine::learn::{ALPHA_SHOWN, Entry, Work};
 use crate::machine::sequence;
 use crate::pattern::{PairStats, Verdict};
 use crate::time::Span;
@@ -34,6 +34,9 @@ pub const MARGIN_HIGH: f64 = 1.05;
 
 /// Share of its work that the background may lose (DESIGN section 9).
 const LOSS_MAX: f64 = 0.5;
+
+/// Own pairs after which a gain that costs too much ends its trial: twice [`PAIRS_MIN`], a guess.
+const COST_PAIRS_MIN: u32 = 2 * PAIRS_MIN;
 
 /// Guard rails that make a trial end with harm.
 pub const RAILS_MAX: u16 = 2;
@@ -197,11 +200,13 @@ pub fn judge(entry: &Entry) -> Option<Verdict> {
         return capped;
     };
     let (good, bad) = (libm::log(MARGIN_LOW), libm::log(MARGIN_HIGH));
-    if range.high < good
-        && stands_the_placebo_check(range.high, &entry.placebo)
-        && entry.work.loss() <= LOSS_MAX
-    {
-        Some(Verdict::Helps)
+    if range.high < good && stands_the_placebo_check(range.high, &entry.placebo) {
+        // What it costs is known less well at first than what it gains.
+        if too_costly(&entry.work) {
+            (entry.trial.pairs >= COST_PAIRS_MIN).then_some(Verdict::Undecided)
+        } else {
+            Some(Verdict::Helps)
+        }
     } else if range.low > bad {
         Some(Verdict::Harms)
     } else if range.low >= good && range.high <= bad {
@@ -209,6 +214,21 @@ pub fn judge(entry: &Entry) -> Option<Verdict> {
     } else {
         capped
     }
+}
+
+/// Whether the background loses more of its work than any gain is worth.
+#[must_use]
+pub fn too_costly(work: &Work) -> bool {
+    work.loss() > LOSS_MAX
+}
+
+/// Whether what was measured is a gain, and is not kept for what it costs.
+#[must_use]
+pub fn helps_at_too_high_a_cost(entry: &Entry) -> bool {
+    let range = sequence::range(&entry.trial, entry.alpha());
+    too_costly(&entry.work)
+        && entry.trial.pairs >= PAIRS_MIN
+        && range.is_some_and(|range| range.high < libm::log(MARGIN_LOW))
 }
 
 /// The placebo check: a gain counts only beyond what the placebo "gained" through the very same steps.

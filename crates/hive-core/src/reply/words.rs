@@ -33,6 +33,15 @@ pub fn waits(ratio: f64, ci: Option<[f64; 2]>) -> String {
     }
 }
 
+/// Whether a person who types `who` means the machine of this id and label.
+#[must_use]
+pub fn is_called(who: &str, id: &str, label: &str) -> bool {
+    let who = who.trim();
+    // Four digits: fewer name a machine by accident.
+    let by_id = who.len() >= 4 && id.starts_with(&who.to_ascii_lowercase());
+    by_id || label.eq_ignore_ascii_case(who)
+}
+
 /// A ratio as a change in percent, rounded: 0.4 is -60. Beyond ten times it stays at ten times.
 fn percent(ratio: f64) -> i32 {
     let change = libm::round((ratio - 1.0) * 100.0).clamp(-100.0, 900.0);

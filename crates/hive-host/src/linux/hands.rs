@@ -1,7 +1,11 @@
 //! Acts and undoes: intent first, then the deed, then a look at what became of it.
 //!
+//! Our values are inherited, and numbers that nobody writes by hand: whatever was born since the intent and
+//! carries exactly ours has it from us, even when it left its job and its parents have ended (a daemon that
+//! a build starts for itself). All of it gets the default back.
+//!
 //! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
-//! inherited. Started inside a background that carries our 10 it becomes a number of its own, which
+//! inherited. Started inside a background that carries our 11 it becomes a number of its own, which
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
 //! would have been without us, until that program ends.
 
@@ -425,14 +429,13 @@ impl Hands {
         tally.count(restored);
     }
 
-    /// Threads born in the target groups or of the targets since the intent, which carry exactly our
-    /// value, inherited it.
+    /// Threads born since the intent which carry exactly our value inherited it.
     fn sweep(&self, eyes: &mut Eyes, change: &Change, tally: &mut Tally) {
         let knob = self.knob(change.action);
         let mut clean = 0;
         for _ in 0..PASSES_MAX {
-            let (scan, _) = eyes.look();
-            let heirs = self.heirs(&scan, change);
+            let (scan, members) = eyes.look();
+            let heirs = self.heirs(&scan, &members, change);
             let mut dirty = false;
             for (pid, tid) in heirs {
                 if let Some(thread) = scan::thread(&self.proc, pid, tid)
@@ -452,8 +455,9 @@ impl Hands {
         }
     }
 
-    /// The threads that may have inherited.
-    fn heirs(&self, scan: &Scan, change: &Change) -> Vec<(u32, u32)> {
+    /// The threads that may have inherited: those of the target groups, of what descends from the targets, and
+    /// of every process in scope that was born since.
+    fn heirs(&self, scan: &Scan, members: &BTreeSet<u32>, change: &Change) -> Vec<(u32, u32)> {
         let parents: BTreeSet<u32> = change
             .targets
             .iter()
@@ -462,10 +466,12 @@ impl Hands {
             .collect();
         let by_hand: BTreeSet<u32> = change.spared.iter().map(|spared| spared.pid).collect();
         let born_of = |stat: &Stat, of: &BTreeSet<u32>| scan.descends(stat.pid, of);
+        let born_since = |stat: &Stat| stat.start >= change.ticks && members.contains(&stat.pid);
+        let of_group = |stat: &Stat| change.groups.contains(&scan::job(stat));
         scan.stats
             .iter()
             .filter(|stat| stat.alive())
-            .filter(|stat| change.groups.contains(&scan::job(stat)) || born_of(stat, &parents))
+            .filter(|stat| of_group(stat) || born_of(stat, &parents) || born_since(stat))
             .filter(|stat| !born_of(stat, &by_hand))
             .filter(|stat| scan::owner(&self.proc, stat.pid) == Some(self.uid))
             .flat_map(|stat| {

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use hive_core::pattern::Action;
+use hive_core::pattern::{Action, BACKGROUND_NICE};
 
 use super::{FINE_SLICE_NS, sys};
 
-/// The nice that the background gets, and its sessions. Source: `research/optimizer.md` 7.4.
-const BACKGROUND_NICE: i64 = 10;
+/// The nice that the sessions of the background get. Source: `research/optimizer.md` 7.4.
+const AUTOGROUP_NICE: i64 = 10;
 
 /// `SCHED_OTHER` and `SCHED_BATCH`: only these share the processor by weight and slice.
 const FAIR_POLICIES: [u32; 2] = [0, 3];
@@ -56,7 +56,8 @@ pub(super) struct Tally {
 pub(super) const fn written(action: Action) -> i64 {
     match action {
         Action::FinerSlice => FINE_SLICE_NS.cast_signed(),
-        Action::AutogroupNice | Action::BackgroundNice => BACKGROUND_NICE,
+        Action::AutogroupNice => AUTOGROUP_NICE,
+        Action::BackgroundNice => BACKGROUND_NICE as i64,
         _ => 0,
     }
 }

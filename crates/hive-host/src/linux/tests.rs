@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use hive_core::id::ChangeId;
@@ -135,6 +136,12 @@ fn survey(host: &mut Host) -> Survey {
     }
 }
 
+/// Tests that write our values one at a time: whatever was born meanwhile and carries them counts as an heir.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether a test can run here; says so if not.
 pub(super) fn can(what: &str, right: bool) -> bool {
     if !right {
@@ -146,6 +153,7 @@ pub(super) fn can(what: &str, right: bool) -> bool {
 
 #[test]
 fn nice_reaches_every_thread_and_comes_back() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no right to lower nice again", host.facts().rights.nice) {
@@ -157,7 +165,7 @@ fn nice_reaches_every_thread_and_comes_back() {
         panic!("{receipt:?}");
     };
     assert!(touched >= 2);
-    assert!(job.nices().iter().all(|&nice| nice == 10));
+    assert!(job.nices().iter().all(|&nice| nice == 11));
     let receipt = host.undo(ChangeId(1));
     assert!(matches!(
         receipt.outcome,
@@ -168,6 +176,7 @@ fn nice_reaches_every_thread_and_comes_back() {
 
 #[test]
 fn what_was_forked_meanwhile_is_restored_too() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no right to lower nice again", host.facts().rights.nice) {
@@ -180,7 +189,7 @@ fn what_was_forked_meanwhile_is_restored_too() {
     job.ask("fork");
     let nices = job.nices();
     assert!(
-        nices.len() > before && nices.iter().all(|&nice| nice == 10),
+        nices.len() > before && nices.iter().all(|&nice| nice == 11),
         "{nices:?}"
     );
     let Outcome::Restored { restored, .. } = host.undo(ChangeId(1)).outcome else {
@@ -190,8 +199,49 @@ fn what_was_forked_meanwhile_is_restored_too() {
     assert!(job.nices().iter().all(|&nice| nice == 0));
 }
 
+/// Starts a daemon as daemons start themselves: in a session of its own, its parents ended.
+const DAEMON_WHEN_ASKED: &str = "exec 3<&0; echo ready; while read line; do \
+    setsid sh -c 'sh -c \"echo \\$\\$; while read x; do :; done\" <&3 >$FILE &' ; \
+    while [ ! -s $FILE ]; do :; done; echo done; done";
+
+#[test]
+fn a_daemon_that_left_the_job_meanwhile_is_restored_and_one_niced_by_hand_is_not() {
+    let _alone = alone();
+    let state = tempfile::tempdir().expect("a folder");
+    let whole = HostConfig {
+        scope: Scope::OwnUser,
+        ..config(state.path())
+    };
+    let (mut host, _) = Host::open(whole).expect("opened");
+    let can_act = host.facts().rights.nice && host.acting() == Acting::Yes;
+    if !can("no right to lower nice again, or a daemon acts here", can_act) {
+        return;
+    }
+    let file = state.path().join("pid");
+    let script = DAEMON_WHEN_ASKED.replace("$FILE", &file.display().to_string());
+    let mut job = Job::start(&script);
+    let receipt = host.act(&step(1, Action::BackgroundNice, &[job.group()]));
+    assert!(matches!(receipt.outcome, Outcome::Applied { .. }));
+    job.ask("start");
+    let by_hand = Job::start("exec nice sh -c 'echo ready; read x'");
+    let daemon: u32 = fs::read_to_string(&file)
+        .expect("written")
+        .trim()
+        .parse()
+        .expect("a number");
+    let table = scan::Scan::read(Path::new("/proc"));
+    let stat = table.get(daemon).expect("lives");
+    let left = stat.session != job.pid() && !table.descends(daemon, &BTreeSet::from([job.pid()]));
+    assert!(left, "{stat:?}");
+    let nice = |pid: u32| sys::scheduling(pid).expect("lives").nice;
+    assert_eq!((nice(daemon), nice(by_hand.pid())), (11, 10));
+    host.undo(ChangeId(1));
+    assert_eq!((nice(daemon), nice(by_hand.pid())), (0, 10));
+}
+
 #[test]
 fn a_finer_slice_reaches_every_thread_keeps_nice_and_comes_back() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no slices before Linux 6.12", host.facts().rights.slice) {
@@ -324,6 +374,7 @@ fn an_autogroup_that_is_back_already_is_nobody_elses() {
 
 #[test]
 fn what_somebody_changed_meanwhile_is_left_alone() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no right to lower nice again", host.facts().rights.nice) {
@@ -342,6 +393,7 @@ fn what_somebody_changed_meanwhile_is_left_alone() {
 
 #[test]
 fn what_somebody_had_set_before_is_never_touched() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no right to lower nice again", host.facts().rights.nice) {
@@ -349,11 +401,11 @@ fn what_somebody_had_set_before_is_never_touched() {
     }
     let job = Job::start(PAIR);
     for thread in job.threads() {
-        sys::set_nice(thread.1, 10).expect("by hand");
+        sys::set_nice(thread.1, 11).expect("by hand");
     }
     let receipt = host.act(&step(1, Action::BackgroundNice, &[job.group()]));
     assert_eq!(receipt.outcome, Outcome::Refused(Refusal::SetByHand));
-    assert!(job.nices().iter().all(|&nice| nice == 10));
+    assert!(job.nices().iter().all(|&nice| nice == 11));
 }
 
 #[test]
@@ -377,6 +429,7 @@ fn a_placebo_walks_and_journals_and_changes_nothing() {
 
 #[test]
 fn ourselves_our_ancestors_strangers_and_the_dead_are_refused() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     let table = scan::Scan::read(Path::new("/proc"));
@@ -455,6 +508,7 @@ fn two_hosts_never_share_a_journal_and_an_observer_never_acts() {
 
 #[test]
 fn a_storm_of_forks_leaks_nothing_in_25_cycles() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
     if !can("no right to lower nice again", host.facts().rights.nice) {

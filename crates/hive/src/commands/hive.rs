@@ -4,7 +4,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use hive_mind::Role;
-use hive_mind::reply::{MemberView, MembersView, PendingView};
+use hive_mind::reply::words::is_called;
+use hive_mind::reply::{MemberView, MembersView, PendingMachine, PendingView};
 
 use crate::args::{ApproveArgs, Format, LabelArgs, Place, RemoveArgs, WhoArgs};
 use crate::commands::show;
@@ -68,7 +69,8 @@ pub(super) fn members(place: &Place, format: Format) -> Result<Exit, Problem> {
 pub(super) fn remove(place: &Place, args: &RemoveArgs) -> Result<Exit, Problem> {
     let link = Link::new(place)?;
     let view = link.ask(link.client().members())?;
-    let label = find_member(&view, &args.name)?.label.clone();
+    let member = find_member(&view, &args.name)?;
+    let label = member.label.clone();
     if args.rehearsal.dry_run {
         println!("would remove \"{label}\": its connections close, and it learns nothing more");
         return Ok(Exit::Ok);
@@ -77,7 +79,8 @@ pub(super) fn remove(place: &Place, args: &RemoveArgs) -> Result<Exit, Problem> 
         println!("not removed");
         return Ok(Exit::Ok);
     }
-    let done = link.ask(link.client().remove(&args.name, args.compromised))?;
+    // By its id: what was shown and confirmed, whatever it calls itself by now.
+    let done = link.ask(link.client().remove(&member.node, args.compromised))?;
     println!(
         "{}",
         words_or(done.words, || format!("\"{label}\" is removed"))
@@ -118,24 +121,22 @@ fn rehearse_pending(link: &Link, name: &str, verb: &str) -> Result<Exit, Problem
 }
 
 fn find_pending(view: &PendingView, name: &str) -> Result<String, Problem> {
-    let found = view
-        .pending
-        .iter()
-        .find(|machine| machine.label == name || machine.node.starts_with(name));
-    if let Some(machine) = found {
+    let called = |machine: &&PendingMachine| is_called(name, &machine.node, &machine.label);
+    let found: Vec<&PendingMachine> = view.pending.iter().filter(called).collect();
+    if let [machine] = found.as_slice() {
         return Ok(format!("\"{}\" ({})", machine.label, machine.words));
     }
-    let waiting: Vec<&str> = view
+    let waiting: Vec<String> = view
         .pending
         .iter()
-        .map(|machine| machine.label.as_str())
+        .map(|machine| format!("{} ({})", machine.label, machine.node))
         .collect();
     let known = if waiting.is_empty() {
         "no machine is waiting".to_owned()
     } else {
         format!("waiting now: {}", waiting.join(", "))
     };
-    let what = format!("no machine called \"{name}\" is waiting");
+    let what = format!("no single machine called \"{name}\" is waiting");
     Err(Problem::new(Exit::NotFound, "join.unknown", what)
         .known(known)
         .try_next("hive pending"))
@@ -145,22 +146,21 @@ pub(super) fn find_member<'a>(
     view: &'a MembersView,
     name: &str,
 ) -> Result<&'a MemberView, Problem> {
-    let found = view
-        .members
-        .iter()
-        .find(|member| member.label == name || member.node.starts_with(name));
-    if let Some(member) = found {
+    let called = |member: &&MemberView| is_called(name, &member.node, &member.label);
+    let found: Vec<&MemberView> = view.members.iter().filter(called).collect();
+    if let [member] = found.as_slice() {
         return Ok(member);
     }
-    let labels: Vec<&str> = view
+    let first = |node: &str| node.chars().take(8).collect::<String>();
+    let labels: Vec<String> = view
         .members
         .iter()
-        .map(|member| member.label.as_str())
+        .map(|member| format!("{} ({})", member.label, first(&member.node)))
         .collect();
     Err(Problem::new(
         Exit::NotFound,
         "member.unknown",
-        format!("no member is called \"{name}\""),
+        format!("no single member is called \"{name}\""),
     )
     .known(format!("members: {}", labels.join(", ")))
     .try_next("hive members"))
@@ -204,5 +204,34 @@ mod tests {
         );
         let none = find_member(&MembersView::default(), "lab-7").expect_err("no members");
         assert_eq!(none.exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn a_label_that_looks_like_the_beginning_of_an_id_names_its_machine() {
+        let member = |node: &str, label: &str| MemberView {
+            node: node.to_owned(),
+            label: label.to_owned(),
+            role: Role::Member,
+            here: false,
+            online: true,
+            statements: 0,
+            forked: false,
+            address: None,
+            first_up_us: None,
+        };
+        let view = MembersView {
+            members: vec![
+                member("bd10e370aa", "climb joke"),
+                member("77aa0011", "bd1"),
+            ],
+        };
+        let found = |name: &str| find_member(&view, name).map(|member| member.label.clone());
+        assert_eq!(found("BD1").expect("by its label"), "bd1");
+        assert_eq!(found("bd10").expect("by four digits"), "climb joke");
+        assert!(found("").is_err() && found("77a").is_err());
+        let twins = MembersView {
+            members: vec![member("aaaa1111", "desk"), member("bbbb2222", "desk")],
+        };
+        assert!(find_member(&twins, "desk").is_err(), "which of the two?");
     }
 }

@@ -20,7 +20,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
     let link = up::ensure(place)?;
-    if !args.format.json {
+    if args.format.json {
+        up::settle(place, &link, args.consent, false)?;
+    } else {
         up::introduce(place, &link, args.consent)?;
     }
     link.ask(link.client().join(&code, args.at.or(at)))?;

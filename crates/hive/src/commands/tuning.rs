@@ -1,6 +1,6 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
-use hive_mind::reply::{ActiveView, StatusView, UndoneView};
+use hive_mind::reply::{ActiveView, StatusView, TrialView, UndoneView};
 use serde::Serialize;
 
 use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
@@ -51,6 +51,10 @@ pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
     }
     let link = Link::new(at)?;
     if args.rehearsal.dry_run {
+        if let Some(pattern) = &args.pattern {
+            // A pattern that is not there is told as the real undo would.
+            link.ask(link.client().why(pattern))?;
+        }
         let status = link.ask(link.client().status())?;
         let view = WouldUndo::of(&status, args.pattern.as_deref());
         show(args.format, "hive.would_undo/1", &view, WouldUndo::words)?;
@@ -127,24 +131,43 @@ pub(super) fn exit_of(view: &UndoneView) -> Exit {
 
 /// What an undo would put back now.
 #[derive(Serialize)]
-struct WouldUndo<'a> {
+pub(super) struct WouldUndo<'a> {
     would_undo: Vec<&'a ActiveView>,
+    /// A running trial, which would end.
+    would_end: Option<&'a TrialView>,
 }
 
 impl<'a> WouldUndo<'a> {
-    fn of(status: &'a StatusView, pattern: Option<&str>) -> Self {
+    pub(super) fn of(status: &'a StatusView, pattern: Option<&str>) -> Self {
+        let is_meant = |name: &str| pattern.is_none_or(|wanted| wanted == name);
+        let active = status.active.iter();
+        let would_undo: Vec<_> = active.filter(|one| is_meant(&one.pattern)).collect();
+        let tells = |trial: &&TrialView| would_undo.iter().all(|it| it.pattern != trial.pattern);
+        let trial = status.trial.as_ref();
+        let would_end = trial.filter(|one| is_meant(&one.pattern)).filter(tells);
         Self {
-            would_undo: status
-                .active
-                .iter()
-                .filter(|active| pattern.is_none_or(|name| name == active.pattern))
-                .collect(),
+            would_undo,
+            would_end,
         }
     }
 
+    /// How many settings are on now: those of a trial are on about half of the time.
+    pub(super) fn settings(&self) -> usize {
+        self.would_undo.len() + usize::from(self.would_end.is_some_and(|trial| trial.on))
+    }
+
     fn words(&self) -> String {
-        let affected = count(self.would_undo.len(), "setting", "settings");
+        let affected = count(self.settings(), "setting", "settings");
         let mut out = format!("would put back {affected}\n");
+        if let Some(trial) = self.would_end {
+            let now = if trial.on { "on" } else { "off" };
+            let words = trial.action.words();
+            let words = format!(
+                "{}  {words}; its trial would end, {now} at this moment",
+                trial.pattern
+            );
+            out.push_str(&wrap(&words, 2, 7));
+        }
         for active in &self.would_undo {
             out.push_str(&wrap(
                 &format!("{}  {}", active.pattern, active.words),
@@ -158,6 +181,8 @@ impl<'a> WouldUndo<'a> {
 
 #[cfg(test)]
 mod tests {
+    use hive_mind::pattern::Action;
+
     use super::*;
 
     #[test]
@@ -166,6 +191,20 @@ mod tests {
             WouldUndo::of(&StatusView::default(), None).words(),
             "would put back 0 settings\n"
         );
+        let view = StatusView {
+            trial: Some(TrialView {
+                pattern: "p-2".to_owned(),
+                action: Action::BackgroundNice,
+                pairs: 3,
+                on: true,
+            }),
+            ..StatusView::default()
+        };
+        assert_eq!(
+            WouldUndo::of(&view, None).words(),
+            "would put back 1 setting\n  p-2  background at nice 11; its trial would end, on at this moment\n"
+        );
+        assert_eq!(WouldUndo::of(&view, Some("p-1")).settings(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::args::{ConsentFlags, Place, Rehearsal};
 use crate::commands::daemon::NOT_STARTED;
-use crate::commands::tuning::exit_of;
+use crate::commands::tuning::{WouldUndo, exit_of};
 use crate::consent::{self, Consent};
 use crate::link::Link;
 use crate::place;
@@ -53,8 +53,18 @@ pub(super) fn introduce(at: &Place, link: &Link, flags: ConsentFlags) -> Result<
         "  This machine is \"{}\" (change it: hive label desk).",
         status.label
     );
-    let state = place::paths(at)?.state;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    settle(at, link, flags, terminal)
+}
+
+/// Settles what may be done on this machine; asks only where a person can answer.
+pub(super) fn settle(
+    at: &Place,
+    link: &Link,
+    flags: ConsentFlags,
+    terminal: bool,
+) -> Result<(), Problem> {
+    let state = place::paths(at)?.state;
     let mode = match consent::weigh(flags, consent::was_answered(&state), terminal) {
         Consent::Given(mode) => mode,
         Consent::Ask => {
@@ -134,8 +144,9 @@ fn end_half_started(child: &mut Child) {
 pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
     let link = Link::new(at)?;
     let status = link.ask(link.client().status())?;
-    let on = count(status.active.len(), "setting", "settings");
     if rehearsal.dry_run {
+        let on = WouldUndo::of(&status, None).settings();
+        let on = count(on, "setting", "settings");
         println!("would stop the daemon and put {on} back");
         return Ok(Exit::Ok);
     }

@@ -183,7 +183,7 @@ mod tests {
             name: "p-1".to_owned(),
             id: "00".repeat(16),
             action: Action::BackgroundNice,
-            words: "background at nice 10".to_owned(),
+            words: "background at nice 11".to_owned(),
             role: WorkloadType::Interactive,
             context: Context {
                 binding: Binding::Task,
@@ -229,7 +229,7 @@ mod tests {
         };
         assert_eq!(
             list(&view),
-            "p-1  background at nice 10 while an interactive program runs\n     \
+            "p-1  background at nice 11 while an interactive program runs\n     \
              proven here, on; waits 60 % less [40-65 %]; 8 pairs\n\
              p-2  finer time slice for the interactive program\n     \
              dropped; no effect seen: waits 1 % less [4 % less to 3 % more]; 12 pairs\n\
@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(
             why(&view),
-            "p-1  background at nice 10 while an interactive program runs\n     \
+            "p-1  background at nice 11 while an interactive program runs\n     \
              proven here, on; waits 60 % less [40-65 %]; 8 pairs\n     \
              Cost: the background keeps 93 % of its processor time.\n     \
              Still checked: 4 control pairs since the verdict, waits 58 % less\n     \

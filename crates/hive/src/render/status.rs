@@ -233,13 +233,14 @@ mod tests {
             active: vec![ActiveView {
                 pattern: "p-1".to_owned(),
                 action: Action::BackgroundNice,
-                words: "background at nice 10 while an interactive program runs".to_owned(),
+                words: "background at nice 11 while an interactive program runs".to_owned(),
                 state: PatternState::Probation,
             }],
             trial: Some(TrialView {
                 pattern: "p-2".to_owned(),
                 action: Action::FinerSlice,
                 pairs: 5,
+                on: false,
             }),
             needs: vec![NeedView {
                 code: "join.pending".to_owned(),
@@ -255,7 +256,7 @@ mod tests {
              watched 7 h, busy 4 min; 1 setting on\n\
              \n\
              On now\n  \
-             p-1  background at nice 10 while an interactive program runs (on probation)\n\
+             p-1  background at nice 11 while an interactive program runs (on probation)\n\
              \n\
              Being tried\n  \
              p-2  finer time slice for the interactive program, 5 pairs so far\n\

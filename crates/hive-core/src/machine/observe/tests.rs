@@ -124,7 +124,7 @@ fn what_is_not_ours_to_touch_is_no_background() {
     type Change = fn(&mut Process);
     let cases: [(&str, Change); 6] = [
         ("another user's", |p| p.uid = 5),
-        ("reniced by somebody", |p| p.nice = 10),
+        ("reniced by somebody", |p| p.nice = 11),
         ("not ordinarily scheduled", |p| p.ordinary = false),
         ("a display server", |p| p.name = ProgramName::new("Xorg")),
         ("a service of the system", |p| p.service = p.pid == 21),
@@ -141,7 +141,7 @@ fn what_is_not_ours_to_touch_is_no_background() {
         );
         assert_eq!(contention(&situation), None, "{case}");
     }
-    let ours = seen(|p| p.nice = if p.group == MAKE { 10 } else { 0 }, &[MAKE]);
+    let ours = seen(|p| p.nice = if p.group == MAKE { 11 } else { 0 }, &[MAKE]);
     assert!(contention(&ours).is_some(), "we ourselves made it nice");
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::linux::tests::{Job, ONE, can, config, step};
+use crate::linux::tests::{Job, ONE, alone, can, config, step};
 
 fn hands(state: &Path) -> (Hands, Eyes) {
     let config = config(state);
@@ -19,6 +19,7 @@ fn nice(job: &Job) -> i32 {
 
 #[test]
 fn a_step_whose_own_undo_fails_stays_on_until_an_undo_succeeds() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut hands, mut eyes) = hands(state.path());
     if !can("no right to lower nice again", hands.facts.rights.nice) {
@@ -42,7 +43,7 @@ fn a_step_whose_own_undo_fails_stays_on_until_an_undo_succeeds() {
     let outcome = hands.act(&mut eyes, &step(1, Action::BackgroundNice, &[group]));
     let errno = libc::EEXIST;
     assert_eq!(outcome, Outcome::Failed { errno });
-    assert_eq!((hands.on(), nice(&job)), (vec![id], 10));
+    assert_eq!((hands.on(), nice(&job)), (vec![id], 11));
     target(&mut hands, 0);
     let outcome = hands.undo(&mut eyes, id);
     assert!(matches!(outcome, Outcome::Restored { restored: 1, .. }));
@@ -51,6 +52,7 @@ fn a_step_whose_own_undo_fails_stays_on_until_an_undo_succeeds() {
 
 #[test]
 fn a_placebo_looks_as_often_as_a_real_action() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut hands, mut eyes) = hands(state.path());
     if !can("no right to lower nice again", hands.facts.rights.nice) {

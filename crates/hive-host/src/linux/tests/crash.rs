@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::*;
+use hive_core::pattern::BACKGROUND_NICE;
+
 use crate::journal::{Change, Journal, Record, Target};
 use crate::linux::recover;
 
@@ -54,6 +56,7 @@ pub(super) fn helper(name: &str) -> Command {
 
 #[test]
 fn a_killed_host_leaves_nothing_on_after_recovery() {
+    let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let script = format!("exec 3<&0; {FORKS_WHEN_ASKED}");
     let mut job = Job::start(&script);
@@ -106,7 +109,7 @@ fn write_journal(state: &Path, boot: &str, pid: u32, start: u64, old: i64) -> Ve
         action: Action::BackgroundNice,
         groups: Vec::new(),
         ticks: u64::MAX,
-        new: 10,
+        new: BACKGROUND_NICE.into(),
         targets: vec![target],
         spared: Vec::new(),
     };
@@ -116,6 +119,7 @@ fn write_journal(state: &Path, boot: &str, pid: u32, start: u64, old: i64) -> Ve
 
 #[test]
 fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
+    let _alone = alone();
     let job = Job::start(ONE);
     let nice = || sys::scheduling(job.pid()).expect("lives").nice;
     let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
@@ -124,14 +128,14 @@ fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
     let boot = boot.trim();
     let recovered = |boot: &str, start: u64| {
         let state = tempfile::tempdir().expect("a folder");
-        sys::set_nice(job.pid(), 10).expect("set");
+        sys::set_nice(job.pid(), BACKGROUND_NICE.into()).expect("set");
         write_journal(state.path(), boot, job.pid(), start, 0);
         recover(&config(state.path())).expect("recovered")
     };
     assert_eq!(recovered(boot, start + 1).gone, 1);
-    assert_eq!(nice(), 10, "another process of the same number");
+    assert_eq!(nice(), 11, "another process of the same number");
     assert_eq!(recovered("another boot", start).discarded, 1);
-    assert_eq!(nice(), 10, "another boot");
+    assert_eq!(nice(), 11, "another boot");
     if can("no right to lower nice again", facts_nice()) {
         assert_eq!(recovered(boot, start).restored, 1);
         assert_eq!(nice(), 0);
@@ -140,12 +144,13 @@ fn recovery_touches_no_other_process_than_the_one_in_the_journal() {
 
 #[test]
 fn what_a_recovery_cannot_restore_stays_on_for_the_next() {
+    let _alone = alone();
     let job = Job::start(ONE);
     let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
     let start = start.expect("lives").start;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
     let state = tempfile::tempdir().expect("a folder");
-    sys::set_nice(job.pid(), 10).expect("set");
+    sys::set_nice(job.pid(), BACKGROUND_NICE.into()).expect("set");
     // No nice is as large: the write fails each time.
     write_journal(state.path(), boot.trim(), job.pid(), start, i64::MAX);
     let failed = Recovery {
@@ -172,6 +177,7 @@ fn what_a_recovery_cannot_restore_stays_on_for_the_next() {
 
 #[test]
 fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
+    let _alone = alone();
     if !can("no right to lower nice again", facts_nice()) {
         return;
     }
@@ -183,12 +189,12 @@ fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
     let start = start.expect("lives").start;
     let whole = write_journal(state.path(), boot.trim(), job.pid(), start, 0);
     for cut in 0..=whole.len() {
-        sys::set_nice(job.pid(), 10).expect("set");
+        sys::set_nice(job.pid(), BACKGROUND_NICE.into()).expect("set");
         fs::write(state.path().join("state/journal"), &whole[..cut]).expect("cut");
         let recovery = recover(&config(state.path())).expect("recovered");
         let complete = cut == whole.len();
         assert_eq!(recovery.restored, u32::from(complete), "cut at {cut}");
-        assert_eq!(nice(), if complete { 0 } else { 10 }, "cut at {cut}");
+        assert_eq!(nice(), if complete { 0 } else { 11 }, "cut at {cut}");
     }
 }
 

@@ -71,6 +71,7 @@ fn helper_acts_without_rights() {
 
 #[test]
 fn a_plain_user_is_refused_what_it_could_not_undo() {
+    let _alone = alone();
     if !can("only root can become another user", sys::own_uid() == 0) {
         return;
     }
