@@ -14,7 +14,7 @@ use hive_core::machine::facts::{
     SampleRequest, Survey, ThreadCounters,
 };
 use hive_core::machine::{Machine, MachineConfig, MachineEffect};
-use hive_core::pattern::{Action, Evidence};
+use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};
 use hive_core::reply::{Mode, PatternView};
 use hive_core::statement::Statement;
 use hive_core::time::{Instant, Now, Span, WallTime};
@@ -446,7 +446,7 @@ impl World {
                 autogroup,
                 cpu_cgroup,
                 nice: if self.on.as_ref().is_some_and(niced) {
-                    10
+                    BACKGROUND_NICE
                 } else {
                     0
                 },

@@ -214,7 +214,10 @@ fn a_daemon_that_left_the_job_meanwhile_is_restored_and_one_niced_by_hand_is_not
     };
     let (mut host, _) = Host::open(whole).expect("opened");
     let can_act = host.facts().rights.nice && host.acting() == Acting::Yes;
-    if !can("no right to lower nice again, or a daemon acts here", can_act) {
+    if !can(
+        "no right to lower nice again, or a daemon acts here",
+        can_act,
+    ) {
         return;
     }
     let file = state.path().join("pid");
