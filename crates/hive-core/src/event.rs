@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event_log::{Happening, Misdeed};
 use crate::hive::outside::{HiveEffect, Sighting};
+use crate::hive::ticket::Invitation;
 use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
@@ -146,12 +147,12 @@ pub enum Command {
         pattern: String,
     },
     /// Open the door for one machine: makes a code.
-    Invite,
-    /// Enter the hive that a code belongs to.
+    Invite(Invitation),
+    /// Enter the hive that a code or a ticket belongs to.
     Join {
-        /// The code.
+        /// The code or the ticket.
         code: String,
-        /// Where the inviter is, when mDNS cannot tell.
+        /// Where the inviter is, when neither mDNS nor a ticket can tell.
         at: Option<SocketAddr>,
     },
     /// How far a join has come.

@@ -7,6 +7,7 @@ pub mod roster;
 pub mod views;
 pub mod words;
 pub mod invite;
+pub mod ticket;
 pub mod recovery;
 pub mod budget;
 mod changes;

@@ -32,6 +32,9 @@ pub const LABEL_BYTES_MAX: usize = 32;
 /// How long an invite code stays good. Source: DESIGN section 6.
 pub const INVITE_LIFETIME: Span = Span::from_secs(600);
 
+/// The longest that a person may ask for. Source: `research/security.md` 4.2 (at most 24 h if the user asks).
+pub const INVITE_LIFETIME_MAX: Span = Span::from_secs(24 * 3_600);
+
 /// How long a machine that proved the code waits for a person. Source: DESIGN section 6.
 pub const PENDING_LIFETIME: Span = Span::from_secs(24 * 3_600);
 

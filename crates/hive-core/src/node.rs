@@ -184,7 +184,7 @@ impl Node {
             Command::Why { pattern } => answer(self.machine.why(now, &pattern), |why| {
                 Reply::Why(Box::new(why))
             }),
-            Command::Invite => answer(self.hive.invite(now), Reply::Invite),
+            Command::Invite(wish) => answer(self.hive.invite(now, &wish), Reply::Invite),
             Command::Join { code, at } => answer(self.hive.join(now, &code, at), Reply::Join),
             Command::JoinState => Reply::Join(self.hive.join_state(now)),
             Command::Undo { pattern } => {

@@ -332,6 +332,12 @@ pub struct InviteView {
     pub port: u16,
     /// Whether only a machine that belongs already, and lost its disk, can use it: this machine is no admin.
     pub only_back: bool,
+    /// The long form, with the places, when it was asked for.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// Where the ticket says that this machine is.
+    #[serde(default)]
+    pub places: Vec<SocketAddr>,
 }
 
 /// How far a join has come.

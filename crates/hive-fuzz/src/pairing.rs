@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Beacon, HiveEffect, Sighting};
+use hive_core::hive::ticket::Invitation;
 use hive_core::id::{HiveId, LinkId, NodeId};
 use hive_core::reply::{JoinStage, Reply};
 use hive_core::statement::Label;
@@ -174,7 +175,7 @@ impl Life {
 
     /// A code is open whenever the old one's time is over.
     fn open_door(&mut self) {
-        let (reply, outputs) = self.inviter.ask(Command::Invite);
+        let (reply, outputs) = self.inviter.ask(Command::Invite(Invitation::default()));
         self.judge_inviter(&outputs);
         if let Some(Reply::Invite(invite)) = reply {
             self.code = invite.code;
@@ -334,7 +335,7 @@ fn frames(genesis: Genesis) -> Vec<Vec<u8>> {
 /// The honest thing: the joiner has the code, and both are the two ends of one connection.
 pub(crate) fn request(inviter: &mut Player, joiner: &mut Player) {
     let (link, exporter) = (LinkId(77), [7; 32]);
-    let (reply, _) = inviter.ask(Command::Invite);
+    let (reply, _) = inviter.ask(Command::Invite(Invitation::default()));
     let Some(Reply::Invite(invite)) = reply else {
         panic!("no code");
     };

@@ -224,12 +224,8 @@ async fn two_hives_on_one_network_do_not_disturb_each_other() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fixed_addresses_are_enough_where_there_is_no_multicast() {
-    let Some(mut world) = world() else { return };
-    let [here, there, router] =
-        ["one", "two", "router"].map(|name| world.machine(name).expect("a computer"));
-    // A router between them carries no multicast.
+/// Puts one computer behind a router, which carries no multicast, at 10.78.0.2.
+fn route(here: &Machine, there: &Machine, router: &Machine) {
     let (two, way) = (there.init().to_string(), router.init().to_string());
     let cable = Command::new("nsenter")
         .args(["--target", &two, "--net", "ip", "link", "add", "far0"])
@@ -237,16 +233,118 @@ async fn fixed_addresses_are_enough_where_there_is_no_multicast() {
         .status()
         .expect("nsenter");
     assert!(cable.success());
-    shell(&here, "ip route add 10.78.0.0/24 via 10.77.0.3");
+    shell(here, "ip route add 10.78.0.0/24 via 10.77.0.3");
     shell(
-        &router,
+        router,
         "ip addr add 10.78.0.1/24 dev far0 && ip link set far0 up && echo 1 > /proc/sys/net/ipv4/ip_forward",
     );
     shell(
-        &there,
+        there,
         "ip link set eth0 down && ip addr add 10.78.0.2/24 brd + dev far0 && ip link set far0 up && \
          ip route add default via 10.78.0.1",
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_is_enough_to_join_from_another_network() {
+    let Some(mut world) = world() else { return };
+    let [here, there, router] =
+        ["one", "two", "router"].map(|name| world.machine(name).expect("a computer"));
+    route(&here, &there, &router);
+    // A tunnel's address is not told to anybody; a forwarded port is, and nobody answers at it now.
+    shell(
+        &here,
+        "ip link add wg0 type veth peer name wg1 && ip link set wg1 up && ip addr add 10.99.0.1/24 dev wg0 && ip link set wg0 up",
+    );
+    let settings = here.folder().join(".config/hive");
+    fs::create_dir_all(&settings).expect("made");
+    let text = "[network]\naddresses = [\"10.78.0.77:9000\"]\n";
+    fs::write(settings.join("config.toml"), text).expect("written");
+    let (first, second) = (start(&here).await, start(&there).await);
+    let (one, two) = (first.client(), second.client());
+    let invite = one.invite_with(true, Some(3_600)).await.expect("an invite");
+    assert_eq!(invite.seconds, 3_600);
+    let places: Vec<String> = invite.places.iter().map(ToString::to_string).collect();
+    let own = format!("{}:{PORT}", here.address());
+    assert_eq!(places[..2], ["10.78.0.77:9000".to_owned(), own]);
+    assert!(!places.iter().any(|place| place.starts_with("10.99.")));
+
+    let ticket = invite.ticket.expect("it was asked for");
+    two.join(&ticket, None).await.expect("it may ask");
+    let waiting = until("somebody waits", async || {
+        Ok(one.pending().await?.pending.into_iter().next())
+    })
+    .await
+    .expect("the joiner waits");
+    let words = until("it is proved both ways", async || {
+        Ok(two.join_state().await?.words)
+    })
+    .await
+    .expect("words");
+    assert_eq!(words, waiting.words, "both screens show the same");
+    one.approve(&waiting.node, Role::Member)
+        .await
+        .expect("approved");
+    until("it is a member", async || {
+        let stage = two.join_state().await?.stage;
+        Ok((stage == JoinStage::Member).then_some(()))
+    })
+    .await
+    .expect("it is let in");
+    they_talk(one, two, &mut Dice::new(6)).await;
+    for client in [one, two] {
+        client.seek().await.expect("it asks");
+        assert!(client.nearby().await.expect("heard").seen.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_to_a_shut_port_or_to_another_machine_says_what_was_tried() {
+    let Some(mut world) = world() else { return };
+    let [here, there, router] =
+        ["one", "two", "router"].map(|name| world.machine(name).expect("a computer"));
+    route(&here, &there, &router);
+    let (first, second) = (start(&here).await, start(&there).await);
+    let (one, two) = (first.client(), second.client());
+    let ticket = one.invite_with(true, None).await.expect("an invite").ticket;
+    let ticket = ticket.expect("it was asked for");
+    // The machine moves, and another one with an open door of its own stands where it was.
+    first.stop().await.expect("stopped");
+    fs::remove_dir_all(here.state()).expect("its state is its own");
+    let other = start(&here).await;
+    other.client().invite().await.expect("an invite");
+    two.join(&ticket, None).await.expect("it may ask");
+    let failed = until("it gives up", async || {
+        let view = two.join_state().await?;
+        Ok((view.stage == JoinStage::Failed).then_some(view))
+    })
+    .await
+    .expect("it fails");
+    let error = failed.error.expect("a reason");
+    assert_eq!(error.code, "join.not_found");
+    let own = format!("{}:{PORT}", here.address());
+    assert!(
+        error.known.starts_with("tried ") && error.known.contains(&own),
+        "{error:?}"
+    );
+    assert!(error.try_next.contains("hive doctor"), "{error:?}");
+    assert!(
+        other
+            .client()
+            .pending()
+            .await
+            .expect("pending")
+            .pending
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fixed_addresses_are_enough_where_there_is_no_multicast() {
+    let Some(mut world) = world() else { return };
+    let [here, there, router] =
+        ["one", "two", "router"].map(|name| world.machine(name).expect("a computer"));
+    route(&here, &there, &router);
     let (first, second) = (start(&here).await, start(&there).await);
     let at = SocketAddr::new(here.address().into(), PORT);
     join_at(first.client(), second.client(), at).await;

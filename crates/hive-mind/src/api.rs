@@ -11,7 +11,7 @@
 //! | `GET /v1/network` | – | `hive.network/1` = `NetworkView` |
 //! | `GET /v1/join` | – | `hive.join/1` = `JoinView` |
 //! | `GET /v1/decision` | – | `hive.decision/1` = `DecisionView` |
-//! | `POST /v1/invite` | `{}` | `hive.invite/1` = `InviteView` |
+//! | `POST /v1/invite` | `{"ticket"?, "seconds"?}` | `hive.invite/1` = `InviteView` |
 //! | `POST /v1/join` | `{"code", "at"?}` | `hive.join/1` |
 //! | `POST /v1/approve`, `/v1/deny` | `{"who"}` | `hive.done/1` = `DoneView` |
 //! | `POST /v1/remove` | `{"who", "compromised"?}` | `hive.done/1` |
@@ -48,6 +48,7 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use hive_core::event::Command;
 use hive_core::event_log::Happening;
+use hive_core::hive::ticket::Invitation;
 use hive_core::pattern::{Evidence, PatternDef};
 use hive_core::reply::{CommandError, ErrorKind, Mode, RecoveryWords, Reply};
 use hive_core::statement::Role;
@@ -129,7 +130,7 @@ fn router(node: HiveNode) -> Router {
             "/v1/join",
             get(|s| ask(s, Command::JoinState)).post(told::<JoinBody>),
         )
-        .route("/v1/invite", post(|s| ask(s, Command::Invite)))
+        .route("/v1/invite", post(told::<InviteBody>))
         .route("/v1/resume", post(|s| ask(s, Command::Resume)))
         .route("/v1/seek", post(|s| ask(s, Command::Seek)))
         .route("/v1/approve", post(told::<ApproveBody>))
@@ -353,6 +354,12 @@ macro_rules! body {
     };
 }
 
+body!(InviteBody { #[serde(default)] ticket: bool, #[serde(default)] seconds: Option<u64> }
+=> |body| Command::Invite(Invitation {
+    ticket: body.ticket,
+    seconds: body.seconds,
+    places: Vec::new(),
+}));
 body!(JoinBody { code: String, #[serde(default)] at: Option<SocketAddr> }
     => |body| Command::Join { code: body.code, at: body.at });
 body!(ApproveBody { who: String, #[serde(default)] role: Role } => |body| Command::Approve {

@@ -122,7 +122,17 @@ impl Client {
         self.post("/v1/invite", &json!({})).await
     }
 
-    /// Enters the hive that a code belongs to. Poll [`Client::join_state`] for the progress.
+    /// The same, with a ticket for a machine elsewhere, or for a longer time than ten minutes.
+    pub async fn invite_with(
+        &self,
+        ticket: bool,
+        seconds: Option<u64>,
+    ) -> Result<InviteView, ClientError> {
+        let body = json!({ "ticket": ticket, "seconds": seconds });
+        self.post("/v1/invite", &body).await
+    }
+
+    /// Enters the hive that a code or a ticket belongs to. Poll [`Client::join_state`] for the progress.
     pub async fn join(&self, code: &str, at: Option<SocketAddr>) -> Result<JoinView, ClientError> {
         self.post("/v1/join", &json!({ "code": code, "at": at }))
             .await

@@ -27,6 +27,9 @@ pub struct Network {
     pub interfaces: Vec<String>,
     /// Fixed addresses of members, for networks without multicast.
     pub peers: Vec<SocketAddr>,
+    /// Where this machine is reached from elsewhere, such as a port that the router hands on; named in tickets
+    /// before the addresses of its network cards.
+    pub addresses: Vec<SocketAddr>,
     /// Whether to be found, and to find, by mDNS.
     pub mdns: bool,
 }
@@ -72,6 +75,7 @@ impl Default for Network {
             bind: None,
             interfaces: Vec::new(),
             peers: Vec::new(),
+            addresses: Vec::new(),
             mdns: true,
         }
     }
@@ -124,7 +128,7 @@ fn suggested(message: &str) -> String {
 /// The section that a known key belongs in.
 fn section_of(key: &str) -> Option<&'static str> {
     match key {
-        "port" | "bind" | "interfaces" | "peers" | "mdns" => Some("network"),
+        "port" | "bind" | "interfaces" | "peers" | "addresses" | "mdns" => Some("network"),
         "protect" | "never" => Some("tune"),
         _ => None,
     }
@@ -161,12 +165,13 @@ mod tests {
         assert_eq!(load("").expect("empty is fine"), Config::default());
         let config = load(
             "[network]\nport = 5000\nbind = \"127.0.0.1\"\ninterfaces = [\"lo\"]\n\
-             peers = [\"192.0.2.1:4483\", \"[2001:db8::1]:4483\", \"[fe80::1%2]:4483\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
+             peers = [\"192.0.2.1:4483\", \"[2001:db8::1]:4483\", \"[fe80::1%2]:4483\"]\naddresses = [\"203.0.113.5:9000\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
         )
         .expect("all keys");
         assert_eq!(config.network.port, Some(5000));
         assert!(!config.network.mdns);
         assert_eq!(config.network.peers.len(), 3);
+        assert_eq!(config.network.addresses.len(), 1);
         assert_eq!(config.tune.never, ["sshd"]);
     }
 

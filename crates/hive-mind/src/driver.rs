@@ -1,6 +1,7 @@
 //! The loop: one task that owns the node, waits for the world, and carries out what the node wants.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -126,6 +127,8 @@ fn start_on(
         disk,
         hands,
         around,
+        bind: options.bind.or(config.network.bind),
+        addresses: config.network.addresses,
         events,
         asked,
         answered,
@@ -226,6 +229,10 @@ struct Driver {
     disk: Disk,
     hands: Hands,
     around: Interfaces,
+    /// The address that is listened on, if it is not all of them.
+    bind: Option<IpAddr>,
+    /// Where the settings say that this machine is reached.
+    addresses: Vec<SocketAddr>,
     events: broadcast::Sender<Event>,
     asked: mpsc::Receiver<Asked>,
     answered: mpsc::Receiver<Input>,
@@ -310,7 +317,12 @@ impl Driver {
         None
     }
 
-    fn numbered(&mut self, command: Command, answer: oneshot::Sender<Reply>) -> Input {
+    fn numbered(&mut self, mut command: Command, answer: oneshot::Sender<Reply>) -> Input {
+        if let Command::Invite(wish) = &mut command {
+            wish.places.clone_from(&self.addresses);
+            let cards = self.around.reached_at(self.bind, self.net.port());
+            wish.places.extend(cards);
+        }
         self.next_command += 1;
         let id = CommandId(self.next_command);
         // Callers that went away make room.

@@ -42,6 +42,7 @@ pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
 
 pub use hive_core::hive::invite::InviteCode;
+pub use hive_core::hive::ticket::{Pass, PassError, Ticket, TicketError};
 /// The views and the vocabulary of replies, for programs that read them.
 pub use hive_core::reply;
 pub use hive_core::statement::Role;

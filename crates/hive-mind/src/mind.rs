@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hive_core::event::Command;
+use hive_core::hive::ticket::{Invitation, Ticket, TicketError};
 use hive_core::id::NodeId;
 use hive_core::pattern::{Action, Evidence, PatternDef, WorkloadType};
 use hive_core::reply::{
@@ -263,9 +264,22 @@ impl HiveMind {
 
     /// Opens this machine's hive for one more machine, and gives the code that it must present.
     pub async fn create_hive(&self) -> Result<HiveInvite, HiveError> {
-        match self.node.ask(Command::Invite).await {
+        self.invite(Invitation::default()).await
+    }
+
+    /// The same for a machine that no multicast reaches: a ticket that names this machine's addresses.
+    pub async fn create_ticket(&self) -> Result<HiveInvite, HiveError> {
+        let wish = Invitation {
+            ticket: true,
+            ..Invitation::default()
+        };
+        self.invite(wish).await
+    }
+
+    async fn invite(&self, wish: Invitation) -> Result<HiveInvite, HiveError> {
+        match self.node.ask(Command::Invite(wish)).await {
             Reply::Invite(view) => Ok(HiveInvite {
-                code: view.code,
+                code: view.ticket.unwrap_or(view.code),
                 at: None,
             }),
             other => Err(HiveError::Refused(refusal(other))),
@@ -340,10 +354,11 @@ impl HiveMind {
     }
 }
 
-/// An invite: a code, and the inviter's address where mDNS cannot tell. `CODE` or `CODE@ADDRESS:PORT` as text.
+/// An invite: a code or a ticket, and the inviter's address where neither mDNS nor a ticket can tell. `CODE` or
+/// `CODE@ADDRESS:PORT` as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HiveInvite {
-    /// `HIVE-XXXXX-XXXXX-XXXXX-XXXXX`.
+    /// `HIVE-XXXXX-XXXXX-XXXXX-XXXXX`, or a ticket, `hive1...`.
     pub code: String,
     /// Where the inviter is.
     pub at: Option<SocketAddr>,
@@ -355,6 +370,9 @@ pub enum InviteError {
     /// It does not begin with `HIVE-` or has not 20 symbols in groups of five.
     #[error("an invite looks like HIVE-XXXXX-XXXXX-XXXXX-XXXXX")]
     Shape,
+    /// It begins as a ticket, and is none.
+    #[error("{0}")]
+    Ticket(TicketError),
     /// What follows the `@` is no address with a port.
     #[error("after the @ an address and a port must follow, as in 192.0.2.1:4483")]
     Address,
@@ -363,12 +381,20 @@ pub enum InviteError {
 impl FromStr for HiveInvite {
     type Err = InviteError;
 
-    /// Checks the shape only; the node checks the checksum.
+    /// Checks the shape of a code only; the node checks its checksum.
     fn from_str(text: &str) -> Result<Self, InviteError> {
         let (code, at) = match text.trim().split_once('@') {
             Some((code, at)) => (code, Some(at.parse().map_err(|_| InviteError::Address)?)),
             None => (text.trim(), None),
         };
+        if code
+            .get(..5)
+            .is_some_and(|it| it.eq_ignore_ascii_case("hive1"))
+        {
+            let ticket: Ticket = code.parse().map_err(InviteError::Ticket)?;
+            let code = ticket.to_string();
+            return Ok(Self { code, at });
+        }
         let groups: Vec<&str> = code.split('-').collect();
         let fine = groups.len() == 5
             && groups[0].eq_ignore_ascii_case("hive")

@@ -1,6 +1,7 @@
 //! A person at a keyboard: invites, joins, compares the words on both screens, approves, undoes.
 
 use hive_core::event::Command;
+use hive_core::hive::ticket::Invitation;
 use hive_core::reply::{JoinStage, JoinView, PendingMachine, Reply};
 use hive_core::statement::Role;
 
@@ -16,7 +17,7 @@ const LOOK_MS: u64 = 20;
 
 /// Opens the door for one machine.
 pub fn invite(world: &mut World, host: HostId) -> Result<String, Failure> {
-    match world.ask(host, Command::Invite)? {
+    match world.ask(host, Command::Invite(Invitation::default()))? {
         Reply::Invite(invite) => Ok(invite.code),
         _ => Err(Failure::unexpected("invite", host)),
     }

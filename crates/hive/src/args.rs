@@ -86,7 +86,7 @@ pub(crate) enum Verb {
     Daemon(DaemonArgs),
     /// Make a code for one more machine, and let it in
     Invite(InviteArgs),
-    /// Enter another machine's hive with its code
+    /// Enter another machine's hive with its code or ticket
     Join(JoinArgs),
     /// Machines that wait to be let in
     Pending(Format),
@@ -206,14 +206,20 @@ pub(crate) struct InviteArgs {
     /// Print the code and return at once, even on a terminal
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Print a ticket and its QR code too, for a machine on another network
+    #[arg(long)]
+    pub(crate) ticket: bool,
+    /// Keep it good for so long, such as 2h, at most 24h (otherwise 10 minutes)
+    #[arg(long = "for", value_parser = parse_seconds, value_name = "TIME")]
+    pub(crate) span: Option<u64>,
 }
 
 /// Options of `hive join`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct JoinArgs {
-    /// The code that `hive invite` printed; `-` reads it from standard input
+    /// The code or the ticket that `hive invite` printed; `-` reads it from standard input
     pub(crate) code: String,
-    /// Where the inviting machine is, for networks without multicast
+    /// Where the inviting machine is, for networks without multicast (a ticket knows it)
     #[arg(long, value_name = "ADDR")]
     pub(crate) at: Option<SocketAddr>,
     /// Consent

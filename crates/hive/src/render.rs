@@ -4,6 +4,7 @@ pub(crate) mod text;
 pub(crate) mod doctor;
 pub(crate) mod members;
 pub(crate) mod patterns;
+pub(crate) mod qr;
 pub(crate) mod status;
 
 use serde::Serialize;

@@ -213,6 +213,54 @@ fn two_machines_join_by_code_words_and_approval_and_one_is_removed_again() {
     desk.ends_in_order();
 }
 
+#[test]
+fn a_machine_joins_with_a_ticket_alone_and_a_damaged_one_starts_nothing() {
+    let desk = Machine::start("desk");
+    let laptop = Machine::start("laptop");
+    let invite = desk.json(&["invite", "--ticket", "--for", "2h", "--json"]);
+    assert_eq!(invite["schema"], "hive.invite/1");
+    assert_eq!(invite["seconds"], 7_200);
+    let ticket = invite["ticket"].as_str().expect("a ticket");
+    let place = format!("127.0.0.1:{}", invite["port"]);
+    assert_eq!(invite["places"], serde_json::json!([place]));
+    for (damaged, code) in [
+        (ticket[..ticket.len() - 3].to_owned(), "join.ticket_cut"),
+        (format!("{ticket}q"), "join.ticket"),
+    ] {
+        let refused = laptop.hive(&["join", &damaged]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(told(&refused).contains(code), "{}", told(&refused));
+    }
+    let own = desk.hive(&["join", ticket]);
+    assert!(told(&own).contains("join.self"), "{}", told(&own));
+    let long = desk.hive(&["invite", "--for", "3d"]);
+    assert!(told(&long).contains("invite.too_long"), "{}", told(&long));
+
+    let join = laptop
+        .command(&["join", ticket])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let words = desk.until("somebody waits", |desk| {
+        let view = desk.json(&["pending", "--json"]);
+        Some(view["pending"].get(0)?["words"].as_str()?.to_owned())
+    });
+    assert!(desk.hive(&["approve", "laptop"]).status.success());
+    let joined = ended(join);
+    assert!(joined.status.success(), "{}", told(&joined));
+    assert!(said(&joined).contains(&words), "{}", said(&joined));
+    for machine in [&desk, &laptop] {
+        machine.until("both are members", |machine| {
+            (members(machine) == ["desk", "laptop"]).then_some(())
+        });
+    }
+    let again = laptop.hive(&["join", ticket]);
+    assert!(told(&again).contains("join.already"), "{}", told(&again));
+    desk.ends_in_order();
+    laptop.ends_in_order();
+}
+
 /// Leaves, and comes back as somebody else, alone.
 fn leaves_and_starts_anew(mut machine: Machine) {
     let before = machine.json(&["status", "--json"])["node"].clone();

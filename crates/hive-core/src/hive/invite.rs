@@ -55,6 +55,10 @@ impl InviteCode {
         Self { secret }
     }
 
+    pub(super) fn secret(&self) -> [u8; 10] {
+        self.secret
+    }
+
     /// What an inviter says by mDNS while the code is open: four bytes that tell nothing of the rest.
     #[must_use]
     pub fn locator(&self) -> [u8; 4] {

@@ -2,6 +2,7 @@
 
 mod again;
 mod errors;
+mod seek;
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -10,14 +11,17 @@ use core::net::SocketAddr;
 
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
-use crate::hive::joining::errors::{bad_code, not_found, refusal, refused, silent};
+use crate::hive::joining::errors::{
+    already_in, bad_pass, made_here, not_alone, not_found, other_hive, refusal, refused, silent,
+};
+use crate::hive::joining::seek::Aim;
 use crate::hive::meta::{self, Proved};
-use crate::hive::outside::{HiveEffect, Sighting};
+use crate::hive::ticket::Pass;
 use crate::hive::words;
 use crate::hive::writer::AfterSave;
 use crate::id::{HiveId, LinkId, NodeId};
 use crate::limits;
-use crate::reply::{CommandError, ErrorKind, JoinStage, JoinView};
+use crate::reply::{CommandError, JoinStage, JoinView};
 use crate::time::{Instant, Now, Span, WallTime};
 use crate::wire::{Genesis, PairFrame, Refusal};
 
@@ -26,10 +30,6 @@ const FIND_PATIENCE: Span = Span::from_secs(15);
 
 /// Pause between two questions or dials while looking. A little over the inviter's gap after a wrong code.
 const RETRY: Span = Span::from_ms(1_100);
-
-/// How long one machine that was only heard of may keep the others waiting. A guess: on one network a
-/// handshake and two answers take far less, and several must fit into [`FIND_PATIENCE`].
-const ONE_PATIENCE: Span = Span::from_secs(3);
 
 /// One attempt to join, in whatever stage.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) struct Joining {
     until: Option<Instant>,
     retry_at: Option<Instant>,
     code: Option<InviteCode>,
-    at: Option<SocketAddr>,
-    dialling: Option<SocketAddr>,
+    aim: Aim,
+    dialling: BTreeSet<SocketAddr>,
     /// Since when one machine is dialled or spoken with.
     busy_since: Instant,
     /// Heard of, but without a proof that they know the code.
@@ -80,15 +80,15 @@ pub(super) struct Adopted {
 }
 
 impl Joining {
-    fn new(code: InviteCode, at: Option<SocketAddr>, now: Instant) -> Self {
+    fn new(code: InviteCode, aim: Aim, now: Instant) -> Self {
         Self {
             stage: JoinStage::Seeking,
             started: Some(now),
             until: Some(now.after(FIND_PATIENCE)),
             retry_at: Some(now),
             code: Some(code),
-            at,
-            dialling: None,
+            aim,
+            dialling: BTreeSet::new(),
             busy_since: now,
             failed: BTreeSet::new(),
             asked_again: 0,
@@ -110,8 +110,8 @@ impl Joining {
             until: None,
             retry_at: Some(Instant::START),
             code: None,
-            at: None,
-            dialling: None,
+            aim: Aim::default(),
+            dialling: BTreeSet::new(),
             busy_since: Instant::START,
             failed: BTreeSet::new(),
             asked_again: 0,
@@ -150,7 +150,7 @@ impl Joining {
         self.until = None;
         self.retry_at = None;
         self.talk = None;
-        self.dialling = None;
+        self.dialling.clear();
         self.proved = None;
         self.words = None;
     }
@@ -162,8 +162,9 @@ impl Joining {
 
     fn retry(&mut self, now: Instant) {
         self.stage = JoinStage::Seeking;
+        self.aim.tried = 0;
         self.talk = None;
-        self.dialling = None;
+        self.dialling.clear();
         self.retry_at = Some(now.after(RETRY));
     }
 }
@@ -176,21 +177,28 @@ impl Hive {
         text: &str,
         at: Option<SocketAddr>,
     ) -> Result<JoinView, CommandError> {
-        let code: InviteCode = text.parse().map_err(|error| bad_code(&error))?;
-        if self.roster.order().len() > 1 || self.sponsor.is_some() {
-            return Err(CommandError {
-                code: "join.not_alone".into(),
-                kind: ErrorKind::Conflict,
-                what: "this machine already belongs to a hive with others".into(),
-                known: alloc::format!("it has {} members", self.roster.order().len().max(2)),
-                try_next: "hive leave".into(),
-            });
-        }
+        let pass: Pass = text.parse().map_err(|error| bad_pass(&error))?;
+        self.check_may_join(&pass)?;
+        let aim = Aim::of(&pass, at);
+        let code = pass.code().clone();
         self.forget_request();
-        self.joining = Some(Joining::new(code, at, now.boot));
+        self.joining = Some(Joining::new(code, aim, now.boot));
         self.watch_door(now);
         self.on_join_time(now);
         Ok(self.join_state(now))
+    }
+
+    fn check_may_join(&self, pass: &Pass) -> Result<(), CommandError> {
+        let count = self.roster.order().len();
+        let others = count > 1 || self.sponsor.is_some();
+        match pass {
+            Pass::Ticket(ticket) if ticket.inviter() == self.me => Err(made_here()),
+            Pass::Ticket(ticket) if others && ticket.leads_into(self.genesis.hive()) => {
+                Err(already_in())
+            }
+            _ if others => Err(not_alone(count.max(2), matches!(pass, Pass::Ticket(_)))),
+            _ => Ok(()),
+        }
     }
 
     /// How far a join has come.
@@ -233,7 +241,7 @@ impl Hive {
             } else if joining.found_ms.is_some() {
                 silent()
             } else {
-                not_found(joining.at)
+                not_found(&joining.aim)
             };
             self.fail_join(now, error);
             return;
@@ -249,47 +257,10 @@ impl Hive {
             }
             JoinStage::None | JoinStage::Member | JoinStage::Failed => return,
         }
-        joining.retry_at = Some(now.boot.after(RETRY));
-        if joining.dialling.is_some() || joining.talk.is_some() {
-            let heard_of = joining.at.is_none();
-            if heard_of && now.boot.since(joining.busy_since) >= ONE_PATIENCE {
-                self.try_another(now, None);
-            }
-            return;
-        }
-        let mut heard = joining
-            .code
-            .as_ref()
-            .map(|code| self.links.inviters(code.locator()))
-            .unwrap_or_default();
-        heard.retain(|address| !joining.failed.contains(address));
-        let pick = u64::try_from(heard.len()).unwrap_or(0);
-        let pick = usize::try_from(self.chance.below(pick)).unwrap_or(0);
-        let target = joining.at.or_else(|| heard.get(pick).copied());
-        joining.dialling = target;
-        joining.busy_since = now.boot;
-        match target {
-            Some(address) => self.outbox.push_back(HiveEffect::PairDial {
-                address,
-                expect: None,
-            }),
-            None => self.ask_network(now),
-        }
-    }
-
-    /// Somebody with an open invite was heard; dial at once if it is the one looked for.
-    pub(super) fn on_inviter_found(&mut self, now: Now, sighting: Sighting) {
-        let Some(joining) = &mut self.joining else {
-            return;
-        };
-        let wanted = joining.code.as_ref().map(InviteCode::locator);
-        let seeking = joining.stage == JoinStage::Seeking
-            && joining.dialling.is_none()
-            && !joining.failed.contains(&sighting.address);
-        if seeking && wanted.is_some() && wanted == sighting.beacon.locator && joining.at.is_none()
-        {
-            joining.retry_at = Some(now.boot);
-            self.on_join_time(now);
+        if joining.aim.places.is_empty() {
+            self.seek_heard(now);
+        } else {
+            self.seek_named(now);
         }
     }
 
@@ -324,11 +295,15 @@ impl Hive {
             }
             return true;
         }
-        if !dialled || joining.stage != JoinStage::Seeking || joining.dialling.is_none() {
+        if !dialled || joining.stage != JoinStage::Seeking || joining.dialling.is_empty() {
+            return false;
+        }
+        // The transport has seen to it; a late answer of an earlier attempt may be somebody else's.
+        if joining.aim.key.is_some_and(|wanted| wanted != key) {
             return false;
         }
         joining.talk = Some(talk);
-        joining.dialling = None;
+        joining.dialling.clear();
         joining.stage = JoinStage::Proving;
         joining.found_ms = joining.found_ms.or(joining.took(now.boot));
         let label = self.label.clone();
@@ -394,7 +369,10 @@ impl Hive {
     /// An answer of a machine that has not proved that it knows the code. It ends the attempt only if a
     /// person named that machine; a locator that was heard can be anybody's copy.
     fn unproved(&mut self, now: Now, link: LinkId, error: Option<CommandError>) {
-        let named = self.joining.as_ref().is_some_and(|it| it.at.is_some());
+        let named = self
+            .joining
+            .as_ref()
+            .is_some_and(|it| !it.aim.places.is_empty());
         match error {
             Some(error) if named => self.fail_join(now, error),
             _ if named => {
@@ -402,21 +380,6 @@ impl Hive {
                 self.joiner_link_down(now, link);
             }
             error => self.try_another(now, error),
-        }
-    }
-
-    /// Leaves the machine that is dialled or spoken with for another one that was heard.
-    fn try_another(&mut self, now: Now, error: Option<CommandError>) {
-        let Some(joining) = &mut self.joining else {
-            return;
-        };
-        let talk = joining.talk;
-        let address = joining.dialling.or(talk.map(|talk| talk.address));
-        joining.failed.extend(address);
-        joining.error = error.or(joining.error.take());
-        joining.retry(now.boot);
-        if let Some(talk) = talk {
-            self.end_pairing(talk.link);
         }
     }
 
@@ -434,15 +397,6 @@ impl Hive {
         }
     }
 
-    pub(super) fn joiner_dial_failed(&mut self, now: Now, address: SocketAddr) {
-        if let Some(joining) = &mut self.joining
-            && joining.stage == JoinStage::Seeking
-            && joining.dialling == Some(address)
-        {
-            joining.retry(now.boot);
-        }
-    }
-
     /// The other hive is durable: this machine is one of its members from now on.
     pub(super) fn on_adopted(&mut self, now: Now, adopted: &Adopted) {
         for (node, address) in &adopted.addresses {
@@ -454,7 +408,7 @@ impl Hive {
             joining.member_ms = joining.took(now.boot);
             joining.until = None;
             joining.retry_at = None;
-            joining.dialling = None;
+            joining.dialling.clear();
             joining.talk = None;
             joining.code = None;
         }
@@ -477,6 +431,11 @@ impl Hive {
             self.unproved(now, talk.link, Some(error));
             return;
         };
+        let promised = self.joining.as_ref().and_then(|it| it.aim.hive);
+        if promised.is_some_and(|mark| mark != hive.0[..8]) {
+            self.unproved(now, talk.link, Some(other_hive()));
+            return;
+        }
         let proved = Proved {
             inviter: talk.key,
             hive,

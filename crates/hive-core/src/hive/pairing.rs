@@ -1,9 +1,9 @@
 //! The inviting side: open codes, machines that prove one, machines that wait for a person.
 
 mod known;
+mod opening;
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -12,10 +12,9 @@ use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
 use crate::hive::meta::{self, Fate, Pending};
 use crate::hive::outside::HiveEffect;
-use crate::hive::writer::{AfterSave, Readiness};
+use crate::hive::writer::AfterSave;
 use crate::id::{LinkId, NodeId};
 use crate::limits;
-use crate::reply::{CommandError, ErrorKind, InviteView};
 use crate::statement::Label;
 use crate::time::{Instant, Now, Span, WallTime};
 use crate::wire::{ADDRESSES_MAX, PairFrame, Refusal};
@@ -140,42 +139,6 @@ impl Door {
 }
 
 impl Hive {
-    /// Opens the door for one machine.
-    pub fn invite(&mut self, now: Now) -> Result<InviteView, CommandError> {
-        // A member that is no admin can let back in whoever belongs already, and nobody else.
-        if !self.roster.has(self.me) || self.is_out() {
-            self.check_admin()?;
-        }
-        // The first word may still wait: that is over before a person has typed the code.
-        if !matches!(self.writer.readiness(now.boot), Readiness::Silent(_)) {
-            self.check_writer(now)?;
-        }
-        self.door.invites.retain(|it| it.until > now.boot);
-        if self.door.invites.iter().filter(|it| !it.spent).count() >= limits::INVITES_MAX {
-            return Err(CommandError {
-                code: "invite.too_many".into(),
-                kind: ErrorKind::Limit,
-                what: alloc::format!("{} codes are open already", limits::INVITES_MAX),
-                known: "each is good for 10 minutes".into(),
-                try_next: "use one of them, or wait".into(),
-            });
-        }
-        let code = InviteCode::new(self.chance.bytes());
-        let text = code.to_string();
-        self.door.invites.push(Invite {
-            code,
-            until: now.boot.after(limits::INVITE_LIFETIME),
-            spent: false,
-        });
-        self.watch_door(now);
-        Ok(InviteView {
-            code: text,
-            seconds: limits::INVITE_LIFETIME.as_ms() / 1_000,
-            port: 0,
-            only_back: self.check_admin().is_err(),
-        })
-    }
-
     /// A pairing conversation began.
     pub fn on_pair_up(
         &mut self,

@@ -1,5 +1,6 @@
 //! Machines that lost their disk and kept their key: nothing is said before it is known what was said.
 
+use hive_core::hive::ticket::Invitation;
 use hive_core::reply::JoinStage;
 use hive_core::statement::{Role, Statement};
 use hive_core::time::Span;
@@ -78,7 +79,9 @@ fn a_founder_that_kept_nothing_but_its_key_is_let_back_by_a_plain_member() {
     world.run(Span::from_secs(60));
     assert_ne!(world.hive_id(0), hive, "it founded another one");
     let now = world.now();
-    let invite = world.hives[1].invite(now).expect("a member");
+    let invite = world.hives[1]
+        .invite(now, &Invitation::default())
+        .expect("a member");
     assert!(invite.only_back);
     world.settle();
     world.start_join(0, &invite.code);

@@ -1,6 +1,7 @@
 //! Stories of a hive that says no, says it later, or says nothing at all.
 
 use hive_core::event_log::{Happening, Misdeed};
+use hive_core::hive::ticket::Invitation;
 use hive_core::id::PatternId;
 use hive_core::reply::JoinStage;
 use hive_core::statement::{Statement, StrategyCell};
@@ -41,7 +42,7 @@ fn a_machine_whose_key_runs_twice_says_that_it_writes_nothing() {
     assert_eq!(error.code, "member.not_now");
     let now = world.now();
     let error = world.hives[0]
-        .invite(now)
+        .invite(now, &Invitation::default())
         .expect_err("nobody could be let in");
     assert_eq!(error.code, "member.not_now");
     assert!(world.is_linked(0, 1), "nothing was changed");

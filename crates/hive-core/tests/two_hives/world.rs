@@ -8,6 +8,7 @@ use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Beacon, HiveEffect, Record, Sighting, Table};
 use hive_core::hive::roster::Roster;
 use hive_core::hive::store::{Store, disk};
+use hive_core::hive::ticket::Invitation;
 use hive_core::hive::{Hive, HiveConfig};
 use hive_core::id::{HiveId, LinkId, NodeId, SaveId};
 use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
@@ -31,6 +32,8 @@ pub(crate) struct World {
     slow_saves: Vec<(usize, SaveId, Vec<Record>)>,
     /// Whether all machines are seen at one address, as behind one router.
     pub(crate) one_address: bool,
+    /// Whether nobody is heard by mDNS.
+    pub(crate) no_multicast: bool,
     pub(crate) frames: u64,
     pub(crate) pair_frames: u64,
     /// By how much a machine's calendar is ahead.
@@ -72,6 +75,7 @@ impl World {
             slow_disk: None,
             slow_saves: Vec::new(),
             one_address: false,
+            no_multicast: false,
             frames: 0,
             pair_frames: 0,
             ahead_ms: vec![0; count],
@@ -218,6 +222,7 @@ impl World {
                 self.unlink(at, other);
             }
             HiveEffect::Members(members) => self.members[at] = members,
+            HiveEffect::Seek if self.no_multicast => {}
             HiveEffect::Seek => {
                 for other in 0..self.hives.len() {
                     if other != at && !self.cuts.contains(&ordered(at, other)) {
@@ -383,9 +388,28 @@ impl World {
 
     pub(crate) fn invite(&mut self, at: usize) -> String {
         let now = self.now_of(at);
-        let code = self.hives[at].invite(now).expect("an admin").code;
+        let code = self.hives[at]
+            .invite(now, &Invitation::default())
+            .expect("an admin")
+            .code;
         self.settle();
         code
+    }
+
+    /// A ticket that names these places.
+    pub(crate) fn ticket(&mut self, at: usize, places: &[&str]) -> Result<String, CommandError> {
+        let places = places
+            .iter()
+            .map(|place| place.parse().expect("an address"));
+        let wish = Invitation {
+            ticket: true,
+            places: places.collect(),
+            ..Invitation::default()
+        };
+        let now = self.now_of(at);
+        let result = self.hives[at].invite(now, &wish);
+        self.settle();
+        result.map(|view| view.ticket.expect("it was asked for"))
     }
 
     pub(crate) fn try_join(&mut self, at: usize, code: &str) -> Result<JoinView, CommandError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 /// Beginnings of names that are no LAN: containers, virtual machines, VPNs. Source: `research/experience.md` 5.8.
@@ -73,6 +73,30 @@ impl Interfaces {
             }
         }
         places
+    }
+
+    /// Where this machine can be dialled, IPv4 and IPv6 in turn, so that both are among the first.
+    pub(crate) fn reached_at(&self, bind: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
+        if let Some(only) = bind.filter(|ip| !ip.is_unspecified()) {
+            return vec![SocketAddr::new(only, port)];
+        }
+        let seen = |six: bool| {
+            let all = self.seen.iter().map(|one| one.address);
+            all.filter(move |ip| ip.is_ipv6() == six)
+        };
+        // Link-local addresses lead nowhere from elsewhere.
+        let mut sixes = seen(true).filter(
+            |ip| matches!(ip, IpAddr::V6(six) if bind.is_none_or(|ip| ip.is_ipv6()) && !six.is_unicast_link_local()),
+        );
+        let mut fours = seen(false);
+        let mut places = Vec::new();
+        loop {
+            let pair: Vec<IpAddr> = fours.next().into_iter().chain(sixes.next()).collect();
+            if pair.is_empty() {
+                return places;
+            }
+            places.extend(pair.into_iter().map(|ip| SocketAddr::new(ip, port)));
+        }
     }
 
     /// Names that were asked for and that no interface in use has.
@@ -301,6 +325,39 @@ mod tests {
             .map(|place| format!("{} {}", place.name, place.address))
             .collect();
         assert_eq!(places, ["eth0 192.0.2.2", "eth1 fe80::3"]);
+    }
+
+    #[test]
+    fn a_ticket_hears_of_both_families_first() {
+        let one = |name: &str, index, address: &str| Interface {
+            name: name.into(),
+            index,
+            address: address.parse().expect("an address"),
+        };
+        let around = Interfaces {
+            wanted: Vec::new(),
+            seen: vec![
+                one("eth0", 2, "192.0.2.2"),
+                one("eth0", 2, "2001:db8::2"),
+                one("eth0", 2, "fe80::2"),
+                one("eth1", 3, "198.51.100.3"),
+                one("eth2", 4, "203.0.113.4"),
+            ],
+        };
+        let told = |bind: Option<&str>| {
+            let bind = bind.map(|ip| ip.parse().expect("an address"));
+            let places = around.reached_at(bind, 7);
+            let words: Vec<String> = places.iter().map(ToString::to_string).collect();
+            words.join(" ")
+        };
+        let all = "192.0.2.2:7 [2001:db8::2]:7 198.51.100.3:7 203.0.113.4:7";
+        assert_eq!(told(None), all);
+        assert_eq!(told(Some("::")), all);
+        assert_eq!(
+            told(Some("0.0.0.0")),
+            "192.0.2.2:7 198.51.100.3:7 203.0.113.4:7"
+        );
+        assert_eq!(told(Some("127.0.0.1")), "127.0.0.1:7");
     }
 
     #[test]

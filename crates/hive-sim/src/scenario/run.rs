@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hive_core::event::Command;
 use hive_core::event_log::Happening;
+use hive_core::hive::ticket::Invitation;
 use hive_core::reply::Reply;
 
 use super::agenda::{Agenda, Deed};
@@ -317,7 +318,8 @@ impl<'a> Life<'a> {
         let (stranger, member) = (self.strangers[stranger], self.members[member]);
         let founder = self.members[0];
         if opens && self.world.host(founder).is_awake() {
-            self.world.say(founder, Command::Invite);
+            self.world
+                .say(founder, Command::Invite(Invitation::default()));
         }
         match what {
             0 => self.world.knock(stranger, founder),

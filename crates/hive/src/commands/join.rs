@@ -4,8 +4,8 @@ use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hive_mind::InviteCode;
 use hive_mind::reply::{JoinStage, JoinView};
+use hive_mind::{Pass, PassError, TicketError};
 
 use crate::args::{JoinArgs, Place};
 use crate::commands::{show, up};
@@ -98,30 +98,62 @@ fn read_code(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
 
 /// Checked before anything is started: a typing mistake shall not found a hive. `CODE@ADDRESS` is taken too.
 fn check(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
-    let wrong = |why: String| {
-        Problem::new(Exit::Usage, "join.code", "this is no invite code")
-            .known(why)
-            .try_next("on the other machine: hive invite")
-    };
-    let (code, at) = match word.split_once('@') {
-        Some((code, at)) => (
-            code,
-            Some(
-                at.parse()
-                    .map_err(|_| wrong(format!("`{at}` is no address")))?,
-            ),
-        ),
+    let (pass, at) = match word.split_once('@') {
+        Some((pass, at)) => {
+            let address = at.parse().map_err(|_| {
+                Problem::new(Exit::Usage, "join.code", "this is no invite code")
+                    .known(format!("`{at}` is no address"))
+                    .try_next("hive join CODE@IP:PORT")
+            })?;
+            (pass, Some(address))
+        }
         None => (word, None),
     };
-    match code.parse::<InviteCode>() {
-        Ok(_) => Ok((code.to_owned(), at)),
-        Err(why) => Err(wrong(why.to_string())),
+    match pass.parse::<Pass>() {
+        Ok(_) => Ok((pass.to_owned(), at)),
+        Err(why) => Err(no_pass(&why)),
     }
+}
+
+fn no_pass(why: &PassError) -> Problem {
+    let (code, what, fix) = match why {
+        PassError::Code(_) => (
+            "join.code",
+            "this is no invite code",
+            "on the other machine: hive invite",
+        ),
+        PassError::Ticket(TicketError::Version(_)) => (
+            "join.ticket_version",
+            "this ticket is of another version of hive",
+            "install the same version on both machines, then there: hive invite --ticket",
+        ),
+        PassError::Ticket(TicketError::Cut(_)) => (
+            "join.ticket_cut",
+            "this ticket has lost its end",
+            "copy all of it, from hive1 to its end, in quotes if it has spaces",
+        ),
+        PassError::Ticket(_) => (
+            "join.ticket",
+            "this is no ticket",
+            "copy it again, or on the other machine: hive invite --ticket",
+        ),
+    };
+    Problem::new(Exit::Usage, code, what)
+        .known(why.to_string())
+        .try_next(fix)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ticket_that_lost_its_end_is_told_apart_from_a_mistyped_one() {
+        let code = |word: &str| check(word).expect_err("no ticket").code;
+        assert_eq!(code(&format!("hive1{}", "q".repeat(60))), "join.ticket_cut");
+        assert_eq!(code(&format!("hive1{}", "q".repeat(150))), "join.ticket");
+        assert_eq!(code(&format!("hive1b{}", "q".repeat(90))), "join.ticket");
+    }
 
     #[test]
     fn a_mistyped_code_is_a_usage_error_before_anything_starts() {

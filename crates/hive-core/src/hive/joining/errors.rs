@@ -1,33 +1,100 @@
 //! Why a join did not succeed, in words.
 
-use alloc::string::String;
-use core::net::SocketAddr;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use crate::hive::invite::ParseError;
+use crate::hive::joining::Aim;
+use crate::hive::ticket::{PassError, TicketError};
 use crate::reply::{CommandError, ErrorKind};
 use crate::wire::Refusal;
 
-pub(super) fn bad_code(error: &ParseError) -> CommandError {
+pub(super) fn bad_pass(error: &PassError) -> CommandError {
+    let (code, try_next): (&str, &str) = match error {
+        PassError::Code(_) => (
+            "join.code",
+            "compare it with the other screen: HIVE-XXXXX-XXXXX-XXXXX-XXXXX",
+        ),
+        PassError::Ticket(TicketError::Version(_)) => (
+            "join.ticket_version",
+            "install the same version of hive on both machines, then there: hive invite --ticket",
+        ),
+        PassError::Ticket(TicketError::Cut(_)) => {
+            ("join.ticket_cut", "copy all of it, from hive1 to its end")
+        }
+        PassError::Ticket(_) => (
+            "join.ticket",
+            "copy it again, or scan its QR code; a new one: hive invite --ticket",
+        ),
+    };
     CommandError {
-        code: "join.code".into(),
+        code: code.into(),
         kind: ErrorKind::Usage,
         what: alloc::format!("{error}"),
         known: "no attempt was spent".into(),
-        try_next: "compare it with the other screen: HIVE-XXXXX-XXXXX-XXXXX-XXXXX".into(),
+        try_next: try_next.into(),
     }
 }
 
-pub(super) fn not_found(at: Option<SocketAddr>) -> CommandError {
-    let (what, known, try_next): (&str, String, &str) = match at {
-        Some(address) => (
-            "nobody answered there within 15 s",
-            alloc::format!("tried {address}"),
-            "check the address, and that a firewall lets UDP through to it",
-        ),
-        None => (
+pub(super) fn not_alone(members: usize, ticket: bool) -> CommandError {
+    CommandError {
+        code: "join.not_alone".into(),
+        kind: ErrorKind::Conflict,
+        what: if ticket {
+            "the ticket is for another hive than the one this machine belongs to".into()
+        } else {
+            "this machine already belongs to a hive with others".into()
+        },
+        known: alloc::format!("its hive has {members} members"),
+        try_next: "hive leave".into(),
+    }
+}
+
+pub(super) fn already_in() -> CommandError {
+    CommandError {
+        code: "join.already".into(),
+        kind: ErrorKind::Conflict,
+        what: "this machine already belongs to the hive of that ticket".into(),
+        known: String::new(),
+        try_next: "hive members".into(),
+    }
+}
+
+pub(super) fn made_here() -> CommandError {
+    CommandError {
+        code: "join.self".into(),
+        kind: ErrorKind::Usage,
+        what: "that ticket was made on this machine".into(),
+        known: String::new(),
+        try_next: "type it on the machine that is to be let in".into(),
+    }
+}
+
+/// The machine that made the ticket proved itself, and is not where the ticket says.
+pub(super) fn other_hive() -> CommandError {
+    refused(
+        "join.other_hive",
+        "the machine that made the ticket is in another hive now",
+    )
+}
+
+pub(super) fn not_found(aim: &Aim) -> CommandError {
+    let tried: Vec<String> = aim.places.iter().map(ToString::to_string).collect();
+    let tried = alloc::format!("tried {}", tried.join(", "));
+    let (what, known, try_next): (&str, String, &str) = match (aim.key, aim.places.as_slice()) {
+        (_, []) => (
             "no machine on this network has that invite open",
             "asked the network for 15 s; a code is good for 10 minutes".into(),
             "on the other machine: hive invite, then join with --at ADDRESS:PORT if the networks differ",
+        ),
+        (None, _) => (
+            "nobody answered there within 15 s",
+            tried,
+            "check the address, and that a firewall lets UDP through to it",
+        ),
+        (Some(_), _) => (
+            "at no address of the ticket did the machine answer that made it",
+            tried,
+            "on that machine: hive doctor (it says how to open its UDP port), then a new one: hive invite --ticket",
         ),
     };
     CommandError {

@@ -1,0 +1,91 @@
+//! Opening the door: a code that is good for one machine, and a ticket for a machine elsewhere.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use crate::hive::Hive;
+use crate::hive::invite::InviteCode;
+use crate::hive::pairing::Invite;
+use crate::hive::ticket::{Invitation, Ticket};
+use crate::hive::writer::Readiness;
+use crate::limits;
+use crate::reply::{CommandError, ErrorKind, InviteView};
+use crate::time::{Now, Span};
+
+impl Hive {
+    /// Opens the door for one machine.
+    pub fn invite(&mut self, now: Now, wish: &Invitation) -> Result<InviteView, CommandError> {
+        // A member that is no admin can let back in whoever belongs already, and nobody else.
+        if !self.roster.has(self.me) || self.is_out() {
+            self.check_admin()?;
+        }
+        // The first word may still wait: that is over before a person has typed the code.
+        if !matches!(self.writer.readiness(now.boot), Readiness::Silent(_)) {
+            self.check_writer(now)?;
+        }
+        let lifetime = lifetime(wish.seconds)?;
+        self.door.invites.retain(|it| it.until > now.boot);
+        if self.door.invites.iter().filter(|it| !it.spent).count() >= limits::INVITES_MAX {
+            return Err(CommandError {
+                code: "invite.too_many".into(),
+                kind: ErrorKind::Limit,
+                what: alloc::format!("{} codes are open already", limits::INVITES_MAX),
+                known: "each is good for 10 minutes, unless said otherwise".into(),
+                try_next: "use one of them, or wait".into(),
+            });
+        }
+        let code = InviteCode::new(self.chance.bytes());
+        let mut view = InviteView {
+            code: code.to_string(),
+            seconds: lifetime.as_ms() / 1_000,
+            port: 0,
+            only_back: self.check_admin().is_err(),
+            ticket: None,
+            places: Vec::new(),
+        };
+        if wish.ticket {
+            let hive = self.genesis.hive();
+            let ticket = Ticket::new(code.clone(), self.me, hive, &wish.places);
+            if ticket.places().is_empty() {
+                return Err(nowhere());
+            }
+            view.ticket = Some(ticket.to_string());
+            view.places = ticket.places().to_vec();
+        }
+        self.door.invites.push(Invite {
+            code,
+            until: now.boot.after(lifetime),
+            spent: false,
+        });
+        self.watch_door(now);
+        Ok(view)
+    }
+}
+
+fn lifetime(seconds: Option<u64>) -> Result<Span, CommandError> {
+    let longest = limits::INVITE_LIFETIME_MAX.as_ms() / 1_000;
+    match seconds {
+        None => Ok(limits::INVITE_LIFETIME),
+        Some(seconds) if (1..=longest).contains(&seconds) => Ok(Span::from_secs(seconds)),
+        Some(_) => Err(CommandError {
+            code: "invite.too_long".into(),
+            kind: ErrorKind::Usage,
+            what: "an invite stays good for one day at most".into(),
+            known: "whoever finds a ticket can ask to be let in for as long".into(),
+            try_next: "hive invite --for 24h".into(),
+        }),
+    }
+}
+
+/// A ticket that names no place is no more than the code.
+fn nowhere() -> CommandError {
+    CommandError {
+        code: "invite.no_address".into(),
+        kind: ErrorKind::Conflict,
+        what: "this machine has no address that a ticket could name".into(),
+        known: "it names those of the network cards, and those of [network] addresses".into(),
+        try_next:
+            "set [network] addresses = [\"IP:PORT\"] in config.toml, then: hive down, hive up"
+                .into(),
+    }
+}
