@@ -13,7 +13,7 @@ use crate::machine::trial::{
 };
 use crate::machine::window::real;
 use crate::machine::{Machine, sequence};
-use crate::pattern::{Action, Binding, PairStats, Verdict};
+use crate::pattern::{Action, Binding, PairStats, Side, Verdict, WorkloadType};
 use crate::reply::words::waits;
 use crate::reply::{
     ActiveView, CommandError, DecisionView, Mode, NeedView, OtherView, PatternState, PatternView,
@@ -191,11 +191,7 @@ impl Machine {
             name: format!("p-{}", entry.number),
             id: format!("{id}"),
             action: entry.def.action,
-            words: format!(
-                "{} while {} runs",
-                entry.def.action.words(),
-                entry.def.role.words()
-            ),
+            words: sentence(entry.def.action, entry.def.role),
             role: entry.def.role,
             context: entry.def.context,
             state: entry.state,
@@ -288,6 +284,14 @@ impl Machine {
             || format!("Origin: {first}."),
             |label| format!("Origin: {first}; \"{label}\" proved it there."),
         )
+    }
+}
+
+/// What is done, and for whom where the action's own words do not say it.
+fn sentence(action: Action, role: WorkloadType) -> String {
+    match action.side() {
+        Side::Background => format!("{} while {} runs", action.words(), role.words()),
+        Side::Protected => action.words().to_string(),
     }
 }
 

@@ -23,6 +23,9 @@ const PAUSE_KEY: &[u8] = b"pause";
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct StoredPause {
     until: Option<WallTime>,
+    /// How long it was to last from when it was stored: a calendar that was years ahead then does not
+    /// make it longer.
+    left_ms: u64,
 }
 
 /// The mode that was set by a person, if one was.
@@ -36,7 +39,7 @@ pub(super) fn restored_pause(records: &[Record], now: Now) -> Option<Pause> {
     let Some(until) = pause.until else {
         return Some(Pause { until: None });
     };
-    let left_ms = until.0.checked_sub(now.wall.0)?;
+    let left_ms = until.0.checked_sub(now.wall.0)?.min(pause.left_ms);
     let until = now.boot.after(Span::from_ms(left_ms));
     Some(Pause { until: Some(until) })
 }
@@ -73,11 +76,12 @@ impl Machine {
     /// Sets, stores or ends the pause.
     pub(super) fn set_pause(&mut self, now: Now, pause: Option<Pause>) {
         self.pause = pause;
-        let stored = pause.map(|pause| StoredPause {
-            until: pause.until.map(|until| {
-                let left = until.since(now.boot).as_ms();
-                WallTime(now.wall.0.saturating_add(left))
-            }),
+        let stored = pause.map(|pause| {
+            let left = pause.until.map(|until| until.since(now.boot).as_ms());
+            StoredPause {
+                until: left.map(|left| WallTime(now.wall.0.saturating_add(left))),
+                left_ms: left.unwrap_or_default(),
+            }
         });
         let records = Vec::from([record(PAUSE_KEY, stored.as_ref())]);
         self.out.push_back(MachineEffect::Keep(records));

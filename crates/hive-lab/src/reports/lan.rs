@@ -22,6 +22,9 @@ pub const ENTRIES: usize = 200;
 /// Pause between two new entries: news of a hive is rare; without a pause the queueing of the lab is measured.
 const PACE: Duration = Duration::from_millis(60);
 
+/// New entries that one machine says without any pause.
+const BURST: usize = 20;
+
 /// How often every machine asks the network anew, for more than one discovery each.
 const SEEK_ROUNDS: usize = 4;
 
@@ -75,6 +78,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     connect_all(&members).await?;
     discover(&members, found_ms, &mut figures).await?;
     let per_entry = sync(&members, plan.entries, &mut figures).await?;
+    burst(&members, &mut figures).await?;
     converge(&members, &mut figures).await?;
     let hour = idle(&members, plan.idle_s, &mut figures).await?;
     estimate(&mut figures, &hour, per_entry);
@@ -232,6 +236,26 @@ async fn sync(members: &[Member], count: usize, figures: &mut Figures) -> Result
         }),
     );
     Ok(per_entry)
+}
+
+/// What one machine says without a pause: what follows the first word within 200 ms travels together after them
+/// (`hive_core::hive::budget`), and takes so much longer. Told beside the figure of single entries.
+async fn burst(members: &[Member], figures: &mut Figures) -> Result<()> {
+    let mut dice = Dice::new(clock::boot_us() ^ 2);
+    let mut said = Vec::new();
+    let author = members.first().context("no machine")?;
+    for _ in 0..BURST {
+        said.push(entries::say(author.daemon.client(), 0, &mut dice).await?);
+    }
+    let ways = ways(members, &said).await?;
+    figures.put_or(
+        "sync_back_to_back_ms",
+        stats::spread(&ways.ms),
+        "no entry arrived",
+    );
+    figures.put("sync_back_to_back_missing", ways.missing);
+    tokio::time::sleep(SETTLE).await;
+    Ok(())
 }
 
 struct Ways {

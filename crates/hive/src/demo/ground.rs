@@ -50,7 +50,7 @@ pub(crate) struct Machine {
 /// A ground that could not be built.
 pub(crate) struct Unbuilt {
     /// Why not.
-    pub(crate) why: Problem,
+    pub(crate) why: Box<Problem>,
     /// What of it is still there; nothing, as a rule.
     pub(crate) left: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl Ground {
         let interfaces_before = interfaces();
         let mut folders = Vec::new();
         Self::build_in(&mut folders, missing, interfaces_before.clone()).map_err(|why| Unbuilt {
-            why,
+            why: Box::new(why),
             left: remains(&folders, &interfaces_before),
         })
     }

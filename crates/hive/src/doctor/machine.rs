@@ -80,7 +80,7 @@ fn rights(roots: &Roots) -> Finding {
         Outcome::Note,
         "this user cannot lower a nice value again, so none is ever raised; time slices are tried all the same",
     )
-    .try_next("add \"* - nice -20\" to /etc/security/limits.conf and log in anew")
+    .try_next("add \"NAME - nice 0\", with this user's name, to /etc/security/limits.conf and log in anew")
 }
 
 fn capable(status: &str) -> Option<bool> {

@@ -61,7 +61,7 @@ pub(super) fn undo(
 }
 
 /// Looks from now on for a while whether any value is changed, and gives what was seen first. What another
-/// pattern of this machine has on by then is its own.
+/// pattern of this machine has on by then is its own; what the undone one had set is not.
 fn changed_again(
     watch: &Watch,
     pattern: &PatternView,
@@ -72,12 +72,17 @@ fn changed_again(
         if values.changed() == 0 && values.threads > 0 {
             return Ok(None);
         }
-        let others = desk
-            .patterns()?
-            .iter()
-            .any(|other| other.on && other.id != pattern.id);
-        Ok((!others).then_some(values))
+        let patterns = desk.patterns()?;
+        let on = |other: &&PatternView| other.on && other.id != pattern.id;
+        let others = patterns.iter().filter(on).map(|other| other.action);
+        Ok((!is_others(pattern.action, &values, others)).then_some(values))
     })
+}
+
+/// Whether what is changed now is the work of other patterns' actions alone.
+fn is_others(undone: Action, values: &Values, others: impl Iterator<Item = Action>) -> bool {
+    let others: Vec<Action> = others.collect();
+    !others.is_empty() && (others.contains(&undone) || carrying(undone, values) == 0)
 }
 
 /// Says once that this kernel does not tell slices, so that nobody takes "not seen" for "not changed".
@@ -102,6 +107,24 @@ fn carrying(action: Action, values: &Values) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_was_not_put_back_is_not_excused_by_another_pattern() {
+        let values = Values {
+            threads: 4,
+            niced: 1,
+            autogroups_niced: 1,
+            ..Values::default()
+        };
+        let others = |actions: &[Action]| {
+            is_others(Action::BackgroundNice, &values, actions.iter().copied())
+        };
+        assert!(!others(&[]) && !others(&[Action::AutogroupNice]));
+        assert!(others(&[Action::BackgroundNice]));
+        let values = Values { niced: 0, ..values };
+        let others = [Action::AutogroupNice].into_iter();
+        assert!(is_others(Action::BackgroundNice, &values, others));
+    }
 
     #[test]
     fn slices_that_cannot_be_read_are_named_once_as_missing() {
