@@ -34,7 +34,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use axum::Router;
@@ -74,7 +74,7 @@ pub struct Event {
     pub happening: Happening,
 }
 
-/// Makes the socket, readable by its owner only. A socket file that nobody answers on is replaced.
+/// Makes the socket, readable by its owner only. A socket file that nobody answers on is replaced; nothing else is.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener, StartError> {
     let wrong = |why| StartError::Socket {
         path: path.to_path_buf(),
@@ -83,16 +83,45 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, StartError> {
     if let Some(folder) = path.parent() {
         crate::key::private_folder_if_new(folder).map_err(wrong)?;
     }
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(StartError::AlreadyRunning(path.to_path_buf()));
-        }
+    if is_abandoned(path)? {
         std::fs::remove_file(path).map_err(wrong)?;
     }
     let listener = UnixListener::bind(path).map_err(wrong)?;
     // Between bind and here the peer-credential check below is what keeps others out.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
     Ok(listener)
+}
+
+/// Whether an old socket lies there that nobody answers on. Nothing is changed; whatever else lies there is an error.
+pub(crate) fn is_abandoned(path: &Path) -> Result<bool, StartError> {
+    let wrong = |why| StartError::Socket {
+        path: path.to_path_buf(),
+        why,
+    };
+    let kind = match path.symlink_metadata() {
+        Ok(about) => about.file_type(),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(why) => return Err(wrong(why)),
+    };
+    if !kind.is_socket() {
+        let found = match (kind.is_dir(), kind.is_symlink(), kind.is_file()) {
+            (true, ..) => "a folder",
+            (_, true, _) => "a symbolic link",
+            (_, _, true) => "a file",
+            _ => "a device or pipe",
+        };
+        return Err(StartError::NoSocket {
+            path: path.to_path_buf(),
+            found,
+        });
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        // Somebody who has no time just now is there, too.
+        Err(why) if why.kind() != io::ErrorKind::WouldBlock => Err(wrong(why)),
+        _ => Err(StartError::AlreadyRunning(path.to_path_buf())),
+    }
 }
 
 /// Answers on the socket until the future is dropped.

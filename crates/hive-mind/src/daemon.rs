@@ -3,6 +3,7 @@
 use crate::api;
 use crate::mind::{EndError, HiveNode};
 use crate::options::{Options, StartError};
+use crate::paths::Paths;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Why a daemon did not run, or not until it was told to end. Every change was put back.
@@ -20,6 +21,8 @@ pub enum RunError {
 /// Runs a node with its socket until SIGTERM or SIGINT; then puts every change back and returns. A node that
 /// cannot go on, because its store cannot be written, ends in the same order and is an error.
 pub async fn run(options: Options) -> Result<(), RunError> {
+    // Before anything is started: what lies in the socket's place may not be ours to replace.
+    api::is_abandoned(&Paths::of(&options)?.socket)?;
     let node = HiveNode::start(options).await?;
     let path = node.socket().to_path_buf();
     let wrong = |why| StartError::Socket {

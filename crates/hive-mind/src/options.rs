@@ -100,6 +100,16 @@ pub enum StartError {
         /// Why.
         why: std::io::Error,
     },
+    /// Where the API's socket should be lies something else, which may be somebody's.
+    #[error(
+        "{path} is {found} and no socket; it was left as it is; give another place: hive --socket FILE up"
+    )]
+    NoSocket {
+        /// Where.
+        path: PathBuf,
+        /// What lies there.
+        found: &'static str,
+    },
     /// A state file cannot be read or written.
     #[error("{path}: {why}")]
     State {

@@ -126,6 +126,47 @@ async fn the_socket_is_the_owners_and_bad_requests_get_typed_errors() {
 }
 
 #[tokio::test]
+async fn only_an_old_socket_that_nobody_answers_on_gives_way_to_a_new_one() {
+    let home = tempfile::tempdir().expect("a folder");
+    let socket = home.path().join("hive.sock");
+    let place_is = |found: &str, error: RunError| {
+        let words = error.to_string();
+        let typed = matches!(error, RunError::Start(StartError::NoSocket { .. }));
+        assert!(
+            typed && words.contains(found) && words.contains("hive --socket"),
+            "{words}"
+        );
+        assert!(
+            !home.path().join("state").exists(),
+            "nothing is started first"
+        );
+    };
+    let start = || hive_mind::daemon::run(options(home.path()));
+
+    fs::write(&socket, "precious").expect("written");
+    place_is("is a file", start().await.expect_err("a file is there"));
+    assert_eq!(fs::read(&socket).expect("still there"), b"precious");
+
+    let precious = home.path().join("precious");
+    fs::rename(&socket, &precious).expect("moved");
+    std::os::unix::fs::symlink(&precious, &socket).expect("made");
+    place_is("a symbolic link", start().await.expect_err("a link"));
+    assert!(socket.is_symlink() && precious.exists(), "both are left");
+
+    fs::remove_file(&socket).expect("there");
+    fs::create_dir(&socket).expect("made");
+    place_is("a folder", start().await.expect_err("a folder is there"));
+    assert!(socket.is_dir());
+
+    // Dropping a listener leaves its file, as a killed daemon does.
+    fs::remove_dir(&socket).expect("empty");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("made"));
+    let (client, daemon) = served(home.path()).await;
+    client.status().await.expect("it took the place");
+    daemon.abort();
+}
+
+#[tokio::test]
 async fn without_a_daemon_the_client_says_so() {
     let home = tempfile::tempdir().expect("a folder");
     let error = Client::new(home.path().join("hive.sock"))
