@@ -36,14 +36,41 @@ pub(crate) enum StoreError {
     #[error("another process uses it")]
     InUse,
     /// A newer program wrote it.
-    #[error("it has format {found}, this program knows up to {FORMAT}: use the newer program")]
+    #[error("it has format {found}, this program knows up to {FORMAT}")]
     Newer {
         /// Its format.
         found: u64,
     },
-    /// The disk or the file is at fault.
-    #[error("it is damaged or no store ({0}); restore it, or start anew: hive leave")]
+    /// There is no room.
+    #[error("the disk is full; nothing that was saved is lost")]
+    Full,
+    /// The disk takes no writes.
+    #[error("the disk is read-only; nothing that was saved is lost")]
+    ReadOnly,
+    /// The file or its folder is not this user's to write.
+    #[error("this user may not write it; nothing that was saved is lost")]
+    NotAllowed,
+    /// The disk did not do it, for a reason of its own. Whether it still can be read is not known.
+    #[error("the disk gave an error ({0}); the store was left as it was")]
+    Disk(std::io::Error),
+    /// The file holds no store, or not the one that was written.
+    #[error("it is damaged or no store ({0})")]
     Damaged(Box<redb::Error>),
+}
+
+impl StoreError {
+    /// What a person can do about it.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::InUse => "hive status",
+            Self::Newer { .. } => "use the newer program",
+            Self::Full => "free space, then: hive up",
+            Self::ReadOnly => "make the disk writable, then: hive up",
+            Self::NotAllowed => "hive doctor   (names what belongs to whom)",
+            Self::Disk(_) => "look at the disk (dmesg), then: hive up",
+            Self::Damaged(_) => "restore it, or start anew: hive leave",
+        }
+    }
 }
 
 /// The store in a file.
@@ -78,7 +105,7 @@ impl RedbStore {
             .create(path)
             .map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-                other => damaged(other),
+                other => failed(other),
             })?;
         let store = Self(database);
         store.check_format()?;
@@ -86,36 +113,36 @@ impl RedbStore {
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
-        let transaction = self.0.begin_write().map_err(damaged)?;
+        let transaction = self.0.begin_write().map_err(failed)?;
         {
-            let mut table = transaction.open_table(FORMAT_TABLE).map_err(damaged)?;
+            let mut table = transaction.open_table(FORMAT_TABLE).map_err(failed)?;
             let found = table
                 .get("format")
-                .map_err(damaged)?
+                .map_err(failed)?
                 .map(|value| value.value());
             match found {
                 Some(found) if found > FORMAT => return Err(StoreError::Newer { found }),
                 Some(_) => {}
                 None => {
-                    table.insert("format", FORMAT).map_err(damaged)?;
+                    table.insert("format", FORMAT).map_err(failed)?;
                 }
             }
             for kind in TABLES {
-                transaction.open_table(definition(kind)).map_err(damaged)?;
+                transaction.open_table(definition(kind)).map_err(failed)?;
             }
         }
-        transaction.commit().map_err(damaged)
+        transaction.commit().map_err(failed)
     }
 }
 
 impl Store for RedbStore {
     fn load(&mut self) -> Result<Vec<Record>, StoreError> {
-        let transaction = self.0.begin_read().map_err(damaged)?;
+        let transaction = self.0.begin_read().map_err(failed)?;
         let mut records = Vec::new();
         for kind in TABLES {
-            let table = transaction.open_table(definition(kind)).map_err(damaged)?;
-            for row in table.iter().map_err(damaged)? {
-                let (key, value) = row.map_err(damaged)?;
+            let table = transaction.open_table(definition(kind)).map_err(failed)?;
+            for row in table.iter().map_err(failed)? {
+                let (key, value) = row.map_err(failed)?;
                 records.push(Record {
                     table: kind,
                     key: key.value().to_vec(),
@@ -127,24 +154,24 @@ impl Store for RedbStore {
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        let mut transaction = self.0.begin_write().map_err(damaged)?;
+        let mut transaction = self.0.begin_write().map_err(failed)?;
         transaction
             .set_durability(Durability::Immediate)
-            .map_err(damaged)?;
+            .map_err(failed)?;
         // A crash must never leave the newer root in place of the older one before all of it is on the disk.
         transaction.set_two_phase_commit(true);
         for kind in TABLES {
             let mine = records.iter().filter(|record| record.table == kind);
-            let mut table = transaction.open_table(definition(kind)).map_err(damaged)?;
+            let mut table = transaction.open_table(definition(kind)).map_err(failed)?;
             for record in mine {
                 match &record.value {
                     Some(value) => table.insert(&record.key[..], &value[..]).map(drop),
                     None => table.remove(&record.key[..]).map(drop),
                 }
-                .map_err(damaged)?;
+                .map_err(failed)?;
             }
         }
-        transaction.commit().map_err(damaged)
+        transaction.commit().map_err(failed)
     }
 }
 
@@ -193,7 +220,7 @@ impl Store for FullStore {
         self.commits_left = self
             .commits_left
             .checked_sub(1)
-            .ok_or_else(|| damaged(redb::Error::Io(std::io::ErrorKind::StorageFull.into())))?;
+            .ok_or_else(|| failed(redb::Error::Io(std::io::ErrorKind::StorageFull.into())))?;
         self.twin.commit(records)
     }
 }
@@ -264,8 +291,22 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     })
 }
 
-fn damaged(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Damaged(Box::new(error.into()))
+/// Tells a disk that did not do it from a file that is not what it should be: only the second one is given up.
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    use std::io::ErrorKind;
+    match error.into() {
+        redb::Error::Io(why) => match why.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+            ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+            ErrorKind::PermissionDenied => StoreError::NotAllowed,
+            // What redb says itself of a file that is no store, or whose end is missing.
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                StoreError::Damaged(Box::new(why.into()))
+            }
+            _ => StoreError::Disk(why),
+        },
+        other => StoreError::Damaged(Box::new(other)),
+    }
 }
 
 #[cfg(test)]
@@ -376,6 +417,49 @@ mod tests {
         assert_eq!(heard.iter().count(), 0);
         let told: Vec<String> = failed.iter().collect();
         assert_eq!(told.len(), 1);
-        assert!(told[0].contains("no storage space"), "{told:?}");
+        assert!(told[0].contains("the disk is full"), "{told:?}");
+    }
+
+    #[test]
+    fn a_disk_that_does_not_do_it_is_never_told_as_a_damaged_store() {
+        let numbers = |number| failed(redb::Error::Io(std::io::Error::from_raw_os_error(number)));
+        for (number, word) in [
+            (rustix::io::Errno::NOSPC, "full"),
+            (rustix::io::Errno::DQUOT, "full"),
+            (rustix::io::Errno::ROFS, "read-only"),
+            (rustix::io::Errno::ACCESS, "may not write"),
+            (rustix::io::Errno::PERM, "may not write"),
+            (rustix::io::Errno::IO, "gave an error"),
+        ] {
+            let error = numbers(number.raw_os_error());
+            let told = format!("{error}; {}", error.remedy());
+            assert!(told.contains(word), "{told}");
+            assert!(
+                !told.contains("damaged") && !told.contains("leave"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_or_has_lost_its_end_is_told_as_damaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.redb");
+        let is_damaged = |what: &str| match RedbStore::open(&path).map(drop) {
+            Err(error @ StoreError::Damaged(_)) => {
+                assert!(error.remedy().contains("hive leave"), "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        };
+        std::fs::write(&path, "no store at all, but a text. ".repeat(500)).expect("written");
+        is_damaged("a text");
+        std::fs::remove_file(&path).expect("there");
+        drop(RedbStore::open(&path).expect("new"));
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("there");
+        file.set_len(5_000).expect("cut");
+        is_damaged("a store without its end");
     }
 }

@@ -22,7 +22,7 @@ use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::doctor::{self, NetworkView};
 use crate::hands::Hands;
 use crate::key::{self, Secret};
-use crate::mind::{EndError, Shared};
+use crate::mind::{EndError, Shared, StoreFault};
 use crate::net::bells::Bells;
 use crate::net::interfaces::Interfaces;
 use crate::net::keeper;
@@ -82,11 +82,9 @@ fn start_on(
     let secret = key::load_or_make(&paths.state)?;
     let mut store = open(&paths.store()).map_err(|error| match error {
         StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
-        other => StartError::Store(other.to_string()),
+        other => unopened(&other),
     })?;
-    let restored = store
-        .load()
-        .map_err(|error| StartError::Store(error.to_string()))?;
+    let restored = store.load().map_err(|error| unopened(&error))?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
@@ -111,12 +109,14 @@ fn start_on(
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (ending, ended) = watch::channel(None);
+    let (failing, fault) = watch::channel(None);
     let shared = Shared {
         id: node.me(),
         port: net.port(),
         socket: paths.socket,
         commands,
         events: events.clone(),
+        fault,
         ended,
     };
     let driver = Driver {
@@ -130,6 +130,7 @@ fn start_on(
         asked,
         answered,
         disk_failed,
+        failing,
         waiting: BTreeMap::new(),
         next_command: 0,
         wake: None,
@@ -230,6 +231,7 @@ struct Driver {
     asked: mpsc::Receiver<Asked>,
     answered: mpsc::Receiver<Input>,
     disk_failed: mpsc::Receiver<StoreError>,
+    failing: watch::Sender<Option<StoreFault>>,
     waiting: BTreeMap<CommandId, oneshot::Sender<Reply>>,
     next_command: u64,
     wake: Option<Instant>,
@@ -259,7 +261,7 @@ impl Driver {
                     Some(Asked::Shutdown) | None => break Ok(()),
                 },
                 // A node that can keep nothing must not look as if it could: it ends.
-                failed = self.disk_failed.recv() => break Err(store_failed(failed)),
+                failed = self.disk_failed.recv() => break Err(store_failed(failed.as_ref())),
             };
             if let Some(input) = input {
                 self.node.handle(clock::now(), input);
@@ -268,6 +270,10 @@ impl Driver {
         };
         if let Err(error) = &ended {
             tracing::error!(%error, "everything is put back, then the node ends");
+            // Before anybody who waits is sent away: they are told why.
+            if let EndError::Store(fault) = error {
+                self.failing.send_replace(Some(fault.clone()));
+            }
         }
         let written = self.finish().await;
         ending.send_replace(Some(ended.and(written)));
@@ -403,18 +409,32 @@ impl Driver {
         }
         // The last batches may have been those that did not fit.
         match disk_failed.try_recv() {
-            Ok(error) => Err(store_failed(Some(error))),
+            Ok(error) => Err(store_failed(Some(&error))),
             Err(_) => Ok(()),
         }
     }
 }
 
 /// Why the node ends when its disk has failed, or its thread has gone without a word.
-fn store_failed(error: Option<StoreError>) -> EndError {
+fn store_failed(error: Option<&StoreError>) -> EndError {
     EndError::Store(error.map_or_else(
-        || "its thread has ended".to_owned(),
-        |error| error.to_string(),
+        || StoreFault {
+            why: "its thread has ended".to_owned(),
+            remedy: "hive up".to_owned(),
+        },
+        fault,
     ))
+}
+
+fn unopened(error: &StoreError) -> StartError {
+    StartError::Store(fault(error).to_string())
+}
+
+fn fault(error: &StoreError) -> StoreFault {
+    StoreFault {
+        why: error.to_string(),
+        remedy: error.remedy().to_owned(),
+    }
 }
 
 /// The stable name of a happening, without its labels: those are for screens, not for logs.
@@ -470,21 +490,26 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         // The own hive is founded first, which is saved; then nothing fits any more.
         let node = node_on_a_disk_for(1, home.path()).await;
-        let mut replies = 0;
+        let mut refused = None;
         // Each label is a statement that has to be saved before anything else is said.
-        while replies < 100
-            && let Reply::Done(_) = node
-                .ask(Command::Label {
-                    label: format!("desk-{replies}"),
-                })
-                .await
-        {
-            replies += 1;
+        for reply in 0..100 {
+            let label = format!("desk-{reply}");
+            if let Reply::Refused(error) = node.ask(Command::Label { label }).await {
+                refused = Some(error);
+                break;
+            }
         }
-        let Err(EndError::Store(why)) = node.ended().await else {
+        // Whoever met it is told why, and what to do.
+        let refused = refused.expect("it cannot go on");
+        assert_eq!(refused.code, "daemon.stopping");
+        assert!(refused.known.contains("the disk is full"), "{refused:?}");
+        assert!(refused.try_next.contains("free space"), "{refused:?}");
+        let Err(EndError::Store(fault)) = node.ended().await else {
             panic!("it ended as if all were well");
         };
-        assert!(why.contains("no storage space"), "{why}");
+        let why = fault.to_string();
+        assert!(why.contains("nothing that was saved is lost"), "{why}");
+        assert!(!why.contains("hive leave"), "{why}");
         let place = home.path().to_string_lossy().into_owned();
         assert!(!why.contains(&place), "no path is told: {why}");
         match node.ask(Command::Status).await {

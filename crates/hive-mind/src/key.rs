@@ -111,7 +111,15 @@ fn make(folder: &Path, path: &Path) -> Result<Secret, KeyError> {
         file.sync_all()?;
         File::open(folder)?.sync_all()
     };
-    write().map_err(|why| io_error(path, why))?;
+    write().map_err(|why| {
+        // Half a key would be told as a damaged one at the next start; one that was there before is not ours.
+        if why.kind() != io::ErrorKind::AlreadyExists
+            && let Err(left) = fs::remove_file(path)
+        {
+            tracing::debug!(%left, "no half of a key was left");
+        }
+        io_error(path, why)
+    })?;
     Ok(secret)
 }
 

@@ -36,7 +36,7 @@ pub use doctor::{KeepingView, NetworkInterface, NetworkView};
 pub use mind::{
     AssistResult, ComputeTask, EndError, HiveError, HiveInvite, HiveMind, HiveNode, HiveStatus,
     InviteError, OptimizationDecision, OptimizationPattern, OptimizationResult, Peer,
-    SharedPatternStore,
+    SharedPatternStore, StoreFault,
 };
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) socket: std::path::PathBuf,
     pub(crate) commands: mpsc::Sender<Asked>,
     pub(crate) events: broadcast::Sender<Event>,
+    /// Why it is going to end, from the moment at which that is known.
+    pub(crate) fault: watch::Receiver<Option<StoreFault>>,
     /// None until it has ended.
     pub(crate) ended: watch::Receiver<Option<Result<(), EndError>>>,
 }
@@ -56,11 +58,21 @@ pub(crate) struct Shared {
 #[non_exhaustive]
 pub enum EndError {
     /// A disk that is full or broken: what cannot be kept cannot be said either.
-    #[error("the store could not be written: {0}; free space and run hive up")]
-    Store(String),
+    #[error("the store could not be written: {0}")]
+    Store(StoreFault),
     /// Its loop broke off; `hive up` puts back what was left on.
     #[error("the node's loop ended without its last words; run hive up")]
     Lost,
+}
+
+/// Why the store could not be written, and what a person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}; {remedy}")]
+pub struct StoreFault {
+    /// What is wrong, and whether anything is lost.
+    pub why: String,
+    /// What to do or type.
+    pub remedy: String,
 }
 
 impl HiveNode {
@@ -104,11 +116,11 @@ impl HiveNode {
         let (answer, answered) = oneshot::channel();
         let asked = Asked::Command { command, answer };
         if self.shared.commands.send(asked).await.is_err() {
-            return Reply::Refused(stopping());
+            return Reply::Refused(self.stopping());
         }
         answered
             .await
-            .unwrap_or_else(|_| Reply::Refused(stopping()))
+            .unwrap_or_else(|_| Reply::Refused(self.stopping()))
     }
 
     /// How this machine stands in its network. Asks another member and the network itself, which takes seconds.
@@ -119,7 +131,23 @@ impl HiveNode {
             Ok(()) => answered.await.ok(),
             Err(_) => None,
         };
-        view.ok_or_else(|| HiveError::Refused(stopping()))
+        view.ok_or_else(|| HiveError::Refused(self.stopping()))
+    }
+
+    /// What is said instead of an answer that will not come.
+    fn stopping(&self) -> CommandError {
+        let fault = self.shared.fault.borrow();
+        CommandError {
+            code: "daemon.stopping".into(),
+            kind: ErrorKind::Silent,
+            what: "the hive daemon is stopping".into(),
+            known: fault.as_ref().map_or_else(String::new, |fault| {
+                format!("the store could not be written: {}", fault.why)
+            }),
+            try_next: fault
+                .as_ref()
+                .map_or_else(|| "hive up".into(), |fault| fault.remedy.clone()),
+        }
     }
 
     /// What the hive would do on this machine now, and why.
@@ -324,7 +352,7 @@ impl HiveMind {
                 return Ok(view);
             }
             if view.stage == JoinStage::Failed {
-                let error = view.error.unwrap_or_else(stopping);
+                let error = view.error.unwrap_or_else(|| self.node.stopping());
                 return Err(HiveError::Refused(error));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -535,16 +563,6 @@ fn refusal(reply: Reply) -> CommandError {
             known: String::new(),
             try_next: String::new(),
         },
-    }
-}
-
-fn stopping() -> CommandError {
-    CommandError {
-        code: "daemon.stopping".into(),
-        kind: ErrorKind::Silent,
-        what: "the hive daemon is stopping".into(),
-        known: String::new(),
-        try_next: "hive up".into(),
     }
 }
 

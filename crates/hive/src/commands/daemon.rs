@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use hive_mind::{EndError, Options, RunError, Scope, StartError};
+use hive_mind::{EndError, Options, RunError, Scope, StartError, StoreFault};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{DaemonArgs, ModeWord, Place};
@@ -55,22 +55,23 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     }
     match ended {
         Ok(()) => Ok(Exit::Ok),
-        Err(RunError::End(EndError::Store(why))) => Err(unwritable(&why)),
+        Err(RunError::End(EndError::Store(fault))) => Err(unwritable(&fault)),
         Err(RunError::Start(why)) => Err(not_started(&why)),
         Err(why) => Err(Problem::new(Exit::Failed, "daemon.ended", why.to_string())),
     }
 }
 
-fn unwritable(why: &str) -> Problem {
+fn unwritable(fault: &StoreFault) -> Problem {
     Problem::new(
         Exit::Failed,
         "daemon.store",
         "the store could not be written",
     )
     .known(format!(
-        "{why}; everything was put back and the daemon has ended"
+        "{}; everything was put back and the daemon has ended",
+        fault.why
     ))
-    .try_next("free space and run hive up")
+    .try_next(fault.remedy.as_str())
 }
 
 fn not_started(why: &StartError) -> Problem {
