@@ -37,22 +37,21 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
         watch.say("  your own daemon is paused for the demo");
     }
     let mut figures = Figures::here();
-    let played = match Ground::build(&mut figures.missing) {
+    let (played, left) = match Ground::build(&mut figures.missing) {
         Ok(mut ground) => {
             figures.machine.network = ground.network;
             for missing in &figures.missing {
                 watch.say(&format!("  not here: {missing}"));
             }
             let played = play::all(&watch, &mut ground, &mut figures);
-            let left = figures.step("clean", || ground.clear());
-            figures.clean = left.is_empty();
-            for thing in &left {
-                watch.say(&format!("  left behind: {thing}"));
-            }
-            played
+            (played, figures.step("clean", || ground.clear()))
         }
-        Err(why) => Err(why),
+        Err(unbuilt) => (Err(unbuilt.why), unbuilt.left),
     };
+    figures.clean = left.is_empty();
+    for thing in &left {
+        watch.say(&format!("  left behind: {thing}"));
+    }
     drop(own);
     figures.ok = succeeded(played.is_ok(), &figures);
     figures.seconds = watch.seconds();

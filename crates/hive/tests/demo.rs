@@ -17,13 +17,64 @@ const SCANS_MAX: usize = 1_000;
 
 #[test]
 fn an_interrupted_demo_has_joined_two_machines_and_leaves_nothing() {
+    interrupted(|_, _| {});
+}
+
+#[test]
+fn a_superuser_whose_kernel_makes_no_cable_plays_on_loopback() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: without root no cable is tried");
+        return;
+    }
+    let story = interrupted(|folder, demo| {
+        let tools = folder.join("tools");
+        program(
+            &tools.join("ip"),
+            "#!/bin/sh\n[ \"$1\" = -V ] && exit 0\necho 'Error: Unknown device type.' >&2\nexit 2\n",
+        );
+        let path = std::env::var("PATH").expect("text");
+        demo.env("PATH", format!("{}:{path}", tools.display()));
+    });
+    assert!(story.contains("Unknown device type"), "{story}");
+    assert!(story.contains("both machines are on loopback"), "{story}");
+}
+
+#[test]
+fn a_demo_without_a_ground_fails_and_has_nothing_to_leave() {
     let folder = tempfile::tempdir().expect("a folder");
-    // In the demo's folder for temporary things, so that whatever it leaves is found there.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), open).expect("ours");
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_hive"))
+    let output = Command::new(env!("CARGO_BIN_EXE_hive"))
         .arg("demo")
-        .env("TMPDIR", folder.path())
+        .env("TMPDIR", folder.path().join("not there"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let story = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{story}");
+    assert!(story.contains("nothing left behind"), "{story}");
+}
+
+fn program(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("in a folder")).expect("ours");
+    std::fs::write(path, text).expect("ours");
+    let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, runs).expect("ours");
+}
+
+/// A demo that is interrupted when its machines have joined; its story.
+fn interrupted(prepare: impl Fn(&Path, &mut Command)) -> String {
+    let place = tempfile::tempdir().expect("a folder");
+    // In the demo's folder for temporary things, so that whatever it leaves is found there.
+    let folder = place.path().join("tmp");
+    std::fs::create_dir(&folder).expect("ours");
+    let open: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    for folder in [place.path(), &folder] {
+        std::fs::set_permissions(folder, open.clone()).expect("ours");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hive"));
+    prepare(place.path(), &mut command);
+    let mut demo = command
+        .arg("demo")
+        .env("TMPDIR", &folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -47,9 +98,10 @@ fn an_interrupted_demo_has_joined_two_machines_and_leaves_nothing() {
         story.lines().all(|line| line.chars().count() <= 80),
         "{story}"
     );
-    let left = std::fs::read_dir(folder.path()).expect("readable").count();
+    let left = std::fs::read_dir(&folder).expect("readable").count();
     assert_eq!(left, 0, "files are left");
-    assert!(no_process_of(folder.path()), "processes are left");
+    assert!(no_process_of(&folder), "processes are left");
+    story
 }
 
 #[test]

@@ -47,23 +47,42 @@ pub(crate) struct Machine {
     folder: PathBuf,
 }
 
+/// A ground that could not be built.
+pub(crate) struct Unbuilt {
+    /// Why not.
+    pub(crate) why: Problem,
+    /// What of it is still there; nothing, as a rule.
+    pub(crate) left: Vec<String>,
+}
+
 impl Ground {
     /// Builds it with the best that the rights at hand allow; tells what is missing.
-    pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Problem> {
+    pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Box<Unbuilt>> {
         let interfaces_before = interfaces();
-        let folder = tempfile::Builder::new()
-            .prefix(DEMO_FOLDER)
-            .tempdir()
-            .map_err(broken)?;
-        for name in ["desk", "laptop"] {
-            crate::place::private_folder(&folder.path().join(name))?;
-        }
+        let mut folders = Vec::new();
+        Self::build_in(&mut folders, missing, interfaces_before.clone()).map_err(|why| {
+            Box::new(Unbuilt {
+                why,
+                left: remains(&folders, &interfaces_before),
+            })
+        })
+    }
+
+    /// The same, in folders whose paths it leaves behind.
+    fn build_in(
+        folders: &mut Vec<PathBuf>,
+        missing: &mut Vec<String>,
+        interfaces_before: Vec<String>,
+    ) -> Result<Self, Problem> {
+        let mut folder = new_folder(folders)?;
         let (network, [desk, laptop]) = match apart(folder.path()) {
             Ok(machines) => ("namespaces", machines),
             Err(why) => {
                 missing.push(format!(
                     "own network and process namespaces ({why}): both machines are on loopback"
                 ));
+                // Machines that had started before it failed took the whole folder with them as they ended.
+                folder = new_folder(folders)?;
                 (
                     "loopback",
                     [
@@ -107,13 +126,7 @@ impl Ground {
         let path = self.folder.path().to_path_buf();
         let interfaces_before = std::mem::take(&mut self.interfaces_before);
         drop(self);
-        if path.exists() {
-            left.push(format!("the folder {}", path.display()));
-        }
-        if interfaces() != interfaces_before {
-            left.push("a network interface".to_owned());
-        }
-        left.extend(orphans());
+        left.extend(remains(&[path], &interfaces_before));
         left
     }
 }
@@ -227,6 +240,33 @@ impl Drop for Machine {
             eprintln!("the demo left {left}");
         }
     }
+}
+
+/// A folder for the demo with one for each machine.
+fn new_folder(folders: &mut Vec<PathBuf>) -> Result<TempDir, Problem> {
+    let folder = tempfile::Builder::new()
+        .prefix(DEMO_FOLDER)
+        .tempdir()
+        .map_err(broken)?;
+    folders.push(folder.path().to_path_buf());
+    for name in ["desk", "laptop"] {
+        crate::place::private_folder(&folder.path().join(name))?;
+    }
+    Ok(folder)
+}
+
+/// What is still there of a ground that was taken down.
+fn remains(folders: &[PathBuf], interfaces_before: &[String]) -> Vec<String> {
+    let mut left: Vec<String> = folders
+        .iter()
+        .filter(|path| path.exists())
+        .map(|path| format!("the folder {}", path.display()))
+        .collect();
+    if interfaces() != interfaces_before {
+        left.push("a network interface".to_owned());
+    }
+    left.extend(orphans());
+    left
 }
 
 /// Two machines in namespaces of their own with a cable between them, or why not.
