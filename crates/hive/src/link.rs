@@ -87,7 +87,16 @@ impl Link {
         {
             return unreachable(socket, &running);
         }
-        problem(error)
+        let last = match (&error, &self.state) {
+            (ClientError::DaemonDown { .. }, Some(state)) => last_error(&state.join("daemon.log")),
+            _ => None,
+        };
+        let mut problem = problem(error);
+        if let Some(last) = last {
+            // A daemon that ended in order has no such words, and the next start wipes them.
+            problem.known = format!("{}; when it last ran: {last}", problem.known);
+        }
+        problem
     }
 
     /// Whether a daemon answers.
@@ -173,6 +182,23 @@ fn unreachable(asked: &Path, running: &Running) -> Problem {
     )
     .known(known)
     .try_next(try_next)
+}
+
+/// Why the daemon whose log this is ended, when it ended by an error, in one line.
+pub(crate) fn last_error(log: &Path) -> Option<String> {
+    let text = format!("\n{}", std::fs::read_to_string(log).ok()?);
+    let (_, error) = text.rsplit_once("\nerror: ")?;
+    let mut said = String::new();
+    for word in error.split_whitespace() {
+        if word.starts_with('[') && word.ends_with(']') && word.contains('.') {
+            // The code, after which comes what is known.
+            said.push(':');
+        } else {
+            said.push_str(if said.is_empty() { "" } else { " " });
+            said.push_str(word);
+        }
+    }
+    Some(said.trim_end_matches(':').to_owned())
 }
 
 fn down(socket: &Path) -> Problem {

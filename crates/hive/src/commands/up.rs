@@ -18,7 +18,7 @@ use crate::args::{ConsentFlags, Place, Rehearsal};
 use crate::commands::daemon::NOT_STARTED;
 use crate::commands::tuning::exit_of;
 use crate::consent::{self, Consent};
-use crate::link::Link;
+use crate::link::{Link, last_error};
 use crate::place;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns::undone;
@@ -246,18 +246,12 @@ fn closing(status: &StatusView) -> String {
 
 /// Why it ended, as it says itself; else its last line.
 fn last_words(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = format!("\n{text}");
-    let said = match lines.rsplit_once("\nerror: ") {
-        Some((_, error)) => {
-            let words = error
-                .split_whitespace()
-                .filter(|word| *word != "[daemon.start]");
-            let words = words.collect::<Vec<_>>().join(" ");
-            words.trim_start_matches(NOT_STARTED).trim().to_owned()
-        }
-        None => text.trim().lines().last().unwrap_or_default().to_owned(),
-    };
+    let said = last_error(log).unwrap_or_else(|| {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.trim().lines().last().unwrap_or_default().to_owned()
+    });
+    let said = said.trim_start_matches(NOT_STARTED);
+    let said = said.trim_start_matches(':').trim();
     if said.is_empty() {
         format!("its log is empty: {}", log.display())
     } else {
