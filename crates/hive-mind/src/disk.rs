@@ -56,6 +56,9 @@ pub(crate) enum StoreError {
     /// The file holds no store, or not the one that was written.
     #[error("it is damaged or no store ({0})")]
     Damaged(Box<redb::Error>),
+    /// The same, so that reading it broke off.
+    #[error("it is damaged (it could not be read to its end)")]
+    Unreadable,
 }
 
 impl StoreError {
@@ -68,7 +71,7 @@ impl StoreError {
             Self::ReadOnly => "make the disk writable, then: hive up",
             Self::NotAllowed => "hive doctor   (names what belongs to whom)",
             Self::Disk(_) => "look at the disk (dmesg), then: hive up",
-            Self::Damaged(_) => "restore it, or start anew: hive leave",
+            Self::Damaged(_) | Self::Unreadable => "restore it, or start anew: hive leave",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::HiveEffect;
+use hive_core::hive::outside::{HiveEffect, Record};
 use hive_core::id::{CommandId, ProgramName};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::Reply;
@@ -81,13 +81,7 @@ fn start_on(
     let label = label(&options)?;
     key::private_folder(&paths.state)?;
     let secret = key::load_or_make(&paths.state)?;
-    let mut store = open(&paths.store()).map_err(|error| match error {
-        StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
-        other => StartError::Store(fault(&other).to_string()),
-    })?;
-    let restored = store
-        .load()
-        .map_err(|error| StartError::Store(fault(&error).to_string()))?;
+    let (store, restored) = opened(&paths, open)?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
@@ -144,6 +138,25 @@ fn start_on(
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
+}
+
+/// The store and all that is in it.
+fn opened(
+    paths: &Paths,
+    open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
+) -> Result<(Box<dyn Store>, Vec<Record>), StartError> {
+    // Some damage is met by redb with a panic (4.6: a table's name that is no text).
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut store = open(&paths.store())?;
+        let restored = store.load()?;
+        Ok((store, restored))
+    }));
+    match opened {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(StoreError::InUse)) => Err(StartError::AlreadyRunning(paths.state.clone())),
+        Ok(Err(other)) => Err(unopened(&other)),
+        Err(_) => Err(unopened(&StoreError::Unreadable)),
+    }
 }
 
 fn label(options: &Options) -> Result<Option<Label>, StartError> {
@@ -440,6 +453,10 @@ fn store_failed(error: Option<&StoreError>) -> EndError {
     ))
 }
 
+fn unopened(error: &StoreError) -> StartError {
+    StartError::Store(fault(error).to_string())
+}
+
 fn fault(error: &StoreError) -> StoreFault {
     StoreFault {
         why: error.to_string(),
@@ -527,6 +544,22 @@ mod tests {
             other => panic!("it still answers: {other:?}"),
         }
         node.shutdown().await;
+    }
+
+    #[test]
+    fn a_store_that_breaks_its_reader_is_told_as_damaged() {
+        let home = tempfile::tempdir().expect("a folder");
+        let options = Options {
+            state: Some(home.path().join("state")),
+            ..Options::default()
+        };
+        let paths = Paths::of(&options).expect("a place");
+        let Err(error) = opened(&paths, |_| panic!("as redb does")) else {
+            panic!("it was opened");
+        };
+        let told = error.to_string();
+        assert!(told.contains("it is damaged"), "{told}");
+        assert!(told.contains("hive leave"), "{told}");
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ mod hands;
 mod key;
 mod net;
 mod paths;
+mod running;
 
 /// What fuzz targets reach; no part of the public face.
 #[doc(hidden)]
@@ -40,6 +41,7 @@ pub use mind::{
 };
 pub use options::{Acting, Options, Scope, StartError};
 pub use paths::{Paths, default_socket};
+pub use running::Running;
 
 pub use hive_core::hive::invite::InviteCode;
 pub use hive_core::hive::ticket::{Pass, PassError, Ticket, TicketError};

@@ -100,7 +100,7 @@ impl HiveNode {
         self.shared.port
     }
 
-    /// Where its local API is (served by [`crate::daemon::run`] only).
+    /// Where its local API was made (served by [`crate::daemon::run`] only; [`crate::Running`] follows it).
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.shared.socket

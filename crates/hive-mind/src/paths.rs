@@ -38,6 +38,11 @@ impl Paths {
         self.state.join("store.redb")
     }
 
+    /// Where the local API is when its own place cannot be used any more.
+    pub(crate) fn spare_socket(&self) -> PathBuf {
+        self.state.join("hive.sock")
+    }
+
     /// The file that remembers the UDP port, so that a restarted node is found where it was.
     pub(crate) fn port(&self) -> PathBuf {
         self.state.join("port")

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use hive_mind::{Acting, Client, ClientError, HiveNode, Options, RunError, Scope, StartError};
+use hive_mind::{
+    Acting, Client, ClientError, HiveNode, Options, RunError, Running, Scope, StartError,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
@@ -164,6 +166,51 @@ async fn only_an_old_socket_that_nobody_answers_on_gives_way_to_a_new_one() {
     let (client, daemon) = served(home.path()).await;
     client.status().await.expect("it took the place");
     daemon.abort();
+}
+
+#[tokio::test]
+async fn a_daemon_whose_socket_is_deleted_makes_it_again_and_its_folder_knows_where() {
+    let home = tempfile::tempdir().expect("a folder");
+    let run = home.path().join("run");
+    let socket = run.join("hive.sock");
+    let state = home.path().join("state");
+    let daemon = tokio::spawn(hive_mind::daemon::run(Options {
+        socket: Some(socket.clone()),
+        ..options(home.path())
+    }));
+    let answers = async |socket: &Path| {
+        let client = Client::new(socket);
+        let up = async {
+            while client.get_json("/healthz").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, up).await.expect("answers");
+    };
+    let noted = |socket: &Path| {
+        let running = Running::on(&state).expect("it runs");
+        assert_eq!(running.process, std::process::id());
+        assert_eq!(running.socket, socket);
+    };
+    answers(&socket).await;
+    noted(&socket);
+    let note = fs::metadata(state.join("running")).expect("there");
+    assert_eq!(note.permissions().mode() & 0o777, 0o600);
+
+    fs::remove_file(&socket).expect("there");
+    answers(&socket).await;
+    noted(&socket);
+
+    // The place itself goes, as at the last log-out, and cannot be made again.
+    fs::remove_dir_all(&run).expect("there");
+    fs::write(&run, "in the way").expect("written");
+    let spare = state.join("hive.sock");
+    answers(&spare).await;
+    noted(&spare);
+
+    daemon.abort();
+    assert!(daemon.await.is_err());
+    assert_eq!(Running::on(&state), None, "its note is nobody's word now");
 }
 
 #[tokio::test]

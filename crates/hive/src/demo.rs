@@ -46,7 +46,7 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
             let played = play::all(&watch, &mut ground, &mut figures);
             (played, figures.step("clean", || ground.clear()))
         }
-        Err(unbuilt) => (Err(*unbuilt.why), unbuilt.left),
+        Err(unbuilt) => (Err(unbuilt.why), unbuilt.left),
     };
     figures.clean = left.is_empty();
     for thing in &left {

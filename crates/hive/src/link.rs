@@ -1,10 +1,10 @@
 //! The way to the daemon: where its socket is, questions to it, and waiting for it to start.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hive_mind::{Client, ClientError};
+use hive_mind::{Client, ClientError, Running};
 
 use crate::args::Place;
 use crate::problem::{Exit, Problem};
@@ -19,12 +19,29 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub(crate) struct Link {
     runtime: tokio::runtime::Runtime,
     client: Client,
+    /// The folder whose daemon it should be; none when only its socket is known.
+    state: Option<PathBuf>,
 }
 
 impl Link {
     /// A link to the daemon of this place. Nothing is connected yet.
     pub(crate) fn new(place: &Place) -> Result<Self, Problem> {
-        Self::to(&crate::place::socket(place)?)
+        let paths = crate::place::paths(place)?;
+        let mut link = Self::to(&crate::place::socket(place, &paths))?;
+        link.state = Some(paths.state);
+        Ok(link)
+    }
+
+    /// A link to whichever daemon this place has within that time: another start may just be making its own.
+    pub(crate) fn wait_for(place: &Place, within: Duration) -> Option<Self> {
+        let start = Instant::now();
+        loop {
+            let link = Self::new(place).ok().filter(Self::is_up);
+            if link.is_some() || start.elapsed() > within {
+                return link;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// A link to the daemon behind this socket. Nothing is connected yet.
@@ -36,6 +53,7 @@ impl Link {
         Ok(Self {
             runtime,
             client: Client::new(socket),
+            state: None,
         })
     }
 
@@ -49,7 +67,9 @@ impl Link {
         &self,
         question: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, Problem> {
-        self.runtime.block_on(question).map_err(problem)
+        self.runtime
+            .block_on(question)
+            .map_err(|error| self.problem(error))
     }
 
     /// Asks, and leaves what went wrong to the caller.
@@ -58,6 +78,25 @@ impl Link {
         question: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
         self.runtime.block_on(question)
+    }
+
+    /// A failed call, in a person's words, with what the state folder knows of its daemon.
+    pub(crate) fn problem(&self, error: ClientError) -> Problem {
+        if let ClientError::DaemonDown { socket } = &error
+            && let Some(running) = self.state.as_deref().and_then(Running::on)
+        {
+            return unreachable(socket, &running);
+        }
+        let last = match (&error, &self.state) {
+            (ClientError::DaemonDown { .. }, Some(state)) => last_error(&state.join("daemon.log")),
+            _ => None,
+        };
+        let mut problem = problem(error);
+        if let Some(last) = last {
+            // A daemon that ended in order has no such words, and the next start wipes them.
+            problem.known = format!("{}; when it last ran: {last}", problem.known);
+        }
+        problem
     }
 
     /// Whether a daemon answers.
@@ -113,6 +152,53 @@ pub(crate) fn problem(error: ClientError) -> Problem {
         .known(other.to_string())
         .try_next("hive --version, and restart the daemon: hive down, hive up"),
     }
+}
+
+/// A daemon that runs, but not where it was asked.
+fn unreachable(asked: &Path, running: &Running) -> Problem {
+    let Running { process, socket } = running;
+    let (known, try_next) = if asked == socket {
+        (
+            format!(
+                "process {process} runs, but nobody answers on {}",
+                socket.display()
+            ),
+            format!("again in 5 s; it makes its socket anew (kill {process} ends it in order)"),
+        )
+    } else {
+        (
+            format!(
+                "nobody answers on {}; process {process} answers on {}",
+                asked.display(),
+                socket.display()
+            ),
+            format!("hive --socket {} ...", socket.display()),
+        )
+    };
+    Problem::new(
+        Exit::DaemonDown,
+        "daemon.unreachable",
+        "the hive daemon cannot be reached",
+    )
+    .known(known)
+    .try_next(try_next)
+}
+
+/// Why the daemon whose log this is ended, when it ended by an error, in one line.
+pub(crate) fn last_error(log: &Path) -> Option<String> {
+    let text = format!("\n{}", std::fs::read_to_string(log).ok()?);
+    let (_, error) = text.rsplit_once("\nerror: ")?;
+    let mut said = String::new();
+    for word in error.split_whitespace() {
+        if word.starts_with('[') && word.ends_with(']') && word.contains('.') {
+            // The code, after which comes what is known.
+            said.push(':');
+        } else {
+            said.push_str(if said.is_empty() { "" } else { " " });
+            said.push_str(word);
+        }
+    }
+    Some(said.trim_end_matches(':').to_owned())
 }
 
 fn down(socket: &Path) -> Problem {

@@ -2,9 +2,10 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use hive_mind::{Options, Paths};
+use hive_mind::{Options, Paths, Running};
 
 use crate::args::Place;
 use crate::problem::{Exit, Problem};
@@ -21,9 +22,16 @@ pub(crate) fn paths(place: &Place) -> Result<Paths, Problem> {
     })
 }
 
-/// The socket alone.
-pub(crate) fn socket(place: &Place) -> Result<PathBuf, Problem> {
-    Ok(paths(place)?.socket)
+/// The socket to ask on: the named one; else the usual one; else, when nobody answers there, that of the daemon which
+/// runs on the state folder. It may have been started with another `XDG_RUNTIME_DIR`.
+pub(crate) fn socket(place: &Place, paths: &Paths) -> PathBuf {
+    if place.socket.is_none()
+        && UnixStream::connect(&paths.socket).is_err()
+        && let Some(running) = Running::on(&paths.state)
+    {
+        return running.socket;
+    }
+    paths.socket.clone()
 }
 
 /// Makes a folder that only its owner can enter; one that is there stays as it is.

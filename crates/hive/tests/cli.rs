@@ -69,6 +69,27 @@ fn without_a_daemon_every_verb_that_needs_one_says_so_and_ends_with_3() {
 }
 
 #[test]
+fn a_daemon_that_ended_by_an_error_is_down_with_its_reason() {
+    let place = tempfile::tempdir().expect("a folder");
+    let state = place.path().join("state");
+    std::fs::create_dir(&state).expect("writable");
+    let log = |text: &str| std::fs::write(state.join("daemon.log"), text).expect("writable");
+    log(
+        "2026-01-01T00:00:00Z  INFO ready\nerror: the store could not be written    [daemon.store]\n  \
+         the disk is full;\n  nothing that was saved is lost\n  try: free space, then: hive up\n",
+    );
+    let words = told(&hive(place.path(), &["status"]));
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        line.contains("the store could not be written: the disk is full; nothing that was saved"),
+        "{words}"
+    );
+    log("2026-01-01T00:00:00Z  INFO ready\n");
+    let words = told(&hive(place.path(), &["status"]));
+    assert!(!words.contains("when it last ran"), "{words}");
+}
+
+#[test]
 fn a_text_that_is_no_invite_code_ends_with_2_and_starts_nothing() {
     let place = tempfile::tempdir().expect("a folder");
     for wrong in ["HIVE", "HIVE-AAAAA-AAAAA-AAAAA-AAAAA", "hello"] {

@@ -6,6 +6,9 @@ mod patience;
 #[path = "two_machines/disks.rs"]
 mod disks;
 
+#[path = "two_machines/sockets.rs"]
+mod sockets;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 

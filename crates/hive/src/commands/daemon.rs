@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use hive_mind::{EndError, Options, RunError, Scope, StartError, StoreFault};
+use hive_mind::{EndError, Options, RunError, Running, Scope, StartError, StoreFault};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{DaemonArgs, ModeWord, Place};
@@ -29,6 +29,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     log();
     let paths = place::paths(at)?;
     place::private_folder(&paths.state)?;
+    let state = paths.state.clone();
     let options = Options {
         state: Some(paths.state),
         socket: Some(paths.socket),
@@ -56,7 +57,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     match ended {
         Ok(()) => Ok(Exit::Ok),
         Err(RunError::End(EndError::Store(fault))) => Err(unwritable(&fault)),
-        Err(RunError::Start(why)) => Err(not_started(&why)),
+        Err(RunError::Start(why)) => Err(not_started(&why, Running::on(&state))),
         Err(why) => Err(Problem::new(Exit::Failed, "daemon.ended", why.to_string())),
     }
 }
@@ -74,10 +75,19 @@ fn unwritable(fault: &StoreFault) -> Problem {
     .try_next(fault.remedy.as_str())
 }
 
-fn not_started(why: &StartError) -> Problem {
+fn not_started(why: &StartError, running: Option<Running>) -> Problem {
     match why {
         StartError::AlreadyRunning(_) => {
-            Problem::new(Exit::Conflict, "daemon.running", why.to_string()).try_next("hive status")
+            let known = running.map_or_else(String::new, |running| {
+                format!(
+                    "process {} answers on {}",
+                    running.process,
+                    running.socket.display()
+                )
+            });
+            Problem::new(Exit::Conflict, "daemon.running", why.to_string())
+                .known(known)
+                .try_next("hive status")
         }
         _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
     }

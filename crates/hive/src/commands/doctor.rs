@@ -5,7 +5,7 @@ use hive_mind::ClientError;
 use crate::args::{Format, Place};
 use crate::commands::show;
 use crate::doctor::{Roots, examine};
-use crate::link::{Link, problem};
+use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
 use crate::render::doctor as text;
@@ -13,11 +13,11 @@ use crate::render::doctor as text;
 /// Shows all checks; [`Exit::NeedsYou`] when one found a problem.
 pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
     let paths = place::paths(place)?;
-    let link = Link::to(&paths.socket)?;
+    let link = Link::new(place)?;
     let network = match link.try_ask(link.client().network()) {
         Ok(view) => Some(view),
         Err(ClientError::DaemonDown { .. }) => None,
-        Err(other) => return Err(problem(other)),
+        Err(other) => return Err(link.problem(other)),
     };
     let report = examine(&Roots::real(), &paths, network);
     show(format, "hive.doctor/1", &report, text::report)?;

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hive_mind::{Acting, HostConfig, OpenError, Roots, Scope};
+use hive_mind::{Acting, HostConfig, OpenError, Roots, Running, Scope};
 
 use crate::args::{LeaveArgs, Place, Rehearsal};
 use crate::commands::up;
@@ -113,7 +113,15 @@ fn put_back(state: &Path) -> Result<(), Problem> {
             "a daemon that does not answer uses the state folder",
         )
         .known("nothing was deleted")
-        .try_next("end it, then:  hive leave")),
+        .try_next(Running::on(state).map_or_else(
+            || "end it, then:  hive leave".to_owned(),
+            |running| {
+                format!(
+                    "kill {} (it puts everything back as it ends), then:  hive leave",
+                    running.process
+                )
+            },
+        ))),
         Err(why) => Err(Problem::new(
             Exit::Failed,
             "leave.restore",

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use hive_mind::Running;
 use hive_mind::reply::{Mode, StatusView, UndoneView};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -17,7 +18,7 @@ use crate::args::{ConsentFlags, Place, Rehearsal};
 use crate::commands::daemon::NOT_STARTED;
 use crate::commands::tuning::{WouldUndo, exit_of};
 use crate::consent::{self, Consent};
-use crate::link::Link;
+use crate::link::{Link, last_error};
 use crate::place;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns::undone;
@@ -106,12 +107,16 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
         .stderr(file)
         .spawn()
         .map_err(failed)?;
-    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_))))
-        || another_won(&link, &mut child)
-    {
+    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
+        return Ok(link);
+    }
+    if let Some(link) = another_won(at, &mut child) {
         return Ok(link);
     }
     end_half_started(&mut child);
+    if let Some(running) = Running::on(&paths.state) {
+        return Err(silent(&running));
+    }
     Err(
         Problem::new(Exit::Failed, "daemon.start", "the daemon did not start")
             .known(last_words(&log))
@@ -119,13 +124,31 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
     )
 }
 
-/// Whether another `hive up` started its daemon at the same moment, so that this one's gave way.
-fn another_won(link: &Link, child: &mut Child) -> bool {
+/// A link to the daemon that another `hive up` started at the same moment, so that this one's gave way.
+fn another_won(at: &Place, child: &mut Child) -> Option<Link> {
     let Ok(Some(status)) = child.try_wait() else {
-        return false;
+        return None;
     };
     let gave_way = status.code() == Some(Exit::Conflict as i32);
-    link.wait_up(if gave_way { START } else { GRACE }, || false)
+    Link::wait_for(at, if gave_way { START } else { GRACE })
+}
+
+/// A daemon that runs here and did not answer all the while.
+fn silent(running: &Running) -> Problem {
+    Problem::new(
+        Exit::Conflict,
+        "daemon.running",
+        "a hive daemon already runs here and does not answer",
+    )
+    .known(format!(
+        "process {}, whose socket is {}",
+        running.process,
+        running.socket.display()
+    ))
+    .try_next(format!(
+        "kill {} (it puts everything back as it ends), then: hive up",
+        running.process
+    ))
 }
 
 /// A daemon that did not answer in time must not come to life after it was called failed.
@@ -151,7 +174,7 @@ pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     let undone = put_back(&link, &status);
-    let pid = daemon_pid(&place::socket(at)?)?;
+    let pid = daemon_pid(link.client().socket())?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|why| Problem::system("the daemon could not be found", &why.into()))?;
     rustix::process::kill_process(pid, Signal::TERM)
@@ -234,18 +257,12 @@ fn closing(status: &StatusView) -> String {
 
 /// Why it ended, as it says itself; else its last line.
 fn last_words(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = format!("\n{text}");
-    let said = match lines.rsplit_once("\nerror: ") {
-        Some((_, error)) => {
-            let words = error
-                .split_whitespace()
-                .filter(|word| *word != "[daemon.start]");
-            let words = words.collect::<Vec<_>>().join(" ");
-            words.trim_start_matches(NOT_STARTED).trim().to_owned()
-        }
-        None => text.trim().lines().last().unwrap_or_default().to_owned(),
-    };
+    let said = last_error(log).unwrap_or_else(|| {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.trim().lines().last().unwrap_or_default().to_owned()
+    });
+    let said = said.trim_start_matches(NOT_STARTED);
+    let said = said.trim_start_matches(':').trim();
     if said.is_empty() {
         format!("its log is empty: {}", log.display())
     } else {

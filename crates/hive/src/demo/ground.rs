@@ -50,19 +50,21 @@ pub(crate) struct Machine {
 /// A ground that could not be built.
 pub(crate) struct Unbuilt {
     /// Why not.
-    pub(crate) why: Box<Problem>,
+    pub(crate) why: Problem,
     /// What of it is still there; nothing, as a rule.
     pub(crate) left: Vec<String>,
 }
 
 impl Ground {
     /// Builds it with the best that the rights at hand allow; tells what is missing.
-    pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Unbuilt> {
+    pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Box<Unbuilt>> {
         let interfaces_before = interfaces();
         let mut folders = Vec::new();
-        Self::build_in(&mut folders, missing, interfaces_before.clone()).map_err(|why| Unbuilt {
-            why: Box::new(why),
-            left: remains(&folders, &interfaces_before),
+        Self::build_in(&mut folders, missing, interfaces_before.clone()).map_err(|why| {
+            Box::new(Unbuilt {
+                why,
+                left: remains(&folders, &interfaces_before),
+            })
         })
     }
 
