@@ -17,6 +17,9 @@ mod holds;
 #[path = "two_hives/lost.rs"]
 mod lost;
 
+#[path = "two_hives/mixed.rs"]
+mod mixed;
+
 use std::collections::BTreeSet;
 
 use hive_core::event_log::{Happening, Misdeed};
