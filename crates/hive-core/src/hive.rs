@@ -51,7 +51,7 @@ use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::own::Past;
 use crate::hive::pairing::Door;
 use crate::hive::roster::Roster;
-use crate::hive::store::{AuthorMap, Store, disk};
+use crate::hive::store::{AuthorMap, Seats, Store, disk};
 use crate::hive::sync::Repair;
 use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
@@ -59,6 +59,7 @@ use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
 use crate::statement::{Farewell, Label};
 use crate::time::{Instant, Now};
+use crate::vocabulary::Vocabulary;
 use crate::wire::{Entry, Genesis, Head};
 
 /// What the hive part is started with.
@@ -82,6 +83,7 @@ pub struct Hive {
     label: Label,
     /// The inviter, trusted by the code until its admission of this machine arrives.
     sponsor: Option<NodeId>,
+    vocabulary: Vocabulary,
     store: Store,
     roster: Roster,
     /// Removed by this machine, its word not yet durable.
@@ -155,6 +157,7 @@ impl Hive {
             genesis,
             secret,
             label,
+            vocabulary: Vocabulary::CURRENT,
             store,
             roster,
             expelled: BTreeSet::new(),
@@ -190,6 +193,14 @@ impl Hive {
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
         hive.changed = true;
         hive
+    }
+
+    /// Makes it one of an older version, which knows these words alone. To be called before it is started.
+    pub fn speak_only(&mut self, now: Now, words: Vocabulary) {
+        self.vocabulary = words;
+        self.store.read_as(words);
+        self.roster = Roster::of(&self.genesis, &self.store);
+        self.advice = Advice::of(&self.roster, &self.store, &self.advice, now.boot);
     }
 
     /// What the disk held beside the maps: proofs, and states that removals name.
@@ -311,20 +322,20 @@ impl Hive {
     }
 
     /// Recomputes what follows from one author's map, which was another before. Most batches say nothing of
-    /// who belongs: then the walk over all admins, which grows with the hive, is not made.
+    /// who belongs, or only what their author is called: then the walk over all admins, which grows with the
+    /// hive, is not made.
     fn refresh_after(&mut self, now: Now, author: NodeId, before: Option<&AuthorMap>) {
         let after = self.store.map(author);
-        let seats = |map: Option<&AuthorMap>| -> Vec<Entry> {
-            let entries = map.into_iter().flat_map(AuthorMap::entries);
-            let seats = entries.filter(|entry| entry.key.is_membership());
-            seats.cloned().collect()
-        };
         let was_removed = self.roster.removed(author).is_some();
-        if was_removed || self.sponsor.is_some() || seats(before) != seats(after) {
+        let seats = Seats::between(before, after);
+        if was_removed || self.sponsor.is_some() || seats == Seats::Moved {
             self.refresh(now);
-        } else {
-            self.refresh_advice(now);
+            return;
         }
+        if let (Seats::Renamed, Some(map)) = (seats, after) {
+            self.roster.rename(map);
+        }
+        self.refresh_advice(now);
     }
 
     /// Recomputes every view after a map changed, and lets membership take effect at once.

@@ -10,7 +10,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`time`] [`id`] [`units`] [`limits`] [`chance`] |
-//! | 1 | [`pattern`] [`statement`] [`event_log`] [`reply`] [`signed`] [`wire`] |
+//! | 1 | [`pattern`] [`statement`] [`event_log`] [`reply`] [`signed`] [`wire`] [`vocabulary`] |
 //! | 2 | [`machine`] (observe, learn, decide, act, record), [`hive`] (store, sync, roster, invite, budget, advise) |
 //! | 3 | [`collective`] (evidence) |
 //! | 4 | [`event`] [`node`] |
@@ -30,6 +30,7 @@ pub mod event_log;
 pub mod reply;
 pub mod signed;
 pub mod wire;
+pub mod vocabulary;
 
 pub mod machine;
 pub mod hive;

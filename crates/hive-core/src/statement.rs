@@ -245,23 +245,26 @@ impl From<Label> for String {
 }
 
 impl Key {
-    const PATTERN: u8 = 1;
-    const EVIDENCE: u8 = 2;
-    const MARK: u8 = 3;
+    pub(crate) const PATTERN: u8 = 1;
+    pub(crate) const EVIDENCE: u8 = 2;
+    pub(crate) const MARK: u8 = 3;
     pub(crate) const STRATEGY: u8 = 4;
     pub(crate) const ANOMALY: u8 = 5;
     pub(crate) const RETRACT: u8 = 6;
     pub(crate) const ADMIT: u8 = 16;
     pub(crate) const REVOKE: u8 = 17;
-    const PROFILE: u8 = 18;
+    pub(crate) const PROFILE: u8 = 18;
     const SET_ROLE: u8 = 19;
     const FORGIVE: u8 = 20;
     const FAREWELL: u8 = 21;
 
+    /// The kinds whose statements can matter for who belongs.
+    pub(crate) const ABOUT_MEMBERS: core::ops::RangeInclusive<u8> = Self::ADMIT..=Self::FAREWELL;
+
     /// Whether what stands here can matter for who belongs.
     #[must_use]
     pub fn is_about_members(&self) -> bool {
-        (Self::ADMIT..=Self::FAREWELL).contains(&self.kind)
+        Self::ABOUT_MEMBERS.contains(&self.kind)
     }
 
     /// Whether statements of this kind tell who belongs, or how it is called; kinds to come included.

@@ -23,6 +23,10 @@ pub use crate::wire::packed::OwnDelta;
 /// First byte of every frame. Shorter author names, for one, will come with another number.
 pub const VERSION: u8 = 1;
 
+/// How many kinds of frames there are. More may come with the same version, if who does not know them can pass them
+/// over: what is lost with them must be found by the kinds that everybody knows.
+pub const FRAME_KINDS: u8 = 17;
+
 /// What connected members say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
@@ -355,6 +359,16 @@ impl Frame {
     /// Reads one frame as it came off the wire.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode(bytes, limits::FRAME_BYTES_MAX)
+    }
+
+    /// What kind of frame these bytes claim to be, by its place in [`Frame`]; none = it cannot be told.
+    #[must_use]
+    pub fn kind_of(bytes: &[u8]) -> Option<u8> {
+        match bytes {
+            // One byte of a varint: kinds up to 127.
+            [VERSION, kind, ..] if *kind < 128 => Some(*kind),
+            _ => None,
+        }
     }
 
     /// As this member sends it: of its own map it need not say whose it is.

@@ -20,6 +20,9 @@ mod lost;
 #[path = "two_hives/tickets.rs"]
 mod tickets;
 
+#[path = "two_hives/mixed.rs"]
+mod mixed;
+
 use std::collections::BTreeSet;
 
 use hive_core::event_log::{Happening, Misdeed};

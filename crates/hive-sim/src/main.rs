@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hive_sim::day;
@@ -77,6 +77,11 @@ const REPEAT_SCENARIO_EVERY: u64 = 50;
 /// Members times hours above which a life is not lived twice: minutes for nothing new.
 const REPEAT_MAX: u64 = 20_000;
 
+/// After this time nothing more is tried to make failing lives shorter, and a life is begun for it only if it lasted
+/// less than a tenth of that. A failing month of a hundred members held up a whole run for more than half an hour; the
+/// command that is printed for it shrinks it alone, as long as it takes.
+const SHRINKING: Duration = Duration::from_secs(120);
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(nodes) = args.day {
@@ -102,12 +107,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = live(&lives, &cut);
-    let mut outcomes: Vec<Outcome> = told.iter().map(|(outcome, _)| outcome.clone()).collect();
+    let mut told = live(&lives, &cut);
     if !args.no_shrink {
-        shorten(&scenarios, &cut, &mut outcomes);
+        shorten(&scenarios, &cut, args.scenario.is_some(), &mut told);
     }
-    let twice: Vec<bool> = told.iter().filter_map(|(_, same)| *same).collect();
+    let twice: Vec<bool> = told.iter().filter_map(|lived| lived.same).collect();
+    let outcomes: Vec<Outcome> = told.into_iter().map(|lived| lived.outcome).collect();
     let repeats = (twice.len() as u64, twice.iter().all(|same| *same));
     let seconds = began.elapsed().as_secs_f64();
     let seeds = if args.seed.is_some() { 1 } else { args.seeds };
@@ -200,7 +205,9 @@ fn lives<'a>(args: &Args, scenarios: &'a [Scenario]) -> Result<Vec<(Life<'a>, u6
     };
     let mut lives = Vec::new();
     let mut long_first: Vec<&Scenario> = scenarios.iter().collect();
-    long_first.sort_by_key(|it| std::cmp::Reverse(it.members * it.members * it.hours));
+    // Coming together, everybody learns everybody's map and sees the hive anew at each: the cube of the members.
+    let work = |it: &Scenario| it.members.pow(3) + it.members * it.hours;
+    long_first.sort_by_key(|it| std::cmp::Reverse(work(it)));
     for scenario in long_first {
         let whole = args.full || args.scenario.is_some();
         let count = args.lives.unwrap_or(if whole { scenario.lives } else { 1 });
@@ -231,9 +238,17 @@ impl Life<'_> {
     }
 }
 
-/// Lives all lives, in the order of the list whatever thread lived which. With some: whether the second life was the
-/// same as the first.
-fn live(lives: &[(Life<'_>, u64)], cut: &Cut) -> Vec<(Outcome, Option<bool>)> {
+/// A life that was lived.
+struct Lived {
+    nth: usize,
+    outcome: Outcome,
+    /// If it was lived twice: whether the second life was the same as the first.
+    same: Option<bool>,
+    took: Duration,
+}
+
+/// Lives all lives, in the order of the list whatever thread lived which.
+fn live(lives: &[(Life<'_>, u64)], cut: &Cut) -> Vec<Lived> {
     let next = AtomicUsize::new(0);
     let mut told = std::thread::scope(|scope| {
         let work = || {
@@ -243,11 +258,18 @@ fn live(lives: &[(Life<'_>, u64)], cut: &Cut) -> Vec<(Outcome, Option<bool>)> {
                 let Some((life, seed)) = lives.get(nth) else {
                     return mine;
                 };
+                let began = Instant::now();
                 let outcome = life.live(*seed, cut);
+                let took = began.elapsed();
                 let same = life
                     .repeats(*seed)
                     .then(|| life.live(*seed, cut).trace == outcome.trace);
-                mine.push((nth, outcome, same));
+                mine.push(Lived {
+                    nth,
+                    outcome,
+                    same,
+                    took,
+                });
             }
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
@@ -256,21 +278,30 @@ fn live(lives: &[(Life<'_>, u64)], cut: &Cut) -> Vec<(Outcome, Option<bool>)> {
             .flat_map(|thread| thread.join().expect("a life is caught when it panics"));
         joined.collect::<Vec<_>>()
     });
-    told.sort_by_key(|(nth, _, _)| *nth);
-    told.into_iter()
-        .map(|(_, outcome, same)| (outcome, same))
-        .collect()
+    told.sort_by_key(|lived| lived.nth);
+    told
 }
 
-/// Looks for the shortest form of the first failing life of each scenario.
-fn shorten(scenarios: &[Scenario], cut: &Cut, outcomes: &mut [Outcome]) {
+/// Looks for the shortest form of the first failing life of each scenario; `patient` = however long that takes.
+fn shorten(scenarios: &[Scenario], cut: &Cut, patient: bool, told: &mut [Lived]) {
+    let began = Instant::now();
     for scenario in scenarios {
-        let failed = |it: &&mut Outcome| it.story == scenario.name && it.failure.is_some();
-        let Some(outcome) = outcomes.iter_mut().find(failed) else {
+        let failed = |it: &&mut Lived| {
+            let it = &it.outcome;
+            it.story == scenario.name && it.failure.is_some()
+        };
+        let Some(lived) = told.iter_mut().find(failed) else {
             continue;
         };
+        if !patient && lived.took > SHRINKING / 10 {
+            continue;
+        }
+        let outcome = &mut lived.outcome;
         let seed = outcome.seed;
-        let again = |cut: &Cut| run::live(scenario, seed, cut);
+        let again = |cut: &Cut| {
+            let on = patient || began.elapsed() < SHRINKING;
+            on.then(|| run::live(scenario, seed, cut))
+        };
         let shrunk = shrink(scenario, cut, outcome.clone(), again);
         let what = shrunk.outcome.failure.as_ref().map_or("", Failure::words);
         outcome.shortest = Some(ShortestLine {

@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
         "reply",
         "signed",
         "wire",
+        "vocabulary",
     ],
     &["machine", "hive"],
     &["collective"],

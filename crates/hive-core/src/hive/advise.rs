@@ -10,7 +10,7 @@ use crate::hive::views::counter::Counters;
 use crate::hive::views::{eligible, hive_time};
 use crate::id::{NodeId, PatternId};
 use crate::pattern::{Evidence, PatternDef};
-use crate::statement::{Mark, Statement};
+use crate::statement::{Key, Mark, Statement};
 use crate::time::{Hlc, Instant};
 
 /// The views that the optimizer needs.
@@ -46,34 +46,34 @@ impl Advice {
     #[must_use]
     pub fn of(roster: &Roster, store: &Store, before: &Self, now: Instant) -> Self {
         let maps = eligible(roster, store);
-        let total = Counters::of(roster, store).total();
+        let time = hive_time::of(roster, store);
+        let total = Counters::in_maps(&maps, roster, store, time).total();
         let mut advice = Self {
             members: roster.order().len(),
             wins: total.wins,
             trials: total.trials,
-            anomalies: Anomalies::of(roster, store),
+            anomalies: Anomalies::in_maps(&maps, roster),
             ..Self::default()
         };
         for map in &maps {
             advice.define(map, before, now);
         }
-        let latest = hive_time::latest(hive_time::of(roster, store));
+        let latest = hive_time::latest(time);
         let mut marks: BTreeMap<PatternId, (Hlc, NodeId, Mark)> = BTreeMap::new();
         for map in maps {
             let author = map.head().author;
-            for (entry, statement) in map.statements() {
-                match statement {
-                    Statement::Evidence(id, evidence) => {
-                        if let Some(heard) = advice.patterns.get_mut(&id) {
-                            heard.evidence.push((author, evidence));
-                        }
-                    }
-                    Statement::Mark(id, mark) => {
-                        let said = (entry.hlc.min(latest), author, mark);
-                        let newest = marks.entry(id).or_insert(said);
-                        *newest = (*newest).max(said);
-                    }
-                    _ => {}
+            for (_, statement) in map.statements_of(Key::EVIDENCE) {
+                if let Statement::Evidence(id, evidence) = statement
+                    && let Some(heard) = advice.patterns.get_mut(&id)
+                {
+                    heard.evidence.push((author, evidence));
+                }
+            }
+            for (entry, statement) in map.statements_of(Key::MARK) {
+                if let Statement::Mark(id, mark) = statement {
+                    let said = (entry.hlc.min(latest), author, mark);
+                    let newest = marks.entry(id).or_insert(said);
+                    *newest = (*newest).max(said);
                 }
             }
         }
@@ -86,9 +86,10 @@ impl Advice {
     }
 
     fn define(&mut self, map: &AuthorMap, before: &Self, now: Instant) {
-        for (_, statement) in map.statements() {
+        for (entry, statement) in map.statements_of(Key::PATTERN) {
             if let Statement::Pattern(def) = statement {
-                let id = def.id();
+                // Its key is its id, or it would not have been read.
+                let id = PatternId(entry.key.id);
                 let first_seen = before.patterns.get(&id).map_or(now, |old| old.first_seen);
                 self.patterns.entry(id).or_insert(Heard {
                     def,

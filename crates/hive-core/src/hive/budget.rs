@@ -10,6 +10,8 @@
 //! | evidence | 200 ms after the last batch | 10 % |
 //! | counters | 15 min × members / 8 after the last counters | 50 % |
 //!
+//! Evidence goes with its pattern, and a counter with either of them: then it waits for nothing.
+//!
 //! A first word goes out at once; its followers wait for each other. When seven eighths of a bucket are spent,
 //! batches of patterns and evidence wait for as long as it takes to earn three: what is said together costs least.
 
@@ -162,7 +164,9 @@ impl Waiting {
         queue.sort_unstable();
         let mut batch = Vec::new();
         let mut again: Option<Instant> = None;
-        let mut said_counters = false;
+        let (mut said_counters, mut spent) = (false, false);
+        // Of these patterns the definition or the numbers are in the batch.
+        let mut told: BTreeSet<[u8; 16]> = BTreeSet::new();
         // A hive of one has nobody to spare.
         let alone = members <= 1;
         let mut price = Price::of_a_batch(self.said_at, now, members);
@@ -171,18 +175,25 @@ impl Waiting {
                 continue;
             };
             let cost = price.of(&key, statement);
+            // A pattern without its numbers says nothing. Beside them a counter costs a few bytes, by itself later a
+            // whole message; and until it is said, a crash forgets it.
+            let rides = class > Class::Pattern && told.contains(&key.id);
             let from = self.not_before(class);
-            if now < from && !alone {
+            if now < from && !alone && !rides {
                 again = Some(again.map_or(from, |again| again.min(from)));
                 continue;
             }
             let kept = class.kept_percent();
-            let free = alone || class == Class::Membership;
+            let free = alone || class == Class::Membership || rides;
+            if !free && spent {
+                continue;
+            }
             if !free && !allowance.affords(cost, kept) {
                 // Nothing that is worth less overtakes it.
+                spent = true;
                 let ready = allowance.ready_at(cost, kept, now);
                 again = Some(again.map_or(ready, |again| again.min(ready)));
-                break;
+                continue;
             }
             if !fits(statement) {
                 continue;
@@ -191,7 +202,10 @@ impl Waiting {
                 allowance.pay(cost);
             }
             price.took(&key);
-            said_counters |= class == Class::Counter;
+            said_counters |= class == Class::Counter && now >= from;
+            if matches!(class, Class::Pattern | Class::Evidence) {
+                told.insert(key.id);
+            }
             batch.extend(self.held.remove(&key).map(|held| held.statement));
         }
         self.pace(now, members, allowance, &batch, said_counters);

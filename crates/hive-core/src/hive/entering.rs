@@ -22,6 +22,7 @@ impl Hive {
         self.genesis = genesis;
         self.secret = secret;
         self.store = Store::new(self.genesis.hive());
+        self.store.read_as(self.vocabulary);
         self.roster = Roster::of(&self.genesis, &self.store);
         self.sponsor = sponsor;
         self.told_off.clear();

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use crate::hive::roster::walk::Walk;
 use crate::hive::store::{AuthorMap, Store};
 use crate::id::NodeId;
-use crate::statement::{Farewell, HeadRef, Role, Statement};
+use crate::statement::{Farewell, HeadRef, Key, Role, Statement};
 use crate::wire::Genesis;
 
 /// The members of a hive, and those that were.
@@ -167,6 +167,13 @@ impl Roster {
         })
     }
 
+    /// Takes over what a member calls itself now: all that an author's word on nothing but itself can change.
+    pub(super) fn rename(&mut self, map: &AuthorMap) {
+        if let Some(member) = self.members.get_mut(&map.head().author) {
+            member.label = label_in(map);
+        }
+    }
+
     /// Puts together what the walk found.
     fn settle(walk: Walk<'_>) -> Self {
         let mut roster = Self {
@@ -201,17 +208,17 @@ impl Roster {
 }
 
 fn label_in(map: &AuthorMap) -> Option<String> {
-    map.member_statements()
-        .find_map(|(_, statement)| match statement {
-            Statement::Profile(profile) => Some(String::from(profile.label.as_str())),
-            _ => None,
-        })
+    let mut profiles = map.statements_of(Key::PROFILE);
+    profiles.find_map(|(_, statement)| match statement {
+        Statement::Profile(profile) => Some(String::from(profile.label.as_str())),
+        _ => None,
+    })
 }
 
 /// Whether an author removes itself. What it said still counts.
 fn says_goodbye(map: &AuthorMap) -> bool {
     let author = map.head().author;
-    map.member_statements().any(
+    map.statements_of(Key::REVOKE).any(
         |(_, statement)| matches!(statement, Statement::Revoke(revoke) if revoke.node == author),
     )
 }

@@ -18,6 +18,7 @@ use crate::id::{HeadId, HiveId, NodeId};
 use crate::signed::{KeyPair, is_signed_by};
 use crate::statement::{HeadRef, Key, Statement};
 use crate::time::Hlc;
+use crate::vocabulary::Vocabulary;
 use crate::wire::{Delta, Entry, Head};
 
 /// One author's map with the signature that covers all of it.
@@ -26,6 +27,8 @@ pub struct AuthorMap {
     head: Head,
     id: HeadId,
     entries: Entries,
+    /// What is read of it.
+    vocabulary: Vocabulary,
 }
 
 /// All maps of one hive, the heads last seen of each, the proofs that an author contradicted itself, and
@@ -37,6 +40,18 @@ pub struct Store {
     forks: BTreeMap<NodeId, Proof>,
     rings: BTreeMap<NodeId, Ring>,
     pins: BTreeMap<Named, AuthorMap>,
+    vocabulary: Vocabulary,
+}
+
+/// What two states of one map say differently of who belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seats {
+    /// Nothing.
+    Same,
+    /// What the author calls itself, and nothing else.
+    Renamed,
+    /// Anything.
+    Moved,
 }
 
 /// Why a delta changed nothing.
@@ -100,20 +115,33 @@ impl AuthorMap {
 
     /// Statements of kinds that this version knows.
     pub fn statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
-        self.entries.iter().filter_map(known)
+        self.known(self.entries.iter())
     }
 
     /// Those of them that can matter for who belongs.
     pub fn member_statements(&self) -> impl Iterator<Item = (&Entry, Statement)> {
-        let about = self.entries.iter();
-        about
-            .filter(|entry| entry.key.is_about_members())
-            .filter_map(known)
+        let about = Key::ABOUT_MEMBERS;
+        self.known(about.flat_map(|kind| self.entries.of_kind(kind)))
     }
 
     /// Statements of one kind, without looking at the others.
     pub(crate) fn statements_of(&self, kind: u8) -> impl Iterator<Item = (&Entry, Statement)> {
-        self.entries.of_kind(kind).filter_map(known)
+        self.known(self.entries.of_kind(kind))
+    }
+
+    /// Entries whose statements this version knows.
+    fn known<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> impl Iterator<Item = (&'a Entry, Statement)> {
+        let vocabulary = self.vocabulary;
+        entries.filter_map(move |entry| {
+            let value = entry.value.as_deref()?;
+            let statement = vocabulary
+                .knows_statement(entry.key.kind)
+                .then(|| Statement::decode(entry.key, value))?;
+            Some((entry, statement?))
+        })
     }
 
     /// The bytes under a key, if something stands there.
@@ -228,7 +256,30 @@ impl AuthorMap {
             return Err(DeltaError::Signature);
         }
         let id = head.id(hive);
-        Ok(Self { head, id, entries })
+        Ok(Self {
+            head,
+            id,
+            entries,
+            vocabulary: Vocabulary::CURRENT,
+        })
+    }
+}
+
+impl Seats {
+    /// Looks at what is different alone. Kinds to come count as anything.
+    pub(super) fn between(before: Option<&AuthorMap>, after: Option<&AuthorMap>) -> Self {
+        let none = Entries::none();
+        let old = before.map_or(&none, |map| &map.entries);
+        let new = after.map_or(&none, |map| &map.entries);
+        let mut seats = Self::Same;
+        for (was, is) in old.changes(new) {
+            match is.or(was) {
+                Some(entry) if entry.key.kind == Key::PROFILE => seats = Self::Renamed,
+                Some(entry) if entry.key.is_membership() => return Self::Moved,
+                _ => {}
+            }
+        }
+        seats
     }
 }
 
@@ -242,6 +293,15 @@ impl Store {
             forks: BTreeMap::new(),
             rings: BTreeMap::new(),
             pins: BTreeMap::new(),
+            vocabulary: Vocabulary::CURRENT,
+        }
+    }
+
+    /// Reads all maps from now on as a version does that knows these words.
+    pub fn read_as(&mut self, vocabulary: Vocabulary) {
+        self.vocabulary = vocabulary;
+        for map in self.maps.values_mut().chain(self.pins.values_mut()) {
+            map.vocabulary = vocabulary;
         }
     }
 
@@ -263,8 +323,9 @@ impl Store {
     }
 
     /// Takes in a map from this machine's own disk; its root and signature have been checked.
-    pub fn insert(&mut self, map: AuthorMap) {
+    pub fn insert(&mut self, mut map: AuthorMap) {
         self.remember(map.head);
+        map.vocabulary = self.vocabulary;
         self.maps.insert(map.head.author, map);
     }
 
@@ -289,7 +350,8 @@ impl Store {
         if keep.is_some_and(|keep| version > (keep.incarnation, keep.seq)) {
             return Err(DeltaError::Sealed);
         }
-        let built = AuthorMap::build(self.hive, held, delta)?;
+        let mut built = AuthorMap::build(self.hive, held, delta)?;
+        built.vocabulary = self.vocabulary;
         if keep.is_some_and(|keep| version == (keep.incarnation, keep.seq) && built.id != keep.id) {
             return Err(DeltaError::Sealed);
         }
@@ -356,7 +418,12 @@ impl Store {
         head.root = entries.root();
         head.sig = key.sign(&head.signed_bytes(self.hive));
         let id = head.id(self.hive);
-        Ok(AuthorMap { head, id, entries })
+        Ok(AuthorMap {
+            head,
+            id,
+            entries,
+            vocabulary: self.vocabulary,
+        })
     }
 }
 
@@ -383,12 +450,6 @@ fn batch(changes: Vec<(Key, Option<Vec<u8>>)>, seq: u64, hlc: Hlc) -> Vec<Entry>
         value,
     };
     last.into_iter().map(entry).collect()
-}
-
-/// An entry whose statement this version knows.
-fn known(entry: &Entry) -> Option<(&Entry, Statement)> {
-    let value = entry.value.as_deref()?;
-    Some((entry, Statement::decode(entry.key, value)?))
 }
 
 fn frame(head: &Head) -> quota::Frame {

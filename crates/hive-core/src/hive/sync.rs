@@ -104,6 +104,9 @@ impl Hive {
             self.misbehaved(now, peer, Misdeed::Flood);
             return;
         }
+        if self.is_of_a_later_version(bytes) {
+            return;
+        }
         match Frame::decode(bytes) {
             Ok(Frame::Part { last, bytes }) => self.on_part(now, peer, last, &bytes),
             Ok(frame) => self.on_frame(now, peer, frame),
@@ -111,10 +114,19 @@ impl Hive {
         }
     }
 
+    /// Whether these bytes claim to be a kind of frame that this version does not know. It is passed over: what it
+    /// would have told is found by the next probe.
+    fn is_of_a_later_version(&self, bytes: &[u8]) -> bool {
+        Frame::kind_of(bytes).is_some_and(|kind| !self.vocabulary.knows_frame(kind))
+    }
+
     /// Sends a frame, in parts if it is long; how many bytes that makes.
     pub(super) fn send(&mut self, peer: NodeId, lane: Lane, frame: &Frame) -> usize {
         let mut bytes = 0;
         for frame in frame.clone().without(self.me).encode_split() {
+            if self.is_of_a_later_version(&frame) {
+                continue;
+            }
             bytes += frame.len();
             self.traffic.count(&frame);
             self.outbox
@@ -198,6 +210,9 @@ impl Hive {
             return;
         }
         let whole = core::mem::take(buffer);
+        if self.is_of_a_later_version(&whole) {
+            return;
+        }
         match Frame::decode_assembled(&whole) {
             Ok(Frame::Part { .. }) | Err(_) => self.misbehaved(now, peer, Misdeed::BadFrame),
             Ok(frame) => self.on_frame(now, peer, frame),

@@ -225,7 +225,9 @@ impl<'a> Room<'a> {
 impl Hive {
     /// Says something of one's own; all of one call goes into one batch, as far as the budget reaches.
     pub fn publish(&mut self, now: Now, statements: Vec<Statement>) {
-        for statement in statements {
+        let vocabulary = self.vocabulary;
+        let known = |it: &Statement| vocabulary.knows_statement(it.key().kind);
+        for statement in statements.into_iter().filter(known) {
             // What was said before is not what is being said now.
             if let Statement::Evidence(id, _) = &statement {
                 self.writer.said.remove(id);

@@ -15,6 +15,7 @@ use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
 use hive_core::signed::KeyPair;
 use hive_core::statement::{Key, Label, Role, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
+use hive_core::vocabulary::Vocabulary;
 use hive_core::wire::{Delta, Frame, Genesis, PairFrame};
 
 /// What one machine saved.
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) pair_frames: u64,
     /// By how much a machine's calendar is ahead.
     pub(crate) ahead_ms: Vec<i64>,
+    /// Machines that run an older version, and what that knows.
+    old: BTreeMap<usize, Vocabulary>,
     disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
@@ -79,6 +82,7 @@ impl World {
             frames: 0,
             pair_frames: 0,
             ahead_ms: vec![0; count],
+            old: BTreeMap::new(),
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
             members: vec![Vec::new(); count],
@@ -137,7 +141,18 @@ impl World {
             label: Some(Label::new(&format!("machine {at}")).expect("a label")),
             peers: Vec::new(),
         };
-        Hive::new(config, &records, Chance::from_seed(seed), self.now_of(at))
+        let mut hive = Hive::new(config, &records, Chance::from_seed(seed), self.now_of(at));
+        if let Some(words) = self.old.get(&at) {
+            hive.speak_only(self.now_of(at), *words);
+        }
+        hive
+    }
+
+    /// Another version is installed on a machine and started; none = this one.
+    pub(crate) fn install(&mut self, at: usize, words: Option<Vocabulary>) {
+        self.old.remove(&at);
+        self.old.extend(words.map(|words| (at, words)));
+        self.restart(at);
     }
 
     pub(crate) fn restart(&mut self, at: usize) {

@@ -21,18 +21,19 @@ pub struct Shrunk {
 }
 
 /// Tries cuts as long as one is left to try, and keeps those that fail in the same way.
-struct Shrinker<'a, L: FnMut(&Cut) -> Outcome> {
+struct Shrinker<'a, L: FnMut(&Cut) -> Option<Outcome>> {
     live: L,
     scenario: &'a Scenario,
     best: Shrunk,
 }
 
-/// Makes a failing life smaller. `live` lives it with a cut; `outcome` is how it ended with `cut`.
+/// Makes a failing life smaller. `live` lives it with a cut, or not when there is no more time for it; `outcome` is how
+/// it ended with `cut`.
 pub fn shrink(
     scenario: &Scenario,
     cut: &Cut,
     outcome: Outcome,
-    live: impl FnMut(&Cut) -> Outcome,
+    live: impl FnMut(&Cut) -> Option<Outcome>,
 ) -> Shrunk {
     let best = Shrunk {
         cut: cut.clone(),
@@ -52,14 +53,16 @@ pub fn shrink(
     shrinker.best
 }
 
-impl<L: FnMut(&Cut) -> Outcome> Shrinker<'_, L> {
+impl<L: FnMut(&Cut) -> Option<Outcome>> Shrinker<'_, L> {
     /// Whether a life with this cut fails in the same way; if so, it is the best so far.
     fn fails(&mut self, cut: Cut) -> bool {
         if self.best.tries >= TRIES_MAX || cut == self.best.cut {
             return false;
         }
+        let Some(outcome) = (self.live)(&cut) else {
+            return false;
+        };
         self.best.tries += 1;
-        let outcome = (self.live)(&cut);
         let same = alike(self.best.outcome.failure.as_ref(), outcome.failure.as_ref());
         if same {
             self.best.cut = cut;
@@ -170,16 +173,24 @@ mod tests {
             let troubled = kinds.iter().all(|kind| !cut.without.contains(*kind));
             let fails = troubled && less.members >= 3 && less.hours >= 5;
             let failure = Failure::Correctness("lost".into());
-            outcome(fails.then_some(failure), less.hours.min(9))
+            Some(outcome(fails.then_some(failure), less.hours.min(9)))
         };
         let whole = Cut::default();
-        let shrunk = shrink(scenario, &whole, live(&whole), live);
+        let failed = live(&whole).expect("lived");
+        let shrunk = shrink(scenario, &whole, failed.clone(), live);
         assert_eq!(shrunk.cut.hours, Some(5));
         assert_eq!(shrunk.cut.members, Some(3));
         let mut left = scenario.parts();
         left.retain(|part| !shrunk.cut.without.contains(part));
         assert_eq!(left, ["kill", "clock_jump"]);
         assert!(shrunk.tries <= TRIES_MAX);
+        // When there is no more time, the best so far stands.
+        let mut left = 1;
+        let shrunk = shrink(scenario, &whole, failed, |cut: &Cut| {
+            left -= 1;
+            (left >= 0).then(|| live(cut)).flatten()
+        });
+        assert_eq!((shrunk.tries, shrunk.cut.members), (1, None));
     }
 
     #[test]
@@ -187,7 +198,7 @@ mod tests {
         let scenario = &file::shipped().expect("the shipped file")[0];
         let crash = outcome(Some(Failure::Crash("x".into())), 3);
         // Everything smaller fails as well, but in another way.
-        let live = |_: &Cut| outcome(Some(Failure::Liveness("y".into())), 1);
+        let live = |_: &Cut| Some(outcome(Some(Failure::Liveness("y".into())), 1));
         let shrunk = shrink(scenario, &Cut::default(), crash, live);
         assert_eq!(shrunk.cut, Cut::default());
     }

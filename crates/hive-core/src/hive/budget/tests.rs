@@ -104,10 +104,12 @@ fn the_first_word_goes_at_once_and_its_followers_together() {
     );
     assert_eq!(said.batch, [mark(3)]);
     waiting.push(evidence(4));
+    waiting.push(strategy(5));
     let later = start.after(Span::from_ms(300));
     let said = say(&mut waiting, &mut allowance, 5, later);
-    assert_eq!(said.batch, [evidence(2), evidence(4)]);
-    // Counters take a quarter of an hour, and longer in a larger hive.
+    // A counter goes with the evidence of its pattern.
+    assert_eq!(said.batch, [evidence(2), evidence(4), strategy(2)]);
+    // Counters by themselves take a quarter of an hour, and longer in a larger hive.
     assert_eq!(said.again, Some(start.after(Span::from_secs(900))));
     let said = say(
         &mut waiting,
@@ -115,7 +117,35 @@ fn the_first_word_goes_at_once_and_its_followers_together() {
         5,
         start.after(Span::from_secs(900)),
     );
-    assert_eq!(said.batch, [strategy(2)]);
+    assert_eq!(said.batch, [strategy(5)]);
+}
+
+#[test]
+fn a_pattern_and_its_numbers_are_said_together_whatever_is_left() {
+    let mut allowance = Allowance::new(Instant(0));
+    let mut waiting = Waiting::default();
+    let pattern = Statement::Pattern(crate::pattern::PatternDef {
+        action: crate::pattern::Action::BackgroundNice,
+        workload: crate::id::WorkloadKey([1; 16]),
+        role: crate::pattern::WorkloadType::Interactive,
+        context: crate::pattern::Context {
+            binding: crate::pattern::Binding::Task,
+            cores: crate::pattern::Cores::Many,
+            eevdf_slices: false,
+            background: crate::pattern::WorkloadType::Batch,
+        },
+    });
+    let id = PatternId(pattern.key().id);
+    waiting.push(pattern);
+    waiting.push(Statement::Evidence(id, Evidence::default()));
+    waiting.push(Statement::Strategy(id, StrategyCell::default()));
+    waiting.push(evidence(9));
+    // In the largest hive a bucket holds less than one batch.
+    let said = say(&mut waiting, &mut allowance, 256, Instant(0)).batch;
+    let kinds: Vec<u8> = said.iter().map(|it| it.key().kind).collect();
+    assert_eq!(kinds, [Key::PATTERN, Key::EVIDENCE, Key::STRATEGY]);
+    assert_eq!(waiting.len(), 1);
+    assert!(allowance.is_overdrawn());
 }
 
 #[test]
@@ -157,7 +187,11 @@ fn a_day_of_saying_costs_no_more_than_a_day_of_the_share() {
             waiting.push(strategy(n));
             let said = say(&mut waiting, &mut allowance, members, now).batch;
             if !said.is_empty() {
-                let entries = said.iter().map(|it| length(it) + ENTRY_BYTES);
+                let mut named = BTreeSet::new();
+                let entries = said.iter().map(|it| {
+                    let first = named.insert(it.key().id);
+                    length(it) + if first { ENTRY_BYTES } else { SAME_ID_BYTES }
+                });
                 let day = &mut days[usize::from(minute >= 1_440)];
                 *day += MESSAGE_BYTES + DELTA_BYTES + relayed + entries.sum::<u64>();
             }

@@ -18,6 +18,8 @@ pub(super) const BUCKETS: usize = 256;
 pub(super) struct Entries {
     /// One place per bucket; none = it holds nothing.
     buckets: Vec<Option<Arc<Bucket>>>,
+    /// What all of them weigh: most questions about a map are about kinds that it does not hold.
+    weight: Weight,
 }
 
 /// The entries whose ids begin with one byte, in the order of their keys.
@@ -40,7 +42,10 @@ impl Entries {
     pub(super) fn none() -> Self {
         let mut buckets = Vec::new();
         buckets.resize_with(BUCKETS, || None);
-        Self { buckets }
+        Self {
+            buckets,
+            weight: Weight::NOTHING,
+        }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
@@ -51,19 +56,22 @@ impl Entries {
 
     /// All of them, in the order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        let kinds = self.held().fold([false; 256], |mut kinds, bucket| {
-            for entry in &bucket.entries {
-                kinds[usize::from(entry.key.kind)] = true;
-            }
-            kinds
-        });
-        let kinds = (0..=255_u8).filter(move |kind| kinds[usize::from(*kind)]);
-        kinds.flat_map(|kind| self.of_kind(kind))
+        let mut all: Vec<&Entry> = self.held().flat_map(|bucket| &bucket.entries).collect();
+        // Stable: buckets follow each other as ids do, so each kind's ids go on rising.
+        all.sort_by_key(|entry| entry.key.kind);
+        all.into_iter()
     }
 
     /// Those of one kind, in the order of their keys.
     pub(super) fn of_kind(&self, kind: u8) -> impl Iterator<Item = &Entry> {
-        self.held().flat_map(move |bucket| {
+        let buckets = if self.weight.has(kind) {
+            self.buckets.as_slice()
+        } else {
+            &[]
+        };
+        let buckets = buckets.iter().filter_map(Option::as_deref);
+        let buckets = buckets.filter(move |bucket| bucket.weight.has(kind));
+        buckets.flat_map(move |bucket| {
             let entries = &bucket.entries;
             let from = entries.partition_point(|entry| entry.key.kind < kind);
             let mine = entries.get(from..).unwrap_or_default().iter();
@@ -100,8 +108,7 @@ impl Entries {
 
     /// What the whole map weighs.
     pub(super) fn weight(&self) -> Weight {
-        let weights = self.held().map(|bucket| bucket.weight);
-        weights.fold(Weight::NOTHING, Weight::plus)
+        self.weight
     }
 
     /// The hash that the head signs.
@@ -164,11 +171,13 @@ impl Edit {
     }
 
     pub(super) fn weight(&self) -> Weight {
-        self.next.weight()
+        let weights = self.next.held().map(|bucket| bucket.weight);
+        weights.fold(Weight::NOTHING, Weight::plus)
     }
 
     /// Hashes the buckets that are other ones now.
     pub(super) fn hashed(mut self) -> Entries {
+        self.next.weight = self.weight();
         let hashes = root::Hashes::new();
         let touched = self.next.buckets.iter_mut().zip(self.touched);
         for (bucket, _) in touched.filter(|(_, touched)| *touched) {

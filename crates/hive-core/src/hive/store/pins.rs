@@ -66,7 +66,8 @@ impl Store {
         if delta.base.is_some() || !named.iter().any(|name| missing(&name)) {
             return Ok(None);
         }
-        let map = AuthorMap::build(self.hive, None, delta)?;
+        let mut map = AuthorMap::build(self.hive, None, delta)?;
+        map.vocabulary = self.vocabulary;
         let name = (delta.author, map.head_ref());
         if !named.contains(&name) {
             return Ok(None);
@@ -76,7 +77,8 @@ impl Store {
     }
 
     /// Takes in a pinned state from this machine's own disk; its root and signature have been checked.
-    pub fn insert_pin(&mut self, map: AuthorMap) {
+    pub fn insert_pin(&mut self, mut map: AuthorMap) {
+        map.vocabulary = self.vocabulary;
         self.pins.insert((map.head.author, map.head_ref()), map);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Weight {
     pub(super) marker: Option<u64>,
     /// Whether a value is longer than its kind may be.
     pub(super) overlong: bool,
+    /// Which kinds occur: a bit for each of the first 31, and one for all later ones.
+    kinds: u32,
 }
 
 impl Weight {
@@ -39,6 +41,7 @@ impl Weight {
         hlc: Hlc(0),
         marker: None,
         overlong: false,
+        kinds: 0,
     };
 
     pub(super) fn of(entry: &Entry) -> Self {
@@ -52,7 +55,13 @@ impl Weight {
             hlc: entry.hlc,
             marker: (!live).then_some(entry.seq),
             overlong: length > entry.key.value_bytes_max(),
+            kinds: kind_bit(entry.key.kind),
         }
+    }
+
+    /// Whether an entry of this kind may be among them; of the first 31 kinds, whether one is.
+    pub(super) fn has(&self, kind: u8) -> bool {
+        self.kinds & kind_bit(kind) != 0
     }
 
     pub(super) fn plus(self, other: Self) -> Self {
@@ -64,8 +73,13 @@ impl Weight {
             hlc: self.hlc.max(other.hlc),
             marker: self.marker.into_iter().chain(other.marker).min(),
             overlong: self.overlong || other.overlong,
+            kinds: self.kinds | other.kinds,
         }
     }
+}
+
+fn kind_bit(kind: u8) -> u32 {
+    1 << kind.min(31)
 }
 
 /// Judges a whole map by what it weighs: how many entries, how many bytes, how long each value may be for

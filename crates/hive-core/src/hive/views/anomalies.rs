@@ -26,8 +26,12 @@ impl Anomalies {
     /// Takes every report that counts, less what was retracted by those who may.
     #[must_use]
     pub fn of(roster: &Roster, store: &Store) -> Self {
-        let maps = eligible(roster, store);
-        let gone = retracted(roster, &maps);
+        Self::in_maps(&eligible(roster, store), roster)
+    }
+
+    /// The same, of the maps that count.
+    pub(crate) fn in_maps(maps: &[&AuthorMap], roster: &Roster) -> Self {
+        let gone = retracted(roster, maps);
         let mut present: BTreeMap<AnomalyId, Report> = BTreeMap::new();
         for (dot, anomaly) in maps.iter().flat_map(|map| added(map)) {
             if !gone.contains(&dot) {

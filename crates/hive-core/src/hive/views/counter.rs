@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::hive::roster::Roster;
-use crate::hive::store::Store;
+use crate::hive::store::{AuthorMap, Store};
 use crate::hive::views::{eligible, hive_time};
 use crate::id::{NodeId, PatternId};
 use crate::statement::{Key, Role, Statement, StrategyCell};
@@ -30,13 +30,24 @@ impl Counters {
     #[must_use]
     pub fn of(roster: &Roster, store: &Store) -> Self {
         let time = hive_time::of(roster, store);
-        let since = admitted(roster, store);
+        Self::in_maps(&eligible(roster, store), roster, store, time)
+    }
+
+    /// The same, of the maps that count, at the hive's time.
+    pub(crate) fn in_maps(maps: &[&AuthorMap], roster: &Roster, store: &Store, time: Hlc) -> Self {
+        // Asked for by large cells alone, and these are rare: in a large hive it is most of the work.
+        let mut admitted_since = None;
         let mut sums: BTreeMap<PatternId, StrategyCell> = BTreeMap::new();
-        for map in eligible(roster, store) {
-            let since = since.get(&map.head().author);
-            let most = since.map_or(CELL_MAX, |since| cap(hive_time::age(time, *since)));
+        for map in maps {
             for (_, statement) in map.statements_of(Key::STRATEGY) {
                 if let Statement::Strategy(id, cell) = statement {
+                    let most = if cell.trials <= CELL_BURST {
+                        CELL_BURST
+                    } else {
+                        let since = admitted_since.get_or_insert_with(|| admitted(roster, store));
+                        let since = since.get(&map.head().author);
+                        since.map_or(CELL_MAX, |since| cap(hive_time::age(time, *since)))
+                    };
                     let trials = cell.trials.min(most);
                     let sum = sums.entry(id).or_default();
                     sum.trials = sum.trials.saturating_add(trials);
