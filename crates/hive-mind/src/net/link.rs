@@ -10,6 +10,7 @@ use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream,
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
+use crate::net::crossing::Knocking;
 use crate::net::pack::UnpackError;
 use crate::net::{Ready, Report, pack, reach};
 
@@ -182,8 +183,8 @@ pub(crate) struct Greeted {
 impl Greeted {
     /// Reports the connection as ready, carries frames until it ends, reports the end.
     ///
-    /// `after_ready` is reported right behind the readiness.
-    pub(crate) async fn serve(self, after_ready: Option<Report>) {
+    /// `after_ready` is reported right behind the readiness. Until then it was `knocking`.
+    pub(super) async fn serve(self, after_ready: Option<Report>, knocking: Option<Knocking>) {
         let Self {
             line,
             send,
@@ -201,6 +202,7 @@ impl Greeted {
             outbox: Outbox { urgent, bulk },
         })))
         .await;
+        drop(knocking);
         if let Some(next) = after_ready {
             line.report(next).await;
         }
