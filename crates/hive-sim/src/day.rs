@@ -28,7 +28,7 @@ const DAY_S: u64 = 86_400;
 /// The day goes on for this much longer, so that what is due every 24 hours falls into it; as in the laboratory.
 const OVERTIME_S: u64 = 900;
 
-/// Between two starts, and between two members that make their connections anew. A start takes about half a second.
+/// From the end of one process to the start of the next, between two starts, and between two members that make their connections anew. A start takes about half a second.
 const START_MS: u64 = 500;
 
 /// Events of one member in the whole day, at most. A guess, far above what was seen.
@@ -49,6 +49,8 @@ pub struct Day {
     pub bytes_of_the_busiest: u64,
     /// The same by kind.
     pub by_kind: ByKind,
+    /// And of the member with most.
+    pub by_kind_of_the_busiest: ByKind,
     /// Frames that a member sent.
     pub frames_per_member: u64,
     /// Results that the members were asked to share.
@@ -96,6 +98,7 @@ pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
     for (id, spent) in members.iter().zip(&mut spent) {
         *spent = spent.and(&converged::status(&mut world, *id)?);
         world.switch_off(*id);
+        world.run_ms(START_MS)?;
         world.switch_on(*id);
         world.run_ms(START_MS)?;
     }
@@ -126,23 +129,21 @@ pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
         *spent = spent.and(&status);
         waiting += status.waiting;
     }
-    let all = spent.iter().fold(Spent::default(), |all, one| all.plus(one));
+    let all = spent
+        .iter()
+        .fold(Spent::default(), |all, one| all.plus(one));
     let of_all = |bytes: i64| u64::try_from(bytes).unwrap_or(0) * DAY_S / (DAY_S + OVERTIME_S);
     let each = |bytes: i64| of_all(bytes) / nodes;
-    let most = spent.iter().map(|spent| spent.bytes).max();
+    let most = spent.iter().max_by_key(|spent| spent.bytes);
+    let most = most.copied().unwrap_or_default();
     Ok(Day {
         schema: 1,
         nodes,
         seed,
         bytes_per_member_per_day: each(all.bytes),
-        bytes_of_the_busiest: of_all(most.unwrap_or(0)),
-        by_kind: ByKind {
-            deltas: each(all.deltas),
-            names: each(all.names),
-            questions: each(all.questions),
-            links: each(all.links),
-            search: each(all.search),
-        },
+        bytes_of_the_busiest: of_all(most.bytes),
+        by_kind: all.by_kind(each),
+        by_kind_of_the_busiest: most.by_kind(of_all),
         frames_per_member: frames / nodes,
         said,
         waiting_at_the_end: waiting,
@@ -171,6 +172,16 @@ impl Spent {
             questions: count(status.traffic.questions),
             links: count(status.traffic.links),
             search: count(status.traffic.search),
+        }
+    }
+
+    fn by_kind(&self, bytes: impl Fn(i64) -> u64) -> ByKind {
+        ByKind {
+            deltas: bytes(self.deltas),
+            names: bytes(self.names),
+            questions: bytes(self.questions),
+            links: bytes(self.links),
+            search: bytes(self.search),
         }
     }
 

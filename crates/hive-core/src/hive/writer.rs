@@ -358,7 +358,9 @@ impl Hive {
         }
         let writer = &mut self.writer;
         writer.allowance.fill(members, 1, now.boot);
-        writer.waiting.pay_for_removals(now.boot, members, &mut writer.allowance, count)
+        writer
+            .waiting
+            .pay_for_removals(now.boot, members, &mut writer.allowance, count)
     }
 
     /// Whether a batch may be signed now.

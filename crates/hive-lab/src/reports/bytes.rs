@@ -20,7 +20,7 @@ use crate::reports::entries;
 use crate::reports::fleet::{Fleet, is_meshed, observing};
 use crate::stats::Dice;
 use crate::world::capture::{Capture, Keep, Kind, Tally};
-use crate::world::daemon::within;
+use crate::world::daemon::{Start, within};
 use crate::world::{Tools, World};
 
 /// Seconds of a day.
@@ -40,6 +40,9 @@ const OVERTIME_S: u64 = 900;
 /// and its connections take about a second.
 const TRUE_FOR: Duration = Duration::from_secs(15);
 const TRUE_FOR_EACH: Duration = Duration::from_secs(2);
+
+/// Which connections were made and why they ended, for whoever looks while it runs.
+const LOG: &str = "warn,hive_mind::net=debug";
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
@@ -282,7 +285,10 @@ async fn restart(fleet: Fleet, factor: u32, hurry: Instant, model: &mut Model) -
         member.daemon = member
             .machine
             .start_daemon_in_a_hurry(
-                observing(None),
+                Start {
+                    log: LOG,
+                    ..observing(None)
+                },
                 factor,
                 hurry.saturating_duration_since(Instant::now()),
             )

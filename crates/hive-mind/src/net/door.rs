@@ -9,6 +9,7 @@ use std::time::Duration;
 use hive_core::id::LinkId;
 use quinn::{Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::net::crossing::{Crossing, Knocking};
@@ -51,7 +52,7 @@ impl Door {
             }
             let remote = plain(incoming.remote_address());
             let address = remote.ip();
-            if purpose == Purpose::Member && self.crossing.is_refused(remote) {
+            if purpose == Purpose::Member && self.crossing.is_refused(remote, Instant::now()) {
                 incoming.refuse();
                 continue;
             }

@@ -119,6 +119,7 @@ impl Pinger {
 }
 
 /// Why a connection's tasks end.
+#[derive(Debug)]
 enum End {
     Closed,
     /// The loop does not want it any more.
@@ -223,6 +224,8 @@ impl Greeted {
                 line.connection.close_reason(),
                 Some(ConnectionError::Reset | ConnectionError::TimedOut)
             );
+        let reason = line.connection.close_reason();
+        tracing::debug!(peer = %line.peer.short(), dialled = line.dialled, ?reason, ?end, "ended");
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
             End::LetGo => line.connection.close(code::NOT_A_MEMBER, b""),
