@@ -168,7 +168,7 @@ impl Hive {
             advice: Advice::default(),
             anomaly_log: AnomalyLog::restored(meta.anomaly_log),
             changed: false,
-            writer: Writer::new(incarnation, now),
+            writer: Writer::new(incarnation, meta.bucket, now),
             repair: Repair::new(now.boot, &mut chance),
             tree: Tree::new(),
             changes: Changes::default(),

@@ -17,14 +17,11 @@ struct Hurry {
     since: Now,
 }
 
-/// From now on the nodes of this process see time pass this many times faster. Only the first call counts.
-pub(crate) fn hurry(factor: NonZeroU32) {
+/// After this span the nodes of this process see time pass so many times faster. Only the first call counts.
+pub(crate) fn hurry(factor: NonZeroU32, after: Duration) {
     let factor = factor.get();
     if factor > 1 {
-        HURRY.get_or_init(|| Hurry {
-            factor,
-            since: real(),
-        });
+        HURRY.get_or_init(|| Hurry::beginning(real(), after, factor));
     }
 }
 
@@ -35,11 +32,27 @@ pub(crate) fn now() -> Now {
 
 /// How long a span of the nodes' clock really takes.
 pub(crate) fn really(span: Duration) -> Duration {
-    HURRY.get().map_or(span, |hurry| span / hurry.factor)
+    HURRY
+        .get()
+        .map_or(span, |hurry| hurry.really(span, real().boot))
 }
 
 impl Hurry {
+    fn beginning(now: Now, after: Duration, factor: u32) -> Self {
+        let (ms, us) = (after.as_millis(), after.as_micros());
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+        let us = u64::try_from(us).unwrap_or(u64::MAX);
+        let since = Now {
+            boot: Instant(now.boot.0.saturating_add(us)),
+            wall: WallTime(now.wall.0.saturating_add(ms)),
+        };
+        Self { factor, since }
+    }
+
     fn seen(&self, real: Now) -> Now {
+        if real.boot < self.since.boot {
+            return real;
+        }
         let factor = u64::from(self.factor);
         let boot = real.boot.since(self.since.boot).0;
         let wall = real.wall.0.saturating_sub(self.since.wall.0);
@@ -47,6 +60,12 @@ impl Hurry {
             boot: Instant(self.since.boot.0.saturating_add(boot * factor)),
             wall: WallTime(self.since.wall.0.saturating_add(wall * factor)),
         }
+    }
+
+    /// A part of it may pass before the hurry begins.
+    fn really(&self, span: Duration, now: Instant) -> Duration {
+        let before = Duration::from_micros(self.since.boot.since(now).0).min(span);
+        before + (span - before) / self.factor
     }
 }
 
@@ -152,5 +171,28 @@ mod tests {
             let told = hurry.seen(real);
             assert_eq!((told.boot, told.wall), (seen.boot, seen.wall));
         }
+    }
+
+    #[test]
+    fn a_hurry_that_begins_later_leaves_what_is_before_alone() {
+        let at = |boot, wall| Now {
+            boot: Instant(boot),
+            wall: WallTime(wall),
+        };
+        let hurry = Hurry::beginning(at(1_000_000, 50_000), Duration::from_secs(10), 100);
+        for (real, seen) in [
+            (at(10_999_999, 59_999), at(10_999_999, 59_999)),
+            (at(11_000_000, 60_000), at(11_000_000, 60_000)),
+            (at(11_000_010, 60_001), at(11_001_000, 60_100)),
+        ] {
+            let told = hurry.seen(real);
+            assert_eq!((told.boot, told.wall), (seen.boot, seen.wall));
+        }
+        // Six seconds are left until then.
+        let really = |seconds| hurry.really(Duration::from_secs(seconds), Instant(5_000_000));
+        assert_eq!(really(6), Duration::from_secs(6));
+        assert_eq!(really(206), Duration::from_secs(8));
+        let later = hurry.really(Duration::from_secs(200), Instant(12_000_000));
+        assert_eq!(later, Duration::from_secs(2));
     }
 }

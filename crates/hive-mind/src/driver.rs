@@ -75,7 +75,7 @@ fn start_on(
     options: Options,
     open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
 ) -> Result<Shared, StartError> {
-    clock::hurry(options.clock_factor);
+    clock::hurry(options.clock_factor, options.clock_true_for);
     let paths = Paths::of(&options)?;
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;

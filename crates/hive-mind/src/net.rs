@@ -4,6 +4,8 @@
 //! same member stays is decided here, by the loop that owns [`Net`], and nowhere else.
 
 pub(crate) mod bells;
+mod crossing;
+mod dial;
 mod door;
 mod guests;
 pub(crate) mod interfaces;
@@ -32,12 +34,12 @@ use hive_core::limits::PENDING_MAX;
 use hive_core::signed::KeyPair;
 use quinn::{Connection, Endpoint};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::key::Secret;
+use crate::net::crossing::Crossing;
 use crate::net::door::Door;
 use crate::net::keeper::{Keeper, Note, Timing};
-use crate::net::link::{Line, Outbox, code, turn_away};
+use crate::net::link::{Outbox, code, turn_away};
 use crate::net::pair::Conversation;
 use crate::net::socket::{plain, stable_port};
 use crate::net::tls::{Identity, Who};
@@ -49,9 +51,6 @@ const REPORTS_MAX: usize = 256;
 /// How long one address may take to answer a dial: the first packet and two repetitions (150, 300, 600 ms),
 /// doubled. A guess.
 const DIAL_FOR: Duration = Duration::from_secs(3);
-
-/// A member's addresses are tried this far apart. Source: RFC 8305 (250 ms).
-const DIAL_APART: Duration = Duration::from_millis(250);
 
 /// Addresses tried for one dial. A guess: a machine has few; more is somebody's joke.
 const DIAL_ADDRESSES_MAX: usize = 8;
@@ -108,6 +107,11 @@ pub(crate) enum Report {
     DialEnded {
         peer: NodeId,
     },
+    /// A handshake came from where this member was to be dialled; it has ended, or takes long.
+    Knocked {
+        peer: NodeId,
+        addresses: Vec<SocketAddr>,
+    },
     PairReady(Box<PairReady>),
     PairFrame {
         link: LinkId,
@@ -154,6 +158,7 @@ pub(crate) struct Net {
     familiar: watch::Sender<BTreeSet<IpAddr>>,
     lately: VecDeque<IpAddr>,
     keeper: Keeper,
+    crossing: Crossing,
     numbers: Arc<AtomicU64>,
     links: BTreeMap<NodeId, Ready>,
     pairs: BTreeMap<LinkId, mpsc::Sender<Vec<u8>>>,
@@ -188,11 +193,13 @@ impl Net {
         .map_err(|error| failed(&error))?;
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         let numbers = Arc::new(AtomicU64::new(1));
+        let crossing = Crossing::new(me);
         let door = Door {
             member_config: Arc::new(member_config),
             pair_config: Arc::new(pair_config),
             pair_open,
             familiar: familiar_here,
+            crossing: crossing.clone(),
             boot_nonce: config.boot_nonce,
             numbers: numbers.clone(),
             reports: reporter.clone(),
@@ -209,6 +216,7 @@ impl Net {
             familiar,
             lately: VecDeque::new(),
             keeper: Keeper::start(config.timing),
+            crossing,
             numbers,
             links: BTreeMap::new(),
             pairs: BTreeMap::new(),
@@ -259,7 +267,11 @@ impl Net {
         for address in &addresses {
             self.expect_from(address.ip());
         }
-        self.start_dial(peer, addresses);
+        if self.crossing.is_under_way(&addresses) {
+            self.dial_after_knock(peer, addresses);
+        } else {
+            self.start_dial(peer, addresses);
+        }
     }
 
     /// Ends a member's connection: nothing more is read or taken, and what was already said to it is brought,
@@ -399,6 +411,14 @@ impl Net {
                 }
             }
             Report::DialEnded { peer } => self.on_dial_ended(peer),
+            Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
+                tracing::trace!(addresses = addresses.len(), "it dialled first");
+                self.on_dial_ended(peer);
+            }
+            Report::Knocked { peer, addresses } => {
+                self.start_dial(peer, addresses);
+                self.on_dial_ended(peer);
+            }
             Report::PairReady(ready) => self.on_pair_ready(*ready),
             Report::PairFrame { link, frame } => {
                 if self.pairs.contains_key(&link) {
@@ -496,51 +516,6 @@ impl Net {
         self.links
             .get(&peer)
             .is_some_and(|link| link.number == number)
-    }
-
-    /// Dials the addresses one after the other, a little apart; the first that answers with the right key wins.
-    fn start_dial(&mut self, peer: NodeId, addresses: Vec<SocketAddr>) {
-        *self.dials.entry(peer).or_insert(0) += 1;
-        let config = self.identity.client(Who::Member(peer));
-        let endpoint = self.endpoint.clone();
-        let numbers = self.numbers.clone();
-        let reports = self.reporter.clone();
-        let boot_nonce = self.boot_nonce;
-        tokio::spawn(async move {
-            let mut tries = JoinSet::new();
-            for (place, address) in (0_u32..).zip(addresses) {
-                let Ok(config) = &config else { break };
-                let (endpoint, config) = (endpoint.clone(), config.clone());
-                let (numbers, reports) = (numbers.clone(), reports.clone());
-                tries.spawn(async move {
-                    tokio::time::sleep(DIAL_APART * place).await;
-                    let connecting = endpoint.connect_with(config, address, NAME).ok()?;
-                    let connection = within(DIAL_FOR, connecting).await?;
-                    let line = Line {
-                        number: numbers.fetch_add(1, Ordering::Relaxed),
-                        peer,
-                        dialled: true,
-                        boot_nonce,
-                        connection,
-                        reports,
-                    };
-                    line.greet().await
-                });
-            }
-            let mut winner = None;
-            while let Some(ended) = tries.join_next().await {
-                if let Ok(Some(greeted)) = ended {
-                    winner = Some(greeted);
-                    break;
-                }
-            }
-            tries.abort_all();
-            match winner {
-                // The report of the end must follow that of readiness, or the dial would seem to have failed.
-                Some(greeted) => greeted.serve(Some(Report::DialEnded { peer })).await,
-                None => report(&reports, Report::DialEnded { peer }).await,
-            }
-        });
     }
 }
 

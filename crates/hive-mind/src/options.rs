@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hive_core::reply::Mode;
 
@@ -42,6 +43,8 @@ pub struct Options {
     /// How many times faster all nodes of this process see time pass. 1 is the truth, and what everybody wants
     /// but a lab that measures a day in minutes; the first node started decides.
     pub clock_factor: NonZeroU32,
+    /// How long after the start time begins to pass faster: a start in true time is what a day has.
+    pub clock_true_for: Duration,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             label: None,
             mdns: true,
             clock_factor: NonZeroU32::MIN,
+            clock_true_for: Duration::ZERO,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What a day costs a member in bytes, as the core's own meter counts them: the day of `hive-lab bytes`, with as
-//! many members as wanted. Nothing goes wrong; every member starts once, and says what a day brings.
+//! many members as wanted. Nothing goes wrong; every member starts once, says what a day brings, and makes each of
+//! its connections anew when a day is over. A start ends what the meter counted before, so that is added up here.
 
 use hive_core::event::Command;
 use hive_core::id::WorkloadKey;
 use hive_core::pattern::{
     Action, Binding, Context, Cores, Evidence, PairStats, PatternDef, Verdict, WorkloadType,
 };
-use hive_core::reply::TrafficView;
+use hive_core::reply::StatusView;
 use serde::Serialize;
 
 use crate::check::converged;
@@ -27,6 +28,9 @@ const DAY_S: u64 = 86_400;
 /// The day goes on for this much longer, so that what is due every 24 hours falls into it; as in the laboratory.
 const OVERTIME_S: u64 = 900;
 
+/// From the end of one process to the start of the next, between two starts, and between two members that make their connections anew. A start takes about half a second.
+const START_MS: u64 = 500;
+
 /// Events of one member in the whole day, at most. A guess, far above what was seen.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -45,6 +49,8 @@ pub struct Day {
     pub bytes_of_the_busiest: u64,
     /// The same by kind.
     pub by_kind: ByKind,
+    /// And of the member with most.
+    pub by_kind_of_the_busiest: ByKind,
     /// Frames that a member sent.
     pub frames_per_member: u64,
     /// Results that the members were asked to share.
@@ -83,12 +89,19 @@ pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
     let mut world = World::new(seed, Quality::LAN);
     world.expect_events(nodes * EVENTS_MAX);
     let members = gather(&mut world, nodes, 0)?;
-    for id in &members {
-        world.switch_off(*id);
-        world.switch_on(*id);
-        world.run_ms(500)?;
-    }
     let frames = world.net.frames;
+    let mut spent = Vec::new();
+    for id in &members {
+        let before = converged::status(&mut world, *id)?;
+        spent.push(Spent::default().less(&before));
+    }
+    for (id, spent) in members.iter().zip(&mut spent) {
+        *spent = spent.and(&converged::status(&mut world, *id)?);
+        world.switch_off(*id);
+        world.run_ms(START_MS)?;
+        world.switch_on(*id);
+        world.run_ms(START_MS)?;
+    }
     let begins = world.now();
     let sayings = sayings(nodes, seed, begins);
     let said = sayings.len() as u64;
@@ -100,42 +113,104 @@ pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
         let evidence = evidence(saying.round);
         world.say(host, Command::Share { def, evidence });
     }
+    let over = begins.after(DAY_S * 1_000_000);
+    world.run_ms(over.since(world.now()).div_ceil(1_000))?;
+    for (nth, id) in members.iter().enumerate() {
+        // Each connection once; where both had dialled, the smaller key's would be the one.
+        world.renew(*id, &members[nth + 1..]);
+        world.run_ms(START_MS)?;
+    }
     let ends = begins.after((DAY_S + OVERTIME_S) * 1_000_000);
     world.run_ms(ends.since(world.now()).div_ceil(1_000))?;
     let frames = world.net.frames - frames;
-    let mut all = TrafficView::default();
-    let (mut bytes, mut most, mut waiting) = (0, 0, 0);
-    for id in &members {
+    let mut waiting = 0;
+    for (id, spent) in members.iter().zip(&mut spent) {
         let status = converged::status(&mut world, *id)?;
-        bytes += status.bytes;
-        most = most.max(status.bytes);
+        *spent = spent.and(&status);
         waiting += status.waiting;
-        all.deltas += status.traffic.deltas;
-        all.names += status.traffic.names;
-        all.questions += status.traffic.questions;
-        all.links += status.traffic.links;
-        all.search += status.traffic.search;
     }
-    let of_all = |bytes: u64| bytes * DAY_S / (DAY_S + OVERTIME_S);
-    let each = |bytes: u64| of_all(bytes) / nodes;
+    let all = spent
+        .iter()
+        .fold(Spent::default(), |all, one| all.plus(one));
+    let of_all = |bytes: i64| u64::try_from(bytes).unwrap_or(0) * DAY_S / (DAY_S + OVERTIME_S);
+    let each = |bytes: i64| of_all(bytes) / nodes;
+    let most = spent.iter().max_by_key(|spent| spent.bytes);
+    let most = most.copied().unwrap_or_default();
     Ok(Day {
         schema: 1,
         nodes,
         seed,
-        bytes_per_member_per_day: each(bytes),
-        bytes_of_the_busiest: of_all(most),
-        by_kind: ByKind {
-            deltas: each(all.deltas),
-            names: each(all.names),
-            questions: each(all.questions),
-            links: each(all.links),
-            search: each(all.search),
-        },
+        bytes_per_member_per_day: each(all.bytes),
+        bytes_of_the_busiest: of_all(most.bytes),
+        by_kind: all.by_kind(each),
+        by_kind_of_the_busiest: most.by_kind(of_all),
         frames_per_member: frames / nodes,
         said,
         waiting_at_the_end: waiting,
         equal_at_the_end: converged::equal(&mut world, &members, 60).is_ok(),
     })
+}
+
+/// What the meters of a member showed, over all its starts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    bytes: i64,
+    deltas: i64,
+    names: i64,
+    questions: i64,
+    links: i64,
+    search: i64,
+}
+
+impl Spent {
+    fn of(status: &StatusView) -> Self {
+        let count = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Self {
+            bytes: count(status.bytes),
+            deltas: count(status.traffic.deltas),
+            names: count(status.traffic.names),
+            questions: count(status.traffic.questions),
+            links: count(status.traffic.links),
+            search: count(status.traffic.search),
+        }
+    }
+
+    fn by_kind(&self, bytes: impl Fn(i64) -> u64) -> ByKind {
+        ByKind {
+            deltas: bytes(self.deltas),
+            names: bytes(self.names),
+            questions: bytes(self.questions),
+            links: bytes(self.links),
+            search: bytes(self.search),
+        }
+    }
+
+    fn and(&self, status: &StatusView) -> Self {
+        self.plus(&Self::of(status))
+    }
+
+    fn less(&self, status: &StatusView) -> Self {
+        let gone = Self::of(status);
+        Self {
+            bytes: self.bytes - gone.bytes,
+            deltas: self.deltas - gone.deltas,
+            names: self.names - gone.names,
+            questions: self.questions - gone.questions,
+            links: self.links - gone.links,
+            search: self.search - gone.search,
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            deltas: self.deltas + other.deltas,
+            names: self.names + other.names,
+            questions: self.questions + other.questions,
+            links: self.links + other.links,
+            search: self.search + other.search,
+        }
+    }
 }
 
 /// What all members say, in the order of time: new patterns and, in between, changes of the numbers of older ones.

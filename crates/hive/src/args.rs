@@ -192,6 +192,9 @@ pub(crate) struct DaemonArgs {
     /// See time pass this many times faster (for the lab)
     #[arg(long, value_name = "TIMES", hide = true)]
     pub(crate) lab_clock_factor: Option<NonZeroU32>,
+    /// And that only after so many milliseconds
+    #[arg(long, value_name = "MS", hide = true, default_value_t = 0)]
+    pub(crate) lab_clock_true_ms: u64,
     /// Leave the terminal's session first
     #[arg(long, hide = true)]
     pub(crate) detached: bool,

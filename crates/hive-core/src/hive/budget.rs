@@ -47,6 +47,9 @@ const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
 /// each batch costs beyond them.
 const SCARCE_BATCHES: u64 = 3;
 
+/// Statements taken back in one batch at most: a full bucket would pay for any number. A guess: some 5 kB.
+const REMOVALS_MAX: usize = 256;
+
 /// What kind of statement it is, the most valuable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
@@ -210,6 +213,32 @@ impl Waiting {
         }
         self.pace(now, members, allowance, &batch, said_counters);
         Taken { batch, again }
+    }
+
+    /// Pays for a batch of removals alone: how many there are bytes for, or when there are for one.
+    pub fn pay_for_removals(
+        &mut self,
+        now: Instant,
+        members: usize,
+        allowance: &mut Allowance,
+        count: usize,
+    ) -> Result<usize, Instant> {
+        let start = Price::of_a_batch(self.said_at, now, members).start;
+        let cost = |count: usize| {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            count.saturating_mul(ENTRY_BYTES).saturating_add(start)
+        };
+        // A full bucket pays anything, so that nothing waits for ever; a batch is no larger for that.
+        let least = cost(count.min(1));
+        if !allowance.affords(least, 0) {
+            return Err(allowance.ready_at(least, 0, now));
+        }
+        let paid = (1..=count).take_while(|count| allowance.affords(cost(*count), 0));
+        let paid = paid.last().unwrap_or(count.min(1));
+        let paid = paid.min(REMOVALS_MAX);
+        allowance.pay(cost(paid));
+        self.said_at = Some(now);
+        Ok(paid)
     }
 
     /// What waits, by kind, and why.

@@ -23,6 +23,10 @@ const FORGOTTEN_AFTER: Span = Span::from_secs(30 * 86_400);
 /// How often this machine looks through its map. A guess: the ages are in weeks.
 const COMPACT_EVERY: Span = Span::from_secs(86_400);
 
+/// When more was to be taken back than could be paid for, the rest is looked at after this. A guess: a few go at a
+/// time, each batch with some others of its kind.
+const COMPACT_AGAIN: Span = Span::from_secs(3_600);
+
 /// When to look next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compact {
@@ -91,9 +95,24 @@ impl Hive {
             .store
             .map(self.me)
             .is_some_and(|own| !plan.is_empty(own));
-        if needed && self.may_sign(now) {
-            let changes = plan.drop.into_iter().map(|key| (key, None)).collect();
-            self.sign(now, changes, plan.floor, Vec::new());
+        if !needed || !self.may_sign(now) {
+            return;
+        }
+        // As many as can be paid for. What is left over, and the floor with the last of them, waits for more.
+        match self.pay_for_removals(now, plan.drop.len()) {
+            Ok(paid) => {
+                let all = paid == plan.drop.len();
+                if !all {
+                    self.compact.at = now.boot.after(COMPACT_AGAIN);
+                }
+                let own = self.store.map(self.me).map(AuthorMap::head);
+                let before = own.map_or(0, |head| head.floor);
+                let floor = if all { plan.floor } else { before };
+                let drop = plan.drop.into_iter().take(paid);
+                let changes = drop.map(|key| (key, None)).collect();
+                self.sign(now, changes, floor, Vec::new());
+            }
+            Err(ready) => self.compact.at = ready,
         }
     }
 }

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::hive::anomaly_log::LogLine;
+use crate::hive::budget::share::Kept;
 use crate::hive::outside::{Record, Table};
 use crate::hive::store::AuthorMap;
 use crate::hive::store::pins::Named;
@@ -63,6 +64,8 @@ pub(super) struct Meta {
     /// One of the records that tell of the hive is damaged: write them anew.
     pub(super) worn: bool,
     pub(super) incarnation: Option<u32>,
+    /// What the bucket of bytes held at the last batch.
+    pub(super) bucket: Option<Kept>,
     /// Others belonged to this hive at any time.
     pub(super) company: bool,
     pub(super) label: Option<Label>,
@@ -88,6 +91,7 @@ impl Meta {
                 SECRET => meta.secret = decode(value),
                 SPARE => spare = decode(value),
                 INCARNATION => meta.incarnation = decode(value),
+                BUCKET => meta.bucket = decode(value),
                 COMPANY => meta.company = decode(value).unwrap_or_default(),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
@@ -146,6 +150,10 @@ pub(super) fn incarnation(incarnation: u32) -> Record {
     put(INCARNATION, &incarnation)
 }
 
+pub(super) fn bucket(kept: Kept) -> Record {
+    put(BUCKET, &kept)
+}
+
 pub(super) fn company(company: bool) -> Record {
     put(COMPANY, &company)
 }
@@ -198,6 +206,7 @@ const GENESIS: &[u8] = b"genesis";
 const SECRET: &[u8] = b"secret";
 const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
+const BUCKET: &[u8] = b"bucket";
 const COMPANY: &[u8] = b"company";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::chance::Chance;
 use crate::event_log::Happening;
 use crate::hive::Hive;
-use crate::hive::budget::share::Allowance;
+use crate::hive::budget::share::{Allowance, Kept};
 use crate::hive::budget::{Waiting, is_membership};
 use crate::hive::compact::Plan;
 use crate::hive::outside::Record;
@@ -108,7 +108,7 @@ struct InFlight {
 }
 
 impl Writer {
-    pub(super) fn new(incarnation: u32, now: Now) -> Self {
+    pub(super) fn new(incarnation: u32, bucket: Option<Kept>, now: Now) -> Self {
         Self {
             incarnation,
             incarnation_durable: false,
@@ -118,7 +118,10 @@ impl Writer {
             wrote: false,
             mood: Mood::Free,
             waiting: Waiting::default(),
-            allowance: Allowance::new(now.boot),
+            allowance: bucket.map_or_else(
+                || Allowance::new(now.boot),
+                |kept| Allowance::restored(kept, now),
+            ),
             in_flight: None,
             retry: None,
             said: BTreeMap::new(),
@@ -348,6 +351,20 @@ impl Hive {
         self.sign(now, changes, floor, batch);
     }
 
+    /// Pays for a batch that takes back so many statements: for how many of them there is enough, or when there is
+    /// enough for one. A batch without any raises the floor alone.
+    pub(super) fn pay_for_removals(&mut self, now: Now, count: usize) -> Result<usize, Instant> {
+        let members = self.roster.order().len();
+        if members <= 1 {
+            return Ok(count);
+        }
+        let writer = &mut self.writer;
+        writer.allowance.fill(members, 1, now.boot);
+        writer
+            .waiting
+            .pay_for_removals(now.boot, members, &mut writer.allowance, count)
+    }
+
     /// Whether a batch may be signed now.
     pub(super) fn may_sign(&self, now: Now) -> bool {
         let writer = &self.writer;
@@ -390,7 +407,8 @@ impl Hive {
             return;
         };
         writer.wrote = true;
-        let records = disk::records(own, Some(&map));
+        let mut records = disk::records(own, Some(&map));
+        records.push(meta::bucket(writer.allowance.kept(now.wall)));
         writer.in_flight = Some(InFlight { map, statements });
         self.save(records, AfterSave::Batch);
     }

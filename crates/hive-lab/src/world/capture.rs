@@ -57,6 +57,8 @@ pub struct Tally {
     pub packets: u64,
     /// Connection ids that other machines chose for their handshakes: one each per connection.
     pub handshakes: BTreeSet<Vec<u8>>,
+    /// Which connection id was sent to which: `(to, from)`.
+    met: BTreeSet<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A running capture.
@@ -138,6 +140,7 @@ impl Tally {
                 .collect(),
             packets: self.packets.saturating_sub(earlier.packets),
             handshakes: &self.handshakes - &earlier.handshakes,
+            met: &self.met - &earlier.met,
         }
     }
 
@@ -148,6 +151,17 @@ impl Tally {
         }
         self.packets += other.packets;
         self.handshakes.extend(other.handshakes.iter().cloned());
+        self.met.extend(other.met.iter().cloned());
+    }
+
+    /// Dials begun, and those of them that anybody answered, be it to refuse. Who dials writes first to an id that
+    /// nobody has chosen.
+    pub fn dials(&self) -> (usize, usize) {
+        let strange = |to: &Vec<u8>| !self.handshakes.contains(to);
+        let begun = self.met.iter().filter(|(to, _)| strange(to));
+        let begun: BTreeSet<&Vec<u8>> = begun.map(|(_, from)| from).collect();
+        let answered: BTreeSet<&Vec<u8>> = self.met.iter().map(|(to, _)| to).collect();
+        (begun.len(), begun.intersection(&answered).count())
     }
 
     fn add(&mut self, frame: &[u8], length: usize) {
@@ -155,9 +169,10 @@ impl Tally {
         *self.bytes.entry(kind).or_default() += length as u64;
         self.packets += 1;
         if kind == Kind::Handshake
-            && let Some(id) = source_connection(frame)
+            && let Some((to, from)) = connections(frame)
         {
-            self.handshakes.insert(id);
+            self.handshakes.insert(from.clone());
+            self.met.insert((to, from));
         }
     }
 }
@@ -241,13 +256,15 @@ fn udp(frame: &[u8]) -> Option<([u16; 2], &[u8])> {
     Some(([port(0)?, port(2)?], udp.get(8..)?))
 }
 
-/// The connection id that the sender of a long header chose for itself (RFC 9000, 17.2).
-fn source_connection(frame: &[u8]) -> Option<Vec<u8>> {
+/// The connection id that a long header is sent to, and the one that its sender chose for itself (RFC 9000, 17.2).
+fn connections(frame: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (_, payload) = udp(frame)?;
     let destination = usize::from(*payload.get(5)?);
+    let to = payload.get(6..6 + destination)?;
     let length = usize::from(*payload.get(6 + destination)?);
     let begin = 7 + destination;
-    payload.get(begin..begin + length).map(<[u8]>::to_vec)
+    let from = payload.get(begin..begin + length)?;
+    Some((to.to_vec(), from.to_vec()))
 }
 
 #[cfg(test)]
@@ -286,6 +303,17 @@ mod tests {
         assert_eq!(tally.handshakes.len(), 1);
         assert_eq!(tally.of(Kind::Handshake), 150);
         assert_eq!(tally.since(&tally).total(), 0);
+    }
+
+    #[test]
+    fn dials_are_told_from_answers() {
+        let long = |to: u8, from: u8| frame(4483, &[0xc0, 0, 0, 0, 1, 1, to, 1, from, 0]);
+        let mut tally = Tally::default();
+        for (to, from) in [(90, 1), (90, 1), (1, 2), (2, 1), (91, 3), (92, 4), (4, 5)] {
+            tally.add(&long(to, from), 100);
+        }
+        assert_eq!(tally.dials(), (3, 2));
+        assert_eq!(tally.since(&tally).dials(), (0, 0));
     }
 
     #[test]

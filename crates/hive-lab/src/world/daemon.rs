@@ -77,11 +77,16 @@ impl Machine {
         self.start_daemon_with(start, user, &[]).await
     }
 
-    /// Starts a daemon whose node sees time pass `factor` times faster.
-    pub async fn start_daemon_in_a_hurry(&self, start: Start<'_>, factor: u32) -> Result<Daemon> {
-        let factor = factor.to_string();
-        self.start_daemon_with(start, "root", &["--lab-clock-factor", &factor])
-            .await
+    /// Starts a daemon whose node sees time pass `factor` times faster, once `true_for` is over.
+    pub async fn start_daemon_in_a_hurry(
+        &self,
+        start: Start<'_>,
+        factor: u32,
+        true_for: Duration,
+    ) -> Result<Daemon> {
+        let (factor, ms) = (factor.to_string(), true_for.as_millis().to_string());
+        let more = ["--lab-clock-factor", &factor, "--lab-clock-true-ms", &ms];
+        self.start_daemon_with(start, "root", &more).await
     }
 
     async fn start_daemon_with(

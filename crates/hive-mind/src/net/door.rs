@@ -9,8 +9,10 @@ use std::time::Duration;
 use hive_core::id::LinkId;
 use quinn::{Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::clock;
+use crate::net::crossing::{Crossing, Knocking};
 use crate::net::guests::{Answer, Guests, Knock};
 use crate::net::link::{Line, code};
 use crate::net::pair::Conversation;
@@ -31,6 +33,7 @@ pub(crate) struct Door {
     pub(crate) pair_open: watch::Receiver<bool>,
     /// Addresses where members are, or lately were.
     pub(crate) familiar: watch::Receiver<BTreeSet<IpAddr>>,
+    pub(super) crossing: Crossing,
     pub(crate) boot_nonce: [u8; 8],
     pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -49,6 +52,10 @@ impl Door {
             }
             let remote = plain(incoming.remote_address());
             let address = remote.ip();
+            if purpose == Purpose::Member && self.crossing.is_refused(remote, Instant::now()) {
+                incoming.refuse();
+                continue;
+            }
             let knock = Knock {
                 address,
                 true_address: incoming.remote_address_validated() || !may_prove(&incoming, remote),
@@ -81,7 +88,15 @@ impl Door {
                 incoming.refuse();
                 continue;
             }
-            let permits = Permits { half, guest };
+            let knocking = match purpose {
+                Purpose::Member => Some(self.crossing.knock(remote)),
+                Purpose::Pair => None,
+            };
+            let permits = Permits {
+                half,
+                guest,
+                knocking,
+            };
             match purpose {
                 Purpose::Member => self.admit_member(incoming, permits),
                 Purpose::Pair => self.admit_stranger(incoming, permits),
@@ -89,7 +104,7 @@ impl Door {
         }
     }
 
-    fn admit_member(&self, incoming: Incoming, permits: Permits) {
+    fn admit_member(&self, incoming: Incoming, mut permits: Permits) {
         let Ok(connecting) = incoming.accept_with(self.member_config.clone()) else {
             return;
         };
@@ -112,11 +127,12 @@ impl Door {
                 connection,
                 reports,
             };
+            let knocking = permits.knocking.take();
             let greeted = line.greet().await;
             // From here on the one-per-member rule bounds it.
             drop(permits);
             if let Some(greeted) = greeted {
-                greeted.serve(None).await;
+                greeted.serve(None, knocking).await;
             }
         });
     }
@@ -164,4 +180,5 @@ fn may_prove(incoming: &Incoming, remote: SocketAddr) -> bool {
 struct Permits {
     half: OwnedSemaphorePermit,
     guest: Option<OwnedSemaphorePermit>,
+    knocking: Option<Knocking>,
 }

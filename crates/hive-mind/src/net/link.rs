@@ -10,6 +10,7 @@ use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream,
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
+use crate::net::crossing::Knocking;
 use crate::net::pack::UnpackError;
 use crate::net::{Ready, Report, pack, reach};
 
@@ -118,6 +119,7 @@ impl Pinger {
 }
 
 /// Why a connection's tasks end.
+#[derive(Debug)]
 enum End {
     Closed,
     /// The loop does not want it any more.
@@ -182,8 +184,8 @@ pub(crate) struct Greeted {
 impl Greeted {
     /// Reports the connection as ready, carries frames until it ends, reports the end.
     ///
-    /// `after_ready` is reported right behind the readiness.
-    pub(crate) async fn serve(self, after_ready: Option<Report>) {
+    /// `after_ready` is reported right behind the readiness. Until then it was `knocking`.
+    pub(super) async fn serve(self, after_ready: Option<Report>, knocking: Option<Knocking>) {
         let Self {
             line,
             send,
@@ -201,6 +203,7 @@ impl Greeted {
             outbox: Outbox { urgent, bulk },
         })))
         .await;
+        drop(knocking);
         if let Some(next) = after_ready {
             line.report(next).await;
         }
@@ -221,6 +224,8 @@ impl Greeted {
                 line.connection.close_reason(),
                 Some(ConnectionError::Reset | ConnectionError::TimedOut)
             );
+        let reason = line.connection.close_reason();
+        tracing::debug!(peer = %line.peer.short(), dialled = line.dialled, ?reason, ?end, "ended");
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
             End::LetGo => line.connection.close(code::NOT_A_MEMBER, b""),

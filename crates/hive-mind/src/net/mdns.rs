@@ -1,6 +1,7 @@
 //! Being found: an mDNS responder that says nothing by itself, and the task that asks once when told to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hive_core::hive::outside::{Beacon, Sighting};
@@ -19,8 +20,10 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 const MDNS_PORT: u16 = 5_353;
 
-/// The question goes out at these moments: once, and twice more because multicast on Wi-Fi is often lost.
-/// Source: DESIGN 5 and `research/transport.md` 3.2 (answers came in 1.8 to 3.3 ms).
+/// The question goes out at these moments: once, and twice more because multicast on Wi-Fi is often lost; but not
+/// when somebody has answered. Each question is answered by everybody, so that three cost a hive of 100 some 150 kB;
+/// and who misses somebody still asks anew a second later. Source: DESIGN 5 and `research/transport.md` 3.2 (answers
+/// came in 1.8 to 3.3 ms).
 const ASK_AT: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_millis(250),
@@ -121,7 +124,7 @@ impl Mdns {
         self.asking = Some(tokio::spawn(async move {
             let mut asking = JoinSet::new();
             for interface in interfaces {
-                asking.spawn(ask(interface, own.clone(), hear.clone()));
+                asking.spawn(ask(interface, own.clone(), hear.clone(), Until::Somebody));
             }
             asking.join_all().await;
         }));
@@ -204,7 +207,7 @@ pub(crate) async fn who_answers(places: Vec<Interface>) -> Vec<(String, SocketAd
         asking.spawn(async move {
             let name = place.name.clone();
             // No name of an instance is empty.
-            ask(place, Vec::new(), hear).await;
+            ask(place, Vec::new(), hear, Until::TheEnd).await;
             let mut from = Vec::new();
             while let Some(sighting) = answers.recv().await {
                 from.push((name.clone(), sighting.address));
@@ -240,8 +243,17 @@ async fn asking_socket(interface: &Interface) -> std::io::Result<(UdpSocket, Soc
     }
 }
 
+/// How long to go on asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Until anybody else has answered.
+    Somebody,
+    /// At all moments.
+    TheEnd,
+}
+
 /// Asks on one interface and listens. An answer's sender, not its records, says where the machine is.
-async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
+async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>, until: Until) {
     let (socket, group) = match asking_socket(&interface).await {
         Ok(both) => both,
         Err(error) => {
@@ -251,11 +263,15 @@ async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
     };
     let id = socket.local_addr().map_or(0, |address| address.port());
     let question = query::question(id);
+    let somebody = AtomicBool::new(false);
     let asking = async {
         let mut before = Duration::ZERO;
         for moment in ASK_AT {
             tokio::time::sleep(moment.saturating_sub(before)).await;
             before = moment;
+            if until == Until::Somebody && somebody.load(Ordering::Relaxed) {
+                break;
+            }
             if let Err(error) = socket.send_to(&question, group).await {
                 tracing::debug!(%error, "cannot ask on an interface");
             }
@@ -272,6 +288,7 @@ async fn ask(interface: Interface, own: Vec<u8>, hear: mpsc::Sender<Sighting>) {
                 if heard.instance == own {
                     continue;
                 }
+                somebody.store(true, Ordering::Relaxed);
                 // With its scope, without which a link-local address leads nowhere.
                 from.set_port(heard.port);
                 let sighting = Sighting {

@@ -329,6 +329,41 @@ async fn of_two_crossing_dials_one_connection_stays_and_works() {
 }
 
 #[tokio::test]
+async fn who_is_being_dialled_does_not_dial_back() {
+    let (mut one, mut two) = (Machine::new(1), Machine::new(2));
+    let both = vec![one.id(), two.id()];
+    one.net.members(both.clone());
+    two.net.members(both);
+    let knocking = two.net.crossing.knock(one.address());
+    two.net.dial(one.id(), vec![one.address()]);
+    one.net.dial(two.id(), vec![two.address()]);
+    let (up, other) = tokio::join!(one.next(), two.next());
+    assert!(matches!(up, Input::PeerUp { .. }) && matches!(other, Input::PeerUp { .. }));
+    let number = |net: &Net, peer| net.links.get(&peer).map(|link| link.number);
+    let before = (number(&one.net, two.id()), number(&two.net, one.id()));
+    drop(knocking);
+    patiently(async {
+        while !two.net.dials.is_empty() {
+            let report = two.net.reports.recv().await.expect("its own dial ends");
+            two.net.take_in(report);
+        }
+    })
+    .await;
+    let after = (number(&one.net, two.id()), number(&two.net, one.id()));
+    assert_eq!((before, one.net.endpoint.open_connections()), (after, 1));
+    // Where nothing comes of the other's dial, the own one is not lost.
+    let mut three = Machine::new(3);
+    two.net.members(vec![two.id(), three.id()]);
+    three.net.members(vec![two.id(), three.id()]);
+    let knocking = three.net.crossing.knock(two.address());
+    three.net.dial(two.id(), vec![two.address()]);
+    assert_eq!(three.net.dials.len(), 1);
+    drop(knocking);
+    let up = three.next().await;
+    assert!(matches!(up, Input::PeerUp { peer, .. } if peer == two.id()));
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_frame_are_refused_before_anything_is_allocated() {
     for (bytes, misdeed) in [
         // Four gigabytes are declared.

@@ -513,6 +513,11 @@ impl World {
             );
             return;
         };
+        self.meet(id, other);
+    }
+
+    /// A handshake between these two ended well; of two connections the newer one stays.
+    pub(super) fn meet(&mut self, id: HostId, other: HostId) {
         let conn = self.net.connect(id, other);
         for (end, far) in [(id, other), (other, id)] {
             let peer = self.hosts[far.0].key;

@@ -107,6 +107,20 @@ impl World {
         self.note(b"off", id, &[]);
     }
 
+    /// Every connection of a machine is made anew, as the shell does once a day; this machine dials.
+    pub fn renew(&mut self, id: HostId, others: &[HostId]) {
+        for old in self.net.of(id) {
+            let Some(ends) = self.net.ends(old) else {
+                continue;
+            };
+            let other = ends.into_iter().find(|end| *end != id);
+            if let Some(other) = other.filter(|other| others.contains(other)) {
+                self.net.cut(old);
+                self.meet(id, other);
+            }
+        }
+    }
+
     /// Switches a machine on.
     pub fn switch_on(&mut self, id: HostId) {
         self.queue.plan(self.now, Event::Start(id));

@@ -1,6 +1,7 @@
 //! `hive daemon`: the daemon in the foreground, with its guardian.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use hive_mind::{EndError, Options, RunError, Running, Scope, StartError, StoreFault};
 use tracing_subscriber::EnvFilter;
@@ -42,6 +43,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         label: args.label.clone(),
         mdns: !args.no_mdns,
         clock_factor: args.lab_clock_factor.unwrap_or(NonZeroU32::MIN),
+        clock_true_for: Duration::from_millis(args.lab_clock_true_ms),
         ..Options::default()
     };
     let guard = Guard::start(at, args.tree)?;

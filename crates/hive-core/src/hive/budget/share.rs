@@ -9,7 +9,9 @@
 //! whether the author itself (in a small hive) or along a tree (in a large one). So a day of all authors'
 //! batches costs a member, on average, 2 × (members − 1) × what one author may cause.
 
-use crate::time::{Instant, Span};
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Instant, Now, Span, WallTime};
 
 /// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
 /// acknowledgement and Ethernet header included), and ARP, 168 bytes on three of ten (5.2 there, assumed).
@@ -123,6 +125,15 @@ pub struct Allowance {
     /// Earned in a day.
     income: i64,
     filled: Instant,
+    /// Time for which the machine was off; it is earned for too.
+    off: Span,
+}
+
+/// What a bucket held and when, as the disk keeps it: a start does not fill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    tokens: i64,
+    at: WallTime,
 }
 
 impl Allowance {
@@ -135,18 +146,38 @@ impl Allowance {
             capacity,
             income,
             filled: now,
+            off: Span(0),
         }
+    }
+
+    /// What the disk kept, and what was earned since. A calendar that went back earns nothing, one that went ahead a
+    /// bucket at most.
+    #[must_use]
+    pub fn restored(kept: Kept, now: Now) -> Self {
+        let mut allowance = Self::new(now.boot);
+        let most = allowance.capacity;
+        allowance.tokens = kept.tokens.clamp(-most, most);
+        allowance.off = Span::from_ms(now.wall.0.saturating_sub(kept.at.0));
+        allowance
+    }
+
+    /// For the disk.
+    #[must_use]
+    pub fn kept(&self, at: WallTime) -> Kept {
+        let tokens = self.tokens;
+        Kept { tokens, at }
     }
 
     /// Fills up for the time gone by; `times` the share of an author in a hive of so many members.
     pub fn fill(&mut self, members: usize, times: u64, now: Instant) {
         let day = author_bytes_per_day(members).saturating_mul(times);
         (self.capacity, self.income) = split(day);
-        let gone = now.since(self.filled).0;
+        let gone = now.since(self.filled).0.saturating_add(self.off.0);
         let earned = i128::from(self.income) * i128::from(gone) / i128::from(DAY.0);
         let earned = i64::try_from(earned).unwrap_or(i64::MAX);
         if earned > 0 {
             self.filled = now;
+            self.off = Span(0);
         }
         self.tokens = self.tokens.saturating_add(earned);
         self.tokens = self.tokens.clamp(-self.capacity, self.capacity);
@@ -272,5 +303,44 @@ mod tests {
         assert!(allowance.affords(day, 0));
         // More than a day's worth is paid by a full bucket, or it would wait for ever.
         assert!(allowance.affords(5 * day, 50));
+    }
+
+    #[test]
+    fn a_start_does_not_fill_the_bucket() {
+        const MS: u64 = 1_000;
+        let began = WallTime(1_800_000_000_000);
+        let mut allowance = Allowance::new(Instant(0));
+        allowance.fill(5, 1, Instant(0));
+        let (burst, day) = (signed(author_bytes_per_day(5)) * 6 / 10, DAY.0 / MS);
+        allowance.pay(author_bytes_per_day(5));
+        let kept = allowance.kept(began);
+        let after = |ms: u64, boot: u64| {
+            let wall = WallTime(began.0 + ms);
+            let boot = Instant(boot);
+            let mut again = Allowance::restored(kept, Now { boot, wall });
+            again.fill(5, 1, boot);
+            again.tokens
+        };
+        assert_eq!(after(0, 0), kept.tokens);
+        assert!(kept.tokens < 0);
+        // A day off earns what a day on does, and no more than a bucket holds.
+        let income = allowance.income;
+        assert_eq!(after(day, 17), kept.tokens + income);
+        assert!((after(1_000 * day, 0) - burst).abs() < 100);
+        // A calendar that was set back: nothing, but what is earned from now on.
+        let then = WallTime(began.0 - day);
+        let boot = Instant(DAY.0);
+        let mut again = Allowance::restored(kept, Now { boot, wall: then });
+        again.fill(5, 1, boot);
+        assert_eq!(again.tokens, kept.tokens);
+        again.fill(5, 1, Instant(2 * DAY.0));
+        assert_eq!(again.tokens, kept.tokens + income);
+        // Nonsense on the disk is bounded by the bucket.
+        let tokens = i64::MIN;
+        let wild = Kept { tokens, at: began };
+        let wall = WallTime(u64::MAX);
+        let mut again = Allowance::restored(wild, Now { boot, wall });
+        again.fill(5, 1, boot);
+        assert!(again.tokens <= allowance.capacity && again.tokens > 0);
     }
 }

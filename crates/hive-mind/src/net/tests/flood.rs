@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 /// An address on loopback that no member has.
