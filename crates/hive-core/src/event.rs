@@ -15,7 +15,7 @@ use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
 use crate::pattern::{Evidence, PatternDef};
-use crate::reply::{Mode, RecoveryWords, Reply};
+use crate::reply::{Mode, NewKey, RecoveryWords, Reply};
 use crate::statement::Role;
 use crate::time::{Instant, Span};
 
@@ -187,6 +187,11 @@ pub enum Command {
     Forgive {
         /// Its label or the first digits of its id.
         who: String,
+    },
+    /// Give this machine's place to a new key, which the next start uses.
+    Rotate {
+        /// The new key.
+        key: NewKey,
     },
     /// Tell the others that this machine leaves.
     Leave,

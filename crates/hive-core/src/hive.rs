@@ -29,6 +29,7 @@ mod entering;
 mod farewell;
 mod standing;
 mod recover;
+mod rotate;
 mod commands;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -340,11 +341,14 @@ impl Hive {
         for node in before {
             if next.left(node) {
                 self.tell(Happening::Left { node: node.short() });
-            } else if next.is_gone(node) {
+            } else if next.is_gone(node) && next.heir(node).is_none() {
                 self.tell(Happening::Removed { node: node.short() });
             }
         }
+        let outbid = self.outbid(&next);
         self.roster = next;
+        self.forget_claims(outbid);
+        self.vouch();
         self.note_company();
         self.review_dismissal();
         if self.sponsor.is_some() && self.roster.has(self.me) && !self.writer.is_lost() {

@@ -163,6 +163,7 @@ impl Node {
                 | Command::Remove { .. }
                 | Command::SetRole { .. }
                 | Command::Forgive { .. }
+                | Command::Rotate { .. }
                 | Command::Leave
                 | Command::RecoveryKey
                 | Command::Recover { .. }
@@ -233,6 +234,7 @@ impl Node {
                 answer(self.hive.set_role(now, &who, role), Reply::Done)
             }
             Command::Forgive { who } => answer(self.hive.forgive(now, &who), Reply::Done),
+            Command::Rotate { key } => answer(self.hive.rotate(now, &key), Reply::Rotated),
             Command::Leave => answer(self.hive.leave(now), Reply::Done),
             Command::RecoveryKey => answer(self.hive.recovery_key(now), Reply::RecoveryKey),
             Command::Recover {

@@ -18,6 +18,7 @@
 //! | `POST /v1/role` | `{"who", "role": "admin"\|"member"}` | `hive.done/1` |
 //! | `POST /v1/forgive` | `{"who"}` | `hive.done/1` |
 //! | `POST /v1/leave` | `{}` | `hive.done/1` |
+//! | `POST /v1/rotate` | `{}` | `hive.rotate/1` = `RotatedView`; the next start uses the new key |
 //! | `POST /v1/recovery-key` | `{}` | `hive.recovery-key/1` = `RecoveryKeyView`, the only time its words are told |
 //! | `POST /v1/recover` | `{"words", "remove"?, "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/label` | `{"label"}` | `hive.done/1` |
@@ -138,6 +139,7 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/remove", post(told::<RemoveBody>))
         .route("/v1/role", post(told::<RoleBody>))
         .route("/v1/forgive", post(told::<ForgiveBody>))
+        .route("/v1/rotate", post(rotate))
         .route("/v1/leave", post(|s| ask(s, Command::Leave)))
         .route("/v1/recovery-key", post(|s| ask(s, Command::RecoveryKey)))
         .route("/v1/recover", post(told::<RecoverBody>))
@@ -187,6 +189,14 @@ async fn ask(State(node): State<HiveNode>, command: Command) -> Response {
 async fn network(State(node): State<HiveNode>) -> Response {
     match node.network().await {
         Ok(view) => viewed("hive.network/1", &view),
+        Err(HiveError::Refused(error)) => refused(&error),
+        Err(HiveError::Silent(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn rotate(State(node): State<HiveNode>) -> Response {
+    match node.rotate().await {
+        Ok(view) => viewed("hive.rotate/1", &view),
         Err(HiveError::Refused(error)) => refused(&error),
         Err(HiveError::Silent(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -285,6 +295,7 @@ fn answered(reply: &Reply) -> Response {
         Reply::Nearby(_) => "hive.nearby/1",
         Reply::Shared(_) => "hive.shared/1",
         Reply::RecoveryKey(_) => "hive.recovery-key/1",
+        Reply::Rotated(_) => "hive.rotate/1",
         Reply::Done(_) => "hive.done/1",
         _ => "hive.reply/1",
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hive_core::pattern::{Evidence, PatternDef};
 use hive_core::reply::{
     CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
-    PatternsView, PendingView, RecoveryKeyView, RecoveryWords, SharedView, StatusView, UndoneView,
-    WhyView,
+    PatternsView, PendingView, RecoveryKeyView, RecoveryWords, RotatedView, SharedView, StatusView,
+    UndoneView, WhyView,
 };
 use hive_core::statement::Role;
 use http_body_util::{BodyExt, Full, Limited};
@@ -167,6 +167,11 @@ impl Client {
     /// Takes a proven forker's data back into the views.
     pub async fn forgive(&self, who: &str) -> Result<DoneView, ClientError> {
         self.post("/v1/forgive", &json!({ "who": who })).await
+    }
+
+    /// Gives this machine's place to a new key, which the next start of the daemon uses.
+    pub async fn rotate(&self) -> Result<RotatedView, ClientError> {
+        self.post("/v1/rotate", &json!({})).await
     }
 
     /// Tells the others that this machine leaves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::HiveEffect;
+use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::id::{CommandId, ProgramName};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::Reply;
@@ -80,14 +80,9 @@ fn start_on(
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;
     key::private_folder(&paths.state)?;
-    let secret = key::load_or_make(&paths.state)?;
-    let mut store = open(&paths.store()).map_err(|error| match error {
-        StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
-        other => StartError::Store(other.to_string()),
-    })?;
-    let restored = store
-        .load()
-        .map_err(|error| StartError::Store(error.to_string()))?;
+    let held = key::load_or_make(&paths.state)?;
+    let (store, restored) = load(open(&paths.store()), &paths)?;
+    let secret = key::settle(&paths.state, held, |next| has_spoken(next, &restored))?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
@@ -116,6 +111,7 @@ fn start_on(
         id: node.me(),
         port: net.port(),
         socket: paths.socket,
+        state: paths.state,
         commands,
         events: events.clone(),
         ended,
@@ -141,6 +137,28 @@ fn start_on(
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
+}
+
+/// The store that was opened, and everything in it.
+fn load(
+    opened: Result<Box<dyn Store>, StoreError>,
+    paths: &Paths,
+) -> Result<(Box<dyn Store>, Vec<Record>), StartError> {
+    let mut store = opened.map_err(|error| match error {
+        StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
+        other => StartError::Store(other.to_string()),
+    })?;
+    let restored = store.load();
+    let restored = restored.map_err(|error| StartError::Store(error.to_string()))?;
+    Ok((store, restored))
+}
+
+/// Whether the store holds a word of this key.
+fn has_spoken(secret: &Secret, restored: &[Record]) -> bool {
+    let node = KeyPair::from_secret(secret).node();
+    restored.iter().any(|record| {
+        record.table == Table::Heads && record.key == node.0 && record.value.is_some()
+    })
 }
 
 fn label(options: &Options) -> Result<Option<Label>, StartError> {

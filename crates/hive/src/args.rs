@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     RecoveryKey(RecoveryKeyArgs),
     /// Use those words: make this machine an admin, remove a lost or stolen one
     Recover(RecoverArgs),
+    /// Give this machine a new key that keeps its place; the old one is refused from then on
+    Rotate(RotateArgs),
     /// Leave the hive: forget key and store, to start anew under a new key
     Leave(LeaveArgs),
     /// Call this machine something else
@@ -154,6 +156,7 @@ impl Verb {
             | Self::Demo(format)
             | Self::Invite(InviteArgs { format, .. })
             | Self::Join(JoinArgs { format, .. })
+            | Self::Rotate(RotateArgs { format, .. })
             | Self::Status(StatusArgs { format, .. })
             | Self::Why(WhyArgs { format, .. })
             | Self::Undo(UndoArgs { format, .. }) => format.json,
@@ -326,6 +329,23 @@ pub(crate) struct RecoverArgs {
     /// Rehearsal
     #[command(flatten)]
     pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive rotate`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct RotateArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Leave the daemon stopped (for a service manager that starts it again)
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+    /// How to print the outcome
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Options of `hive leave`.
@@ -510,7 +530,7 @@ mod tests {
         let command = Cli::command();
         for name in [
             "status", "members", "pending", "patterns", "why", "nearby", "doctor", "demo",
-            "invite", "join",
+            "invite", "join", "rotate",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let speaks = verb.get_arguments().any(|arg| arg.get_id() == "json");
@@ -536,6 +556,7 @@ mod tests {
             "forgive",
             "recovery-key",
             "recover",
+            "rotate",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");

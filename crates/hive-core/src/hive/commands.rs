@@ -299,14 +299,16 @@ impl Hive {
                 });
             }
         }
+        needs.extend(self.need_of_the_contested());
         needs.extend(self.need_of_the_lost());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),
                 words: "this machine's key is or was in use somewhere else too (a copied disk, or a backup that was put back): \
-                        it says nothing more. If no copy runs any more, restart the daemon here; else give this machine a new key"
+                        it says nothing more. If no copy runs any more, restart the daemon here; else give this machine a new key, \
+                        which shuts the copy out"
                     .into(),
-                fix: Vec::from(["hive leave".into()]),
+                fix: Vec::from(["hive rotate".into()]),
             });
         }
         if self.roster.left(self.me) {

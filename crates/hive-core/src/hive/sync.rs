@@ -441,7 +441,8 @@ impl Hive {
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
         let own = author == self.me && self.writer.is_lost();
-        if !self.roster.stores(author) && !sponsored && !own {
+        let stranger = !self.roster.stores(author) && !sponsored && !own;
+        if stranger && !self.takes_over(delta) {
             // Its admission may be on the way: the next probe brings both in the right order.
             self.reset_repair(now);
             return;
@@ -472,6 +473,11 @@ impl Hive {
                 }
                 self.note_news(peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());
+                if stranger && !self.roster.stores(author) {
+                    // Its claim came to nothing.
+                    self.forget_claims(alloc::vec![author]);
+                    return;
+                }
                 self.repair.agreed = false;
                 if delta.base.is_none() {
                     self.catch_up(now, peer);
