@@ -197,7 +197,6 @@ impl World {
     }
 
     fn carry_out(&mut self, at: usize, effect: HiveEffect) {
-        let now = self.now();
         if self.is_for_nobody(at, &effect) {
             return;
         }
@@ -271,6 +270,7 @@ impl World {
     }
 
     fn pair_send(&mut self, at: usize, link: LinkId, frame: &[u8]) {
+        let now = self.now();
         if let Some((a, b)) = self.pairings.get(&link).copied() {
             let to = if a == at { b } else { a };
             if PairFrame::decode(frame).is_ok_and(|it| !matches!(it, PairFrame::Hello { .. })) {
