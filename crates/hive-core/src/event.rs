@@ -163,6 +163,10 @@ pub enum Command {
         who: String,
         /// As what.
         role: Role,
+        /// Whose machine it is: a member's name = the same owner as that one, `new` = an owner of its own; none =
+        /// the owner of the machine that lets it in.
+        #[serde(default)]
+        owner: Option<String>,
     },
     /// Turn a waiting machine away.
     Deny {

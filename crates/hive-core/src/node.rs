@@ -223,8 +223,9 @@ impl Node {
     /// Commands about who belongs; none = it is no such command.
     fn on_member_command(&mut self, now: Now, command: Command) -> Option<Reply> {
         Some(match command {
-            Command::Approve { who, role } => {
-                answer(self.hive.approve(now, &who, role), Reply::Done)
+            Command::Approve { who, role, owner } => {
+                let owner = owner.as_deref();
+                answer(self.hive.approve(now, &who, role, owner), Reply::Done)
             }
             Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
             Command::Remove { who, compromised } => {

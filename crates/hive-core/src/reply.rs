@@ -412,6 +412,9 @@ pub struct MemberView {
     pub node: String,
     /// Its label.
     pub label: String,
+    /// The id of the member that stands for its owner, in full: machines of one owner have the same.
+    #[serde(default)]
+    pub owner: String,
     /// What it may do.
     pub role: Role,
     /// Whether it is this machine.

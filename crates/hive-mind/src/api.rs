@@ -13,7 +13,8 @@
 //! | `GET /v1/decision` | – | `hive.decision/1` = `DecisionView` |
 //! | `POST /v1/invite` | `{"ticket"?, "seconds"?}` | `hive.invite/1` = `InviteView` |
 //! | `POST /v1/join` | `{"code", "at"?}` | `hive.join/1` |
-//! | `POST /v1/approve`, `/v1/deny` | `{"who"}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/approve` | `{"who", "role"?, "owner"?}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/deny` | `{"who"}` | `hive.done/1` |
 //! | `POST /v1/remove` | `{"who", "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/role` | `{"who", "role": "admin"\|"member"}` | `hive.done/1` |
 //! | `POST /v1/forgive` | `{"who"}` | `hive.done/1` |
@@ -373,9 +374,14 @@ body!(InviteBody { #[serde(default)] ticket: bool, #[serde(default)] seconds: Op
 }));
 body!(JoinBody { code: String, #[serde(default)] at: Option<SocketAddr> }
     => |body| Command::Join { code: body.code, at: body.at });
-body!(ApproveBody { who: String, #[serde(default)] role: Role } => |body| Command::Approve {
+body!(ApproveBody {
+    who: String,
+    #[serde(default)] role: Role,
+    #[serde(default)] owner: Option<String>
+} => |body| Command::Approve {
     who: body.who,
     role: body.role,
+    owner: body.owner,
 });
 body!(DenyBody { who: String } => |body| Command::Deny { who: body.who });
 body!(RemoveBody { who: String, #[serde(default)] compromised: bool }

@@ -144,6 +144,17 @@ impl Client {
             .await
     }
 
+    /// The same for a machine of another owner: `new`, or the name of a member of that owner.
+    pub async fn approve_for(
+        &self,
+        who: &str,
+        role: Role,
+        owner: Option<&str>,
+    ) -> Result<DoneView, ClientError> {
+        let body = json!({ "who": who, "role": role, "owner": owner });
+        self.post("/v1/approve", &body).await
+    }
+
     /// Turns a waiting machine away.
     pub async fn deny(&self, who: &str) -> Result<DoneView, ClientError> {
         self.post("/v1/deny", &json!({ "who": who })).await

@@ -341,7 +341,8 @@ impl HiveMind {
     /// Lets a waiting machine in, named by its label or the first digits of its id. Only admins may.
     pub async fn approve(&self, who: &str, role: Role) -> Result<(), HiveError> {
         let who = who.into();
-        self.done(Command::Approve { who, role }).await
+        let owner = None;
+        self.done(Command::Approve { who, role, owner }).await
     }
 
     /// Removes a member; what it said until now still counts.

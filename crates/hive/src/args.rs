@@ -201,7 +201,7 @@ pub(crate) struct DaemonArgs {
 }
 
 /// Options of `hive invite`.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct InviteArgs {
     /// How to print it
     #[command(flatten)]
@@ -209,6 +209,9 @@ pub(crate) struct InviteArgs {
     /// Print the code and return at once, even on a terminal
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Let it in as a machine of this member's owner, or of a `new` one (otherwise: of this machine's owner)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_wait", "json"])]
+    pub(crate) owner: Option<String>,
     /// Print a ticket and its QR code too, for a machine on another network
     #[arg(long)]
     pub(crate) ticket: bool,
@@ -241,6 +244,9 @@ pub(crate) struct ApproveArgs {
     /// It may let machines in and remove later ones itself
     #[arg(long)]
     pub(crate) admin: bool,
+    /// It belongs to this member's owner, or to a `new` one (otherwise: to this machine's owner)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
     /// Rehearsal
     #[command(flatten)]
     pub(crate) rehearsal: Rehearsal,

@@ -24,7 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Up(flags) => up::up(place, flags),
         Verb::Down(rehearsal) => up::down(place, rehearsal),
         Verb::Daemon(args) => daemon::run(place, &args),
-        Verb::Invite(args) => invite::run(place, args),
+        Verb::Invite(args) => invite::run(place, &args),
         Verb::Join(args) => join::run(place, &args),
         Verb::Pending(format) => hive::pending(place, format),
         Verb::Approve(args) => hive::approve(place, &args),

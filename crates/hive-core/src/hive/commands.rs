@@ -16,8 +16,14 @@ use crate::statement::{Admit, Label, Role, Statement};
 use crate::time::{Now, WallTime};
 
 impl Hive {
-    /// Lets a waiting machine in.
-    pub fn approve(&mut self, now: Now, who: &str, role: Role) -> Result<DoneView, CommandError> {
+    /// Lets a waiting machine in. `owner`: whose machine it is; none = the owner of this one.
+    pub fn approve(
+        &mut self,
+        now: Now,
+        who: &str,
+        role: Role,
+        owner: Option<&str>,
+    ) -> Result<DoneView, CommandError> {
         let (node, label) = match self.find_pending(now, who) {
             Ok(found) if self.roster.has(found.0) => return Ok(self.take_back(now, found)),
             found => {
@@ -26,11 +32,8 @@ impl Hive {
                 found?
             }
         };
-        let admit = alloc::vec![Statement::Admit(Admit {
-            node,
-            role,
-            owner: self.genesis.founder,
-        })];
+        let owner = self.owner_named(owner, node)?;
+        let admit = alloc::vec![Statement::Admit(Admit { node, role, owner })];
         if !self.has_place_for(now, node, &admit) {
             return Err(CommandError {
                 code: "member.too_many".into(),
@@ -46,6 +49,18 @@ impl Hive {
         self.decide(node, Fate::Approved);
         self.publish(now, admit);
         Ok(done(alloc::format!("{label} is let in")))
+    }
+
+    /// The member that stands for an owner: `new` = the machine itself, as the first of a new owner; a member's
+    /// name = that member's owner; none = this machine's.
+    fn owner_named(&self, owner: Option<&str>, node: NodeId) -> Result<NodeId, CommandError> {
+        let of = match owner.map(str::trim) {
+            Some(word) if word.eq_ignore_ascii_case("new") => return Ok(node),
+            Some(name) => self.find_member(name)?,
+            None => self.me,
+        };
+        let member = self.roster.member(of);
+        Ok(member.map_or(self.genesis.founder, |member| member.owner))
     }
 
     /// A member that lost its disk comes back: who belongs does not change, so any member may say so.
@@ -115,6 +130,7 @@ impl Hive {
                 Some(MemberView {
                     node: alloc::format!("{node}"),
                     label: self.label_of(*node),
+                    owner: alloc::format!("{}", member.owner),
                     role: member.role,
                     here,
                     online: here || self.links.is_connected(*node),

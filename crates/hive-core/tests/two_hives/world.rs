@@ -497,9 +497,22 @@ impl World {
 
     fn approve_as(&mut self, at: usize, who: &str, role: Role) -> Result<(), CommandError> {
         let now = self.now_of(at);
-        let result = self.hives[at].approve(now, who, role).map(|_| ());
+        let result = self.hives[at].approve(now, who, role, None).map(|_| ());
         self.settle();
         result
+    }
+
+    /// Lets a machine in that belongs to somebody.
+    pub(crate) fn join_for(&mut self, joiner: usize, inviter: usize, owner: &str) {
+        let code = self.invite(inviter);
+        self.start_join(joiner, &code);
+        self.run(Span::from_secs(3));
+        let who = self.pending(inviter)[0].node.clone();
+        let now = self.now_of(inviter);
+        let result = self.hives[inviter].approve(now, &who, Role::Admin, Some(owner));
+        self.settle();
+        result.expect("it waits");
+        self.run(Span::from_secs(5));
     }
 
     pub(crate) fn deny(&mut self, at: usize, who: &str) {

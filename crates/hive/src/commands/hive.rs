@@ -34,7 +34,8 @@ pub(super) fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Problem
     } else {
         Role::Member
     };
-    let done = link.ask(link.client().approve(&args.name, role))?;
+    let owner = args.owner.as_deref();
+    let done = link.ask(link.client().approve_for(&args.name, role, owner))?;
     println!(
         "{}",
         words_or(done.words, || format!("\"{}\" is let in", args.name))
