@@ -15,7 +15,7 @@ use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
 use crate::pattern::{Evidence, PatternDef};
-use crate::reply::{Mode, RecoveryWords, Reply};
+use crate::reply::{Mode, NewKey, RecoveryWords, Reply};
 use crate::statement::Role;
 use crate::time::{Instant, Span};
 
@@ -163,6 +163,10 @@ pub enum Command {
         who: String,
         /// As what.
         role: Role,
+        /// Whose machine it is: a member's name = the same owner as that one, `new` = an owner of its own; none =
+        /// the owner of the machine that lets it in.
+        #[serde(default)]
+        owner: Option<String>,
     },
     /// Turn a waiting machine away.
     Deny {
@@ -187,6 +191,11 @@ pub enum Command {
     Forgive {
         /// Its label or the first digits of its id.
         who: String,
+    },
+    /// Give this machine's place to a new key, which the next start uses.
+    Rotate {
+        /// The new key.
+        key: NewKey,
     },
     /// Tell the others that this machine leaves.
     Leave,

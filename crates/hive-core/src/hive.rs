@@ -16,6 +16,7 @@ mod meta;
 mod writer;
 mod own;
 mod sync;
+mod repair;
 pub mod neighbours;
 mod tree;
 mod audit;
@@ -29,6 +30,7 @@ mod entering;
 mod farewell;
 mod standing;
 mod recover;
+mod rotate;
 mod commands;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,9 +52,9 @@ use crate::hive::meta::{Fate, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::own::Past;
 use crate::hive::pairing::Door;
+use crate::hive::repair::Repair;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, Seats, Store, disk};
-use crate::hive::sync::Repair;
 use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
@@ -145,12 +147,11 @@ impl Hive {
         }
         at_start.push(meta::label(&label));
         let roster = Roster::of(&genesis, &store);
-        let pending = decided(meta.pending, &roster);
         let mut hive = Self {
             key: config.key,
             me,
             links: Links::new(meta.addresses),
-            door: Door::new(pending, now),
+            door: Door::new(decided(meta.pending, &roster), now),
             joining: meta.joining.map(Joining::restored),
             sponsor: meta.sponsor,
             fixed: config.peers,
@@ -351,11 +352,14 @@ impl Hive {
         for node in before {
             if next.left(node) {
                 self.tell(Happening::Left { node: node.short() });
-            } else if next.is_gone(node) {
+            } else if next.is_gone(node) && next.heir(node).is_none() {
                 self.tell(Happening::Removed { node: node.short() });
             }
         }
+        let outbid = self.outbid(&next);
         self.roster = next;
+        self.forget_claims(outbid);
+        self.vouch();
         self.note_company();
         self.review_dismissal();
         if self.sponsor.is_some() && self.roster.has(self.me) && !self.writer.is_lost() {

@@ -5,6 +5,13 @@ use crate::time::Span;
 /// Members of one hive. Maps are walked and probes hashed per member. Source: DESIGN section 6.
 pub const MEMBERS_MAX: usize = 256;
 
+/// How often one place is handed from key to key. Each key leaves a map that is stored. A guess: a key a year for
+/// eight years; then the machine joins anew.
+pub const KEYS_MAX: usize = 8;
+
+/// Claims on one key's place that are looked at. Two are enough to know that it is contested. A guess, doubled.
+pub const CLAIMS_MAX: usize = 4;
+
 /// Removals of one admin that count, the oldest first. A guess: one a day for almost three years. It bounds
 /// what a stolen admin key can make everybody remember.
 pub const REMOVALS_MAX: usize = 1_024;

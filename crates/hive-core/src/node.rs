@@ -163,6 +163,7 @@ impl Node {
                 | Command::Remove { .. }
                 | Command::SetRole { .. }
                 | Command::Forgive { .. }
+                | Command::Rotate { .. }
                 | Command::Leave
                 | Command::RecoveryKey
                 | Command::Recover { .. }
@@ -222,8 +223,9 @@ impl Node {
     /// Commands about who belongs; none = it is no such command.
     fn on_member_command(&mut self, now: Now, command: Command) -> Option<Reply> {
         Some(match command {
-            Command::Approve { who, role } => {
-                answer(self.hive.approve(now, &who, role), Reply::Done)
+            Command::Approve { who, role, owner } => {
+                let owner = owner.as_deref();
+                answer(self.hive.approve(now, &who, role, owner), Reply::Done)
             }
             Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
             Command::Remove { who, compromised } => {
@@ -233,6 +235,7 @@ impl Node {
                 answer(self.hive.set_role(now, &who, role), Reply::Done)
             }
             Command::Forgive { who } => answer(self.hive.forgive(now, &who), Reply::Done),
+            Command::Rotate { key } => answer(self.hive.rotate(now, &key), Reply::Rotated),
             Command::Leave => answer(self.hive.leave(now), Reply::Done),
             Command::RecoveryKey => answer(self.hive.recovery_key(now), Reply::RecoveryKey),
             Command::Recover {

@@ -58,6 +58,8 @@ pub enum Reply {
     Shared(SharedView),
     /// To `RecoveryKey`.
     RecoveryKey(RecoveryKeyView),
+    /// To `Rotate`.
+    Rotated(RotatedView),
     /// To everything that only had to be done.
     Done(DoneView),
     /// Nothing was changed.
@@ -412,6 +414,9 @@ pub struct MemberView {
     pub node: String,
     /// Its label.
     pub label: String,
+    /// The id of the member that stands for its owner, in full: machines of one owner have the same.
+    #[serde(default)]
+    pub owner: String,
     /// What it may do.
     pub role: Role,
     /// Whether it is this machine.
@@ -521,6 +526,51 @@ impl Drop for RecoveryWords {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// A new secret key on its way to where it is used: no `Debug` output, wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NewKey([u8; 32]);
+
+impl NewKey {
+    /// Takes it.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// The secret, to make the pair of.
+    #[must_use]
+    pub fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NewKey {
+    /// It must not reach a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewKey(..)")
+    }
+}
+
+impl Drop for NewKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// This machine has a new key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotatedView {
+    /// First digits of the id that it had.
+    pub old: String,
+    /// First digits of the id that it has from its next start on.
+    pub new: String,
+    /// Members that were connected, and so are told at once.
+    pub told: usize,
+    /// What changed, in words.
+    pub words: String,
 }
 
 /// It was done.

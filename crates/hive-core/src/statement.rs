@@ -48,6 +48,8 @@ pub enum Statement {
     Forgive(Forgive),
     /// What a removed machine is told, signed so that it can believe it.
     Farewell(Farewell),
+    /// One key takes the place of another; or an admin's word that this is how it was.
+    Rotate(Rotate),
 }
 
 /// A person's wish for a pattern.
@@ -181,6 +183,19 @@ pub struct Farewell {
     pub sig: [[u8; 32]; 2],
 }
 
+/// A machine's place goes from one key to another. Both keys sign it, so it proves itself, whoever carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rotate {
+    /// The key that is used no more.
+    pub old: NodeId,
+    /// The key that stands in its place.
+    pub new: NodeId,
+    /// The last state of the old key's map: what lies above it is somebody else's.
+    pub keep: HeadRef,
+    /// Over [`Rotate::signed_bytes`], in two halves each: the old key's, then the new one's.
+    pub sigs: [[u8; 32]; 4],
+}
+
 /// A machine's own profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Profile {
@@ -257,9 +272,10 @@ impl Key {
     const SET_ROLE: u8 = 19;
     const FORGIVE: u8 = 20;
     const FAREWELL: u8 = 21;
+    pub(crate) const ROTATE: u8 = 22;
 
     /// The kinds whose statements can matter for who belongs.
-    pub(crate) const ABOUT_MEMBERS: core::ops::RangeInclusive<u8> = Self::ADMIT..=Self::FAREWELL;
+    pub(crate) const ABOUT_MEMBERS: core::ops::RangeInclusive<u8> = Self::ADMIT..=Self::ROTATE;
 
     /// Whether what stands here can matter for who belongs.
     #[must_use]
@@ -283,7 +299,7 @@ impl Key {
         match self.kind {
             Self::MARK | Self::STRATEGY => 64,
             Self::PATTERN | Self::PROFILE => 256,
-            Self::EVIDENCE | Self::ADMIT | Self::REVOKE => 512,
+            Self::EVIDENCE | Self::ADMIT | Self::REVOKE | Self::ROTATE => 512,
             Self::ANOMALY => 128,
             Self::RETRACT => 4 * 1024,
             _ => limits::VALUE_BYTES_MAX,
@@ -335,6 +351,7 @@ impl Statement {
             Self::SetRole(set) => Key::about_node(Key::SET_ROLE, set.node),
             Self::Forgive(forgive) => Key::about_node(Key::FORGIVE, forgive.author),
             Self::Farewell(farewell) => Key::about_node(Key::FAREWELL, farewell.node),
+            Self::Rotate(rotate) => Key::about_node(Key::ROTATE, rotate.old),
         }
     }
 
@@ -353,6 +370,7 @@ impl Statement {
             Self::SetRole(set) => postcard::to_allocvec(set),
             Self::Forgive(forgive) => postcard::to_allocvec(forgive),
             Self::Farewell(farewell) => postcard::to_allocvec(farewell),
+            Self::Rotate(rotate) => postcard::to_allocvec(rotate),
         };
         bytes.unwrap_or_default()
     }
@@ -373,6 +391,7 @@ impl Statement {
             Key::SET_ROLE => Self::SetRole(exact(value)?),
             Key::FORGIVE => Self::Forgive(exact(value)?),
             Key::FAREWELL => Self::Farewell(exact(value)?),
+            Key::ROTATE => Self::Rotate(exact(value)?),
             _ => return None,
         };
         (statement.key() == key).then_some(statement)
@@ -384,18 +403,14 @@ impl Farewell {
     #[must_use]
     pub fn new(key: &KeyPair, hive: HiveId, node: NodeId) -> Self {
         let sig = key.sign(&Self::signed_bytes(hive, key.node(), node));
-        let mut halves = [[0; 32]; 2];
-        halves[0].copy_from_slice(&sig[..32]);
-        halves[1].copy_from_slice(&sig[32..]);
-        Self { node, sig: halves }
+        let sig = halves(&sig);
+        Self { node, sig }
     }
 
     /// Whether it is really `by` who says so.
     #[must_use]
     pub fn is_from(&self, by: NodeId, hive: HiveId) -> bool {
-        let mut sig = [0; 64];
-        sig[..32].copy_from_slice(&self.sig[0]);
-        sig[32..].copy_from_slice(&self.sig[1]);
+        let sig = whole(self.sig);
         is_signed_by(by, &Self::signed_bytes(hive, by, self.node), &sig)
     }
 
@@ -403,6 +418,62 @@ impl Farewell {
     fn signed_bytes(hive: HiveId, by: NodeId, node: NodeId) -> Vec<u8> {
         [b"hive-mind/farewell/v1", &hive.0[..], &by.0, &node.0].concat()
     }
+}
+
+impl Rotate {
+    /// The handing-over that the holder of both keys gives in this hive.
+    #[must_use]
+    pub fn new(old: &KeyPair, new: &KeyPair, hive: HiveId, keep: HeadRef) -> Self {
+        let mut rotate = Self {
+            old: old.node(),
+            new: new.node(),
+            keep,
+            sigs: [[0; 32]; 4],
+        };
+        let bytes = rotate.signed_bytes(hive);
+        let [one, two] = halves(&old.sign(&bytes));
+        let [three, four] = halves(&new.sign(&bytes));
+        rotate.sigs = [one, two, three, four];
+        rotate
+    }
+
+    /// Whether both keys really say so.
+    #[must_use]
+    pub fn is_genuine(&self, hive: HiveId) -> bool {
+        let bytes = self.signed_bytes(hive);
+        let [one, two, three, four] = self.sigs;
+        self.old != self.new
+            && is_signed_by(self.old, &bytes, &whole([one, two]))
+            && is_signed_by(self.new, &bytes, &whole([three, four]))
+    }
+
+    /// What is signed: fixed width, bound to one hive, both keys and one state.
+    fn signed_bytes(&self, hive: HiveId) -> Vec<u8> {
+        [
+            b"hive-mind/rotate/v1",
+            &hive.0[..],
+            &self.old.0,
+            &self.new.0,
+            &self.keep.incarnation.to_be_bytes(),
+            &self.keep.seq.to_be_bytes(),
+            &self.keep.id.0,
+        ]
+        .concat()
+    }
+}
+
+fn halves(sig: &[u8; 64]) -> [[u8; 32]; 2] {
+    let mut halves = [[0; 32]; 2];
+    halves[0].copy_from_slice(&sig[..32]);
+    halves[1].copy_from_slice(&sig[32..]);
+    halves
+}
+
+fn whole(halves: [[u8; 32]; 2]) -> [u8; 64] {
+    let mut sig = [0; 64];
+    sig[..32].copy_from_slice(&halves[0]);
+    sig[32..].copy_from_slice(&halves[1]);
+    sig
 }
 
 impl Anomaly {
@@ -507,6 +578,16 @@ mod tests {
                 node,
                 sig: [[1; 32], [2; 32]],
             }),
+            Statement::Rotate(Rotate {
+                old: node,
+                new: node,
+                keep: HeadRef {
+                    incarnation: u32::MAX,
+                    seq: u64::MAX,
+                    id: HeadId([4; 32]),
+                },
+                sigs: [[1; 32], [2; 32], [3; 32], [4; 32]],
+            }),
         ];
         for statement in all {
             assert!(statement.encode().len() <= statement.key().value_bytes_max());
@@ -552,6 +633,39 @@ mod tests {
             ..word
         };
         assert!(!other.is_from(ann.node(), here));
+    }
+
+    #[test]
+    fn a_handing_over_needs_both_keys_and_holds_in_one_hive_for_one_state() {
+        let (ann, bob) = (
+            KeyPair::from_secret(&[1; 32]),
+            KeyPair::from_secret(&[2; 32]),
+        );
+        let (here, there) = (HiveId([3; 32]), HiveId([4; 32]));
+        let keep = HeadRef {
+            incarnation: 1,
+            seq: 2,
+            id: HeadId([5; 32]),
+        };
+        let word = Rotate::new(&ann, &bob, here, keep);
+        assert!(word.is_genuine(here));
+        assert!(!word.is_genuine(there));
+        for sig in 0..4 {
+            let mut forged = word;
+            forged.sigs[sig][7] ^= 1;
+            assert!(!forged.is_genuine(here), "half {sig}");
+        }
+        let other = HeadRef { seq: 3, ..keep };
+        assert!(
+            !Rotate {
+                keep: other,
+                ..word
+            }
+            .is_genuine(here)
+        );
+        let (old, new) = (word.new, word.old);
+        assert!(!Rotate { old, new, ..word }.is_genuine(here));
+        assert!(!Rotate::new(&ann, &ann, here, keep).is_genuine(here));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 #[path = "roster_laws/authors.rs"]
 mod authors;
 
+#[path = "roster_laws/rotation.rs"]
+mod rotation;
+
 use std::collections::BTreeSet;
 
 use hive_core::hive::roster::Roster;

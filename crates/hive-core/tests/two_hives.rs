@@ -17,6 +17,9 @@ mod holds;
 #[path = "two_hives/lost.rs"]
 mod lost;
 
+#[path = "two_hives/rotating.rs"]
+mod rotating;
+
 #[path = "two_hives/tickets.rs"]
 mod tickets;
 

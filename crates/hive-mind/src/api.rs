@@ -13,11 +13,13 @@
 //! | `GET /v1/decision` | – | `hive.decision/1` = `DecisionView` |
 //! | `POST /v1/invite` | `{"ticket"?, "seconds"?}` | `hive.invite/1` = `InviteView` |
 //! | `POST /v1/join` | `{"code", "at"?}` | `hive.join/1` |
-//! | `POST /v1/approve`, `/v1/deny` | `{"who"}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/approve` | `{"who", "role"?, "owner"?}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/deny` | `{"who"}` | `hive.done/1` |
 //! | `POST /v1/remove` | `{"who", "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/role` | `{"who", "role": "admin"\|"member"}` | `hive.done/1` |
 //! | `POST /v1/forgive` | `{"who"}` | `hive.done/1` |
 //! | `POST /v1/leave` | `{}` | `hive.done/1` |
+//! | `POST /v1/rotate` | `{}` | `hive.rotate/1` = `RotatedView`; the next start uses the new key |
 //! | `POST /v1/recovery-key` | `{}` | `hive.recovery-key/1` = `RecoveryKeyView`, the only time its words are told |
 //! | `POST /v1/recover` | `{"words", "remove"?, "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/label` | `{"label"}` | `hive.done/1` |
@@ -167,6 +169,7 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/remove", post(told::<RemoveBody>))
         .route("/v1/role", post(told::<RoleBody>))
         .route("/v1/forgive", post(told::<ForgiveBody>))
+        .route("/v1/rotate", post(rotate))
         .route("/v1/leave", post(|s| ask(s, Command::Leave)))
         .route("/v1/recovery-key", post(|s| ask(s, Command::RecoveryKey)))
         .route("/v1/recover", post(told::<RecoverBody>))
@@ -216,6 +219,14 @@ async fn ask(State(node): State<HiveNode>, command: Command) -> Response {
 async fn network(State(node): State<HiveNode>) -> Response {
     match node.network().await {
         Ok(view) => viewed("hive.network/1", &view),
+        Err(HiveError::Refused(error)) => refused(&error),
+        Err(HiveError::Silent(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn rotate(State(node): State<HiveNode>) -> Response {
+    match node.rotate().await {
+        Ok(view) => viewed("hive.rotate/1", &view),
         Err(HiveError::Refused(error)) => refused(&error),
         Err(HiveError::Silent(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -314,6 +325,7 @@ fn answered(reply: &Reply) -> Response {
         Reply::Nearby(_) => "hive.nearby/1",
         Reply::Shared(_) => "hive.shared/1",
         Reply::RecoveryKey(_) => "hive.recovery-key/1",
+        Reply::Rotated(_) => "hive.rotate/1",
         Reply::Done(_) => "hive.done/1",
         _ => "hive.reply/1",
     };
@@ -391,9 +403,14 @@ body!(InviteBody { #[serde(default)] ticket: bool, #[serde(default)] seconds: Op
 }));
 body!(JoinBody { code: String, #[serde(default)] at: Option<SocketAddr> }
     => |body| Command::Join { code: body.code, at: body.at });
-body!(ApproveBody { who: String, #[serde(default)] role: Role } => |body| Command::Approve {
+body!(ApproveBody {
+    who: String,
+    #[serde(default)] role: Role,
+    #[serde(default)] owner: Option<String>
+} => |body| Command::Approve {
     who: body.who,
     role: body.role,
+    owner: body.owner,
 });
 body!(DenyBody { who: String } => |body| Command::Deny { who: body.who });
 body!(RemoveBody { who: String, #[serde(default)] compromised: bool }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hive_core::pattern::{Evidence, PatternDef};
 use hive_core::reply::{
     CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
-    PatternsView, PendingView, RecoveryKeyView, RecoveryWords, SharedView, StatusView, UndoneView,
-    WhyView,
+    PatternsView, PendingView, RecoveryKeyView, RecoveryWords, RotatedView, SharedView, StatusView,
+    UndoneView, WhyView,
 };
 use hive_core::statement::Role;
 use http_body_util::{BodyExt, Full, Limited};
@@ -144,6 +144,17 @@ impl Client {
             .await
     }
 
+    /// The same for a machine of another owner: `new`, or the name of a member of that owner.
+    pub async fn approve_for(
+        &self,
+        who: &str,
+        role: Role,
+        owner: Option<&str>,
+    ) -> Result<DoneView, ClientError> {
+        let body = json!({ "who": who, "role": role, "owner": owner });
+        self.post("/v1/approve", &body).await
+    }
+
     /// Turns a waiting machine away.
     pub async fn deny(&self, who: &str) -> Result<DoneView, ClientError> {
         self.post("/v1/deny", &json!({ "who": who })).await
@@ -167,6 +178,11 @@ impl Client {
     /// Takes a proven forker's data back into the views.
     pub async fn forgive(&self, who: &str) -> Result<DoneView, ClientError> {
         self.post("/v1/forgive", &json!({ "who": who })).await
+    }
+
+    /// Gives this machine's place to a new key, which the next start of the daemon uses.
+    pub async fn rotate(&self) -> Result<RotatedView, ClientError> {
+        self.post("/v1/rotate", &json!({})).await
     }
 
     /// Tells the others that this machine leaves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::{HiveEffect, Record};
+use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::id::{CommandId, ProgramName};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::Reply;
@@ -80,8 +80,9 @@ fn start_on(
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;
     key::private_folder(&paths.state)?;
-    let secret = key::load_or_make(&paths.state)?;
+    let held = key::load_or_make(&paths.state)?;
     let (store, restored) = opened(&paths, open)?;
+    let secret = key::settle(&paths.state, held, |next| has_spoken(next, &restored))?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
@@ -111,6 +112,7 @@ fn start_on(
         id: node.me(),
         port: net.port(),
         socket: paths.socket,
+        state: paths.state,
         commands,
         events: events.clone(),
         fault,
@@ -157,6 +159,14 @@ fn opened(
         Ok(Err(other)) => Err(unopened(&other)),
         Err(_) => Err(unopened(&StoreError::Unreadable)),
     }
+}
+
+/// Whether the store holds a word of this key.
+fn has_spoken(secret: &Secret, restored: &[Record]) -> bool {
+    let node = KeyPair::from_secret(secret).node();
+    restored.iter().any(|record| {
+        record.table == Table::Heads && record.key == node.0 && record.value.is_some()
+    })
 }
 
 fn label(options: &Options) -> Result<Option<Label>, StartError> {

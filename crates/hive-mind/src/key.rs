@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// The secret half of this machine's key; wiped when dropped.
 pub(crate) type Secret = Zeroizing<[u8; 32]>;
 
+/// The file of the key that shall take over.
+const NEXT: &str = "key.next";
+
 /// Why there is no key. Nothing was changed, except that a new folder may have been made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,6 +73,46 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<Secret, KeyError> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => make(folder, &path),
         Err(why) => Err(io_error(&path, why)),
     }
+}
+
+/// Makes the key that shall take over, beside the one in use. One that is there already was told to nobody.
+pub(crate) fn make_next(folder: &Path) -> Result<Secret, KeyError> {
+    forget_next(folder)?;
+    make(folder, &folder.join(NEXT))
+}
+
+/// The next key was not wanted after all.
+pub(crate) fn forget_next(folder: &Path) -> Result<(), KeyError> {
+    let path = folder.join(NEXT);
+    match fs::remove_file(&path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(io_error(&path, why)),
+        _ => Ok(()),
+    }
+}
+
+/// The key to start with: the next one, once the store holds a word of it, and from then on nothing else. A next
+/// key without a word was told to nobody, and is forgotten.
+pub(crate) fn settle(
+    folder: &Path,
+    held: Secret,
+    has_spoken: impl FnOnce(&Secret) -> bool,
+) -> Result<Secret, KeyError> {
+    let path = folder.join(NEXT);
+    let next = match File::open(&path) {
+        Ok(file) => read(&path, file)?,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(held),
+        Err(why) => return Err(io_error(&path, why)),
+    };
+    if !has_spoken(&next) {
+        forget_next(folder)?;
+        return Ok(held);
+    }
+    let rename = || -> io::Result<()> {
+        fs::rename(&path, folder.join("key"))?;
+        File::open(folder)?.sync_all()
+    };
+    rename().map_err(|why| io_error(&path, why))?;
+    Ok(next)
 }
 
 /// Random bytes from the operating system.
@@ -149,6 +192,25 @@ mod tests {
         assert_eq!(first, again);
         let mode = fs::metadata(folder.join("key")).expect("there").mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_next_key_is_used_once_it_has_spoken_and_else_forgotten() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("hive");
+        private_folder(&folder).expect("made");
+        let first = load_or_make(&folder).expect("made");
+        let next = make_next(&folder).expect("made");
+        assert_ne!(first, next);
+        let held = settle(&folder, first.clone(), |_| false).expect("settled");
+        assert_eq!(held, first);
+        assert!(!folder.join(NEXT).exists());
+
+        let next = make_next(&folder).expect("made");
+        let held = settle(&folder, first, |secret| *secret == next).expect("settled");
+        assert_eq!(held, next);
+        assert!(!folder.join(NEXT).exists());
+        assert_eq!(load_or_make(&folder).expect("read"), next);
     }
 
     #[test]

@@ -1,19 +1,19 @@
 //! The public face: cheap handles that send a command to the node's loop and await its reply.
 
-use std::fmt;
+mod invite;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hive_core::event::Command;
-use hive_core::hive::ticket::{Invitation, Ticket, TicketError};
+use hive_core::hive::ticket::Invitation;
 use hive_core::id::NodeId;
 use hive_core::pattern::{Action, Evidence, PatternDef, WorkloadType};
 use hive_core::reply::{
-    CommandError, ErrorKind, JoinStage, JoinView, PatternState, PatternView, Reply, SharedView,
-    StatusView,
+    CommandError, ErrorKind, JoinStage, JoinView, NewKey, PatternState, PatternView, Reply,
+    RotatedView, SharedView, StatusView,
 };
 use hive_core::statement::Role;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -22,6 +22,8 @@ use crate::api::Event;
 use crate::doctor::NetworkView;
 use crate::driver::{self, Asked};
 use crate::options::{Options, StartError};
+
+pub use crate::mind::invite::{HiveInvite, InviteError};
 
 /// How long [`HiveMind::discover`] listens: the last of the three questions goes out after 1 s, and answers
 /// took 1.8 to 3.3 ms (`research/transport.md` 3.2).
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) port: u16,
     pub(crate) socket: std::path::PathBuf,
+    pub(crate) state: std::path::PathBuf,
     pub(crate) commands: mpsc::Sender<Asked>,
     pub(crate) events: broadcast::Sender<Event>,
     /// Why it is going to end, from the moment at which that is known.
@@ -122,6 +125,21 @@ impl HiveNode {
         answered
             .await
             .unwrap_or_else(|_| Reply::Refused(self.stopping()))
+    }
+
+    /// Gives this machine's place in its hive to a new key. This run says nothing more of its own; the next start
+    /// of a node on the same state folder uses the new key.
+    pub async fn rotate(&self) -> Result<RotatedView, HiveError> {
+        let key = crate::key::make_next(&self.shared.state).map_err(|error| no_key(&error))?;
+        let key = NewKey::new(*key);
+        match self.ask(Command::Rotate { key }).await {
+            Reply::Rotated(view) => Ok(view),
+            other => {
+                // What was refused was told to nobody. A file that stays is forgotten at the next start.
+                crate::key::forget_next(&self.shared.state).map_err(|error| no_key(&error))?;
+                Err(HiveError::Refused(refusal(other)))
+            }
+        }
     }
 
     /// How this machine stands in its network. Asks another member and the network itself, which takes seconds.
@@ -225,6 +243,17 @@ impl HiveNode {
             _ => Err(EndError::Lost),
         }
     }
+}
+
+/// A key that could not be written: a full disk, or a folder that others may enter.
+fn no_key(error: &crate::key::KeyError) -> HiveError {
+    HiveError::Refused(CommandError {
+        code: "rotate.key".into(),
+        kind: ErrorKind::Conflict,
+        what: "the new key could not be written".into(),
+        known: error.to_string(),
+        try_next: "hive doctor".into(),
+    })
 }
 
 /// Finding other machines and belonging to a hive. Every node starts in a hive of its own.
@@ -340,7 +369,8 @@ impl HiveMind {
     /// Lets a waiting machine in, named by its label or the first digits of its id. Only admins may.
     pub async fn approve(&self, who: &str, role: Role) -> Result<(), HiveError> {
         let who = who.into();
-        self.done(Command::Approve { who, role }).await
+        let owner = None;
+        self.done(Command::Approve { who, role, owner }).await
     }
 
     /// Removes a member; what it said until now still counts.
@@ -379,70 +409,6 @@ impl HiveMind {
             Reply::Refused(error) => Err(HiveError::Refused(error)),
             _ => Ok(()),
         }
-    }
-}
-
-/// An invite: a code or a ticket, and the inviter's address where neither mDNS nor a ticket can tell. `CODE` or
-/// `CODE@ADDRESS:PORT` as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HiveInvite {
-    /// `HIVE-XXXXX-XXXXX-XXXXX-XXXXX`, or a ticket, `hive1...`.
-    pub code: String,
-    /// Where the inviter is.
-    pub at: Option<SocketAddr>,
-}
-
-/// Why a text is no invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InviteError {
-    /// It does not begin with `HIVE-` or has not 20 symbols in groups of five.
-    #[error("an invite looks like HIVE-XXXXX-XXXXX-XXXXX-XXXXX")]
-    Shape,
-    /// It begins as a ticket, and is none.
-    #[error("{0}")]
-    Ticket(TicketError),
-    /// What follows the `@` is no address with a port.
-    #[error("after the @ an address and a port must follow, as in 192.0.2.1:4483")]
-    Address,
-}
-
-impl FromStr for HiveInvite {
-    type Err = InviteError;
-
-    /// Checks the shape of a code only; the node checks its checksum.
-    fn from_str(text: &str) -> Result<Self, InviteError> {
-        let (code, at) = match text.trim().split_once('@') {
-            Some((code, at)) => (code, Some(at.parse().map_err(|_| InviteError::Address)?)),
-            None => (text.trim(), None),
-        };
-        if code
-            .get(..5)
-            .is_some_and(|it| it.eq_ignore_ascii_case("hive1"))
-        {
-            let ticket: Ticket = code.parse().map_err(InviteError::Ticket)?;
-            let code = ticket.to_string();
-            return Ok(Self { code, at });
-        }
-        let groups: Vec<&str> = code.split('-').collect();
-        let fine = groups.len() == 5
-            && groups[0].eq_ignore_ascii_case("hive")
-            && groups[1..].iter().all(|group| {
-                group.len() == 5 && group.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            });
-        if !fine {
-            return Err(InviteError::Shape);
-        }
-        Ok(Self {
-            code: code.to_ascii_uppercase(),
-            at,
-        })
-    }
-}
-
-impl fmt::Display for HiveInvite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.code)?;
-        self.at.map_or(Ok(()), |at| write!(f, "@{at}"))
     }
 }
 

@@ -80,6 +80,7 @@ pub fn compare_and_approve(
         Command::Approve {
             who,
             role: Role::Member,
+            owner: None,
         },
     )? {
         Reply::Done(_) => Ok(()),

@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     RecoveryKey(RecoveryKeyArgs),
     /// Use those words: make this machine an admin, remove a lost or stolen one
     Recover(RecoverArgs),
+    /// Give this machine a new key that keeps its place; the old one is refused from then on
+    Rotate(RotateArgs),
     /// Leave the hive: forget key and store, to start anew under a new key
     Leave(LeaveArgs),
     /// Call this machine something else
@@ -154,6 +156,7 @@ impl Verb {
             | Self::Demo(format)
             | Self::Invite(InviteArgs { format, .. })
             | Self::Join(JoinArgs { format, .. })
+            | Self::Rotate(RotateArgs { format, .. })
             | Self::Status(StatusArgs { format, .. })
             | Self::Why(WhyArgs { format, .. })
             | Self::Undo(UndoArgs { format, .. }) => format.json,
@@ -201,7 +204,7 @@ pub(crate) struct DaemonArgs {
 }
 
 /// Options of `hive invite`.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct InviteArgs {
     /// How to print it
     #[command(flatten)]
@@ -209,6 +212,9 @@ pub(crate) struct InviteArgs {
     /// Print the code and return at once, even on a terminal
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Let it in as a machine of this member's owner, or of a `new` one (otherwise: of this machine's owner)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_wait", "json"])]
+    pub(crate) owner: Option<String>,
     /// Print a ticket and its QR code too, for a machine on another network
     #[arg(long)]
     pub(crate) ticket: bool,
@@ -241,6 +247,9 @@ pub(crate) struct ApproveArgs {
     /// It may let machines in and remove later ones itself
     #[arg(long)]
     pub(crate) admin: bool,
+    /// It belongs to this member's owner, or to a `new` one (otherwise: to this machine's owner)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
     /// Rehearsal
     #[command(flatten)]
     pub(crate) rehearsal: Rehearsal,
@@ -329,6 +338,23 @@ pub(crate) struct RecoverArgs {
     /// Rehearsal
     #[command(flatten)]
     pub(crate) rehearsal: Rehearsal,
+}
+
+/// Options of `hive rotate`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct RotateArgs {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Leave the daemon stopped (for a service manager that starts it again)
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// Rehearsal
+    #[command(flatten)]
+    pub(crate) rehearsal: Rehearsal,
+    /// How to print the outcome
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Options of `hive leave`.
@@ -513,7 +539,7 @@ mod tests {
         let command = Cli::command();
         for name in [
             "status", "members", "pending", "patterns", "why", "nearby", "doctor", "demo",
-            "invite", "join",
+            "invite", "join", "rotate",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let speaks = verb.get_arguments().any(|arg| arg.get_id() == "json");
@@ -539,6 +565,7 @@ mod tests {
             "forgive",
             "recovery-key",
             "recover",
+            "rotate",
         ] {
             let verb = command.find_subcommand(name).expect("the verb exists");
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");

@@ -6,6 +6,7 @@ mod hive;
 mod invite;
 mod join;
 mod leave;
+mod rotate;
 mod standing;
 mod tuning;
 mod up;
@@ -23,7 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Up(flags) => up::up(place, flags),
         Verb::Down(rehearsal) => up::down(place, rehearsal),
         Verb::Daemon(args) => daemon::run(place, &args),
-        Verb::Invite(args) => invite::run(place, args),
+        Verb::Invite(args) => invite::run(place, &args),
         Verb::Join(args) => join::run(place, &args),
         Verb::Pending(format) => hive::pending(place, format),
         Verb::Approve(args) => hive::approve(place, &args),
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
         Verb::Forgive(args) => standing::forgive(place, &args),
         Verb::RecoveryKey(args) => standing::recovery_key(place, args),
         Verb::Recover(args) => standing::recover(place, &args),
+        Verb::Rotate(args) => rotate::run(place, args),
         Verb::Leave(args) => leave::run(place, args),
         Verb::Label(args) => hive::label(place, &args),
         Verb::Nearby(format) => hive::nearby(place, format),

@@ -8,7 +8,8 @@ mod state;
 
 use std::path::{Path, PathBuf};
 
-use hive_mind::{NetworkView, Paths};
+use hive_mind::reply::MembersView;
+use hive_mind::{NetworkView, Paths, Role};
 use serde::Serialize;
 
 /// How a check came out.
@@ -112,8 +113,14 @@ impl Finding {
 }
 
 /// Looks at everything. `network` is what the running daemon says; none when none runs.
-pub(crate) fn examine(roots: &Roots, paths: &Paths, network: Option<NetworkView>) -> Report {
+pub(crate) fn examine(
+    roots: &Roots,
+    paths: &Paths,
+    network: Option<NetworkView>,
+    members: Option<&MembersView>,
+) -> Report {
     let mut findings = vec![daemon(network.is_some())];
+    findings.extend(members.and_then(admins));
     findings.extend(state::examine(&paths.state));
     findings.extend(network::examine(roots, network.as_ref()));
     findings.extend(machine::examine(roots));
@@ -131,6 +138,25 @@ fn daemon(runs: bool) -> Finding {
         return Finding::new("daemon", Outcome::Ok, "it runs and answers");
     }
     Finding::new("daemon", Outcome::Problem, "it does not run").try_next("hive up")
+}
+
+/// Who lets machines in and removes them. With one such machine, its loss leaves nobody who can.
+fn admins(view: &MembersView) -> Option<Finding> {
+    let admins = view.members.iter().filter(|it| it.role == Role::Admin);
+    let count = admins.clone().count();
+    if view.members.len() < 2 {
+        return None;
+    }
+    if count > 1 {
+        let what = format!("{count} machines may let others in and remove them");
+        return Some(Finding::new("admins", Outcome::Ok, what));
+    }
+    let name = admins.map(|it| it.label.as_str()).next().unwrap_or("none");
+    let what = format!(
+        "only one machine may let others in and remove them: {name}; if it is lost, nobody can"
+    );
+    let finding = Finding::new("admins", Outcome::Note, what);
+    Some(finding.try_next(format!("on {name}: hive role NAME admin")))
 }
 
 /// A small file, without its line end.

@@ -264,6 +264,64 @@ fn a_machine_joins_with_a_ticket_alone_and_a_damaged_one_starts_nothing() {
     laptop.ends_in_order();
 }
 
+#[test]
+fn a_founder_with_a_new_key_keeps_its_place_and_its_old_key_opens_nothing() {
+    let mut desk = Machine::start("desk");
+    let laptop = Machine::start("laptop");
+    let join = knock(&laptop, &desk.json(&["invite", "--json"]));
+    desk.until("somebody waits", |desk| {
+        let view = desk.json(&["pending", "--json"]);
+        (view["pending"].as_array()?.len() == 1).then_some(())
+    });
+    assert!(desk.hive(&["approve", "laptop"]).status.success());
+    assert!(ended(join).status.success());
+    desk.until("both are connected", |desk| {
+        (desk.json(&["status", "--json"])["peers_online"] == 1).then_some(())
+    });
+    let unconfirmed = desk.hive(&["rotate"]);
+    assert_eq!(unconfirmed.status.code(), Some(2));
+    assert!(desk.hive(&["rotate", "--dry-run"]).status.success());
+    let before = desk.json(&["status", "--json"])["node"].clone();
+    let old_key = std::fs::read(desk.state().join("key")).expect("a key");
+
+    let view = desk.json(&["rotate", "--yes", "--no-start", "--json"]);
+    assert_eq!(view["schema"], "hive.rotate/1");
+    assert_eq!(
+        (&view["old"], &view["told"]),
+        (&before, &serde_json::json!(1))
+    );
+    let daemon = desk.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+    // The laptop has heard of it already.
+    let founder = |machine: &Machine| machine.json(&["members", "--json"])["members"][0].clone();
+    laptop.until("the laptop knows the new key", |laptop| {
+        let id = founder(laptop)["node"].as_str()?.to_owned();
+        id.starts_with(view["new"].as_str()?).then_some(())
+    });
+
+    desk.go("another name");
+    assert_ne!(
+        std::fs::read(desk.state().join("key")).expect("a key"),
+        old_key
+    );
+    assert!(!desk.state().join("key.next").exists());
+    assert_eq!(desk.json(&["status", "--json"])["node"], view["new"]);
+    for machine in [&desk, &laptop] {
+        machine.until("they are connected again", |machine| {
+            (machine.json(&["status", "--json"])["peers_online"] == 1).then_some(())
+        });
+        assert_eq!(members(machine), ["desk", "laptop"]);
+        assert_eq!(founder(machine)["role"], "admin");
+    }
+    // It still lets machines in and removes them.
+    let removed = desk.hive(&["remove", "laptop", "--yes"]);
+    assert!(removed.status.success(), "{}", told(&removed));
+    laptop.until("the laptop is out", |laptop| {
+        (laptop.json(&["status", "--json"])["peers_online"] == 0).then_some(())
+    });
+    desk.ends_in_order();
+}
+
 /// Leaves, and comes back as somebody else, alone.
 fn leaves_and_starts_anew(mut machine: Machine) {
     let before = machine.json(&["status", "--json"])["node"].clone();

@@ -77,6 +77,15 @@ impl Advice {
                 }
             }
         }
+        // Of a machine's several keys the newest that speaks of a pattern counts: it says it all again.
+        for heard in advice.patterns.values_mut() {
+            let authors: Vec<NodeId> = heard.evidence.iter().map(|(author, _)| *author).collect();
+            let said_again = |author: NodeId| {
+                let mut heirs = roster.heirs(author);
+                heirs.any(|heir| authors.contains(&heir))
+            };
+            heard.evidence.retain(|(author, _)| !said_again(*author));
+        }
         for (id, (_, _, mark)) in marks {
             if let Some(heard) = advice.patterns.get_mut(&id) {
                 heard.paused = mark == Mark::Paused;

@@ -389,7 +389,8 @@ fn class(statement: &Statement) -> Class {
         | Statement::Profile(_)
         | Statement::SetRole(_)
         | Statement::Forgive(_)
-        | Statement::Farewell(_) => Class::Membership,
+        | Statement::Farewell(_)
+        | Statement::Rotate(_) => Class::Membership,
         Statement::Anomaly(_) | Statement::Retract(..) => Class::Anomaly,
         Statement::Mark(..) => Class::Wish,
         Statement::Pattern(_) => Class::Pattern,

@@ -17,8 +17,14 @@ use crate::statement::{Admit, Label, Role, Statement};
 use crate::time::{Now, WallTime};
 
 impl Hive {
-    /// Lets a waiting machine in.
-    pub fn approve(&mut self, now: Now, who: &str, role: Role) -> Result<DoneView, CommandError> {
+    /// Lets a waiting machine in. `owner`: whose machine it is; none = the owner of this one.
+    pub fn approve(
+        &mut self,
+        now: Now,
+        who: &str,
+        role: Role,
+        owner: Option<&str>,
+    ) -> Result<DoneView, CommandError> {
         let (node, label) = match self.find_pending(now, who) {
             Ok(found) if self.roster.has(found.0) => return Ok(self.take_back(now, found)),
             found => {
@@ -27,11 +33,8 @@ impl Hive {
                 found?
             }
         };
-        let admit = alloc::vec![Statement::Admit(Admit {
-            node,
-            role,
-            owner: self.genesis.founder,
-        })];
+        let owner = self.owner_named(owner, node)?;
+        let admit = alloc::vec![Statement::Admit(Admit { node, role, owner })];
         if !self.has_place_for(now, node, &admit) {
             return Err(CommandError {
                 code: "member.too_many".into(),
@@ -47,6 +50,18 @@ impl Hive {
         self.decide(node, Fate::Approved);
         self.publish(now, admit);
         Ok(done(alloc::format!("{label} is let in")))
+    }
+
+    /// The member that stands for an owner: `new` = the machine itself, as the first of a new owner; a member's
+    /// name = that member's owner; none = this machine's.
+    fn owner_named(&self, owner: Option<&str>, node: NodeId) -> Result<NodeId, CommandError> {
+        let of = match owner.map(str::trim) {
+            Some(word) if word.eq_ignore_ascii_case("new") => return Ok(node),
+            Some(name) => self.find_member(name)?,
+            None => self.me,
+        };
+        let member = self.roster.member(of);
+        Ok(member.map_or(self.genesis.founder, |member| member.owner))
     }
 
     /// A member that lost its disk comes back: who belongs does not change, so any member may say so.
@@ -116,6 +131,7 @@ impl Hive {
                 Some(MemberView {
                     node: alloc::format!("{node}"),
                     label: self.label_of(*node),
+                    owner: alloc::format!("{}", member.owner),
                     role: member.role,
                     here,
                     online: here || self.links.is_connected(*node),
@@ -300,14 +316,16 @@ impl Hive {
                 });
             }
         }
+        needs.extend(self.need_of_the_contested());
         needs.extend(self.need_of_the_lost());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),
                 words: "this machine's key is or was in use somewhere else too (a copied disk, or a backup that was put back): \
-                        it says nothing more. If no copy runs any more, restart the daemon here; else give this machine a new key"
+                        it says nothing more. If no copy runs any more, restart the daemon here; else give this machine a new key, \
+                        which shuts the copy out"
                     .into(),
-                fix: Vec::from(["hive leave".into()]),
+                fix: Vec::from(["hive rotate".into()]),
             });
         }
         if self.roster.left(self.me) {

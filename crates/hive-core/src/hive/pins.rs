@@ -49,6 +49,11 @@ pub fn named(roster: &Roster, recovery: Option<NodeId>, store: &Store) -> BTreeS
             }
         }
     }
+    for name in roster.handed() {
+        if named.len() < limits::PINS_MAX {
+            named.insert(name);
+        }
+    }
     named
 }
 

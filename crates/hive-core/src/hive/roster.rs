@@ -3,19 +3,21 @@
 //! Admins are walked from senior to junior (recovery key, founder, then by the path of admissions, never
 //! by time). The most senior word about a machine counts: a junior never removes a senior and never
 //! changes its role, a removal wins over every admission of the same key, and a removed author counts
-//! exactly up to the state that its remover named. Places are handed down: an admin divides what it has
+//! exactly up to the state that its remover named. A key that took over from another one stands in its place. Places are handed down: an admin divides what it has
 //! left among the admins below it, so that nobody's admissions can push out somebody else's.
 
+mod succession;
 mod walk;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::hive::roster::succession::Heir;
 use crate::hive::roster::walk::Walk;
 use crate::hive::store::{AuthorMap, Store};
 use crate::id::NodeId;
-use crate::statement::{Farewell, HeadRef, Key, Role, Statement};
+use crate::statement::{Farewell, HeadRef, Key, Role, Rotate, Statement};
 use crate::wire::Genesis;
 
 /// The members of a hive, and those that were.
@@ -29,6 +31,8 @@ pub struct Roster {
     removed: BTreeMap<NodeId, Removal>,
     /// Up to which incarnation contradictions of an author are forgiven.
     forgiven: BTreeMap<NodeId, u32>,
+    /// Keys that are used no more, and what stands in their place.
+    handed: BTreeMap<NodeId, Heir>,
     recovery: Option<NodeId>,
 }
 
@@ -135,12 +139,77 @@ impl Roster {
         self.recovery == Some(one) || self.members.get(&one).is_some_and(senior)
     }
 
+    /// The key that has taken the place of another one.
+    #[must_use]
+    pub fn heir(&self, old: NodeId) -> Option<&Rotate> {
+        match self.handed.get(&old)? {
+            Heir::One(rotate) => Some(rotate),
+            _ => None,
+        }
+    }
+
+    /// The keys that stood in a key's place after it, one after the other.
+    pub fn heirs(&self, old: NodeId) -> impl Iterator<Item = NodeId> {
+        let next = |node: &NodeId| self.heir(*node).map(|rotate| rotate.new);
+        core::iter::successors(next(&old), next).take(crate::limits::KEYS_MAX)
+    }
+
+    /// Keys whose place went to another key, or is contested, with the last state of each that counts.
+    pub fn handed(&self) -> impl Iterator<Item = (NodeId, HeadRef)> {
+        self.handed.iter().filter_map(|(old, heir)| match heir {
+            Heir::One(rotate) => Some((*old, rotate.keep)),
+            Heir::Several(keep, _) => Some((*old, *keep)),
+            Heir::None => None,
+        })
+    }
+
+    /// Keys whose place several others claim, and those others.
+    pub fn contested(&self) -> impl Iterator<Item = (NodeId, &[NodeId])> {
+        self.handed.iter().filter_map(|(old, heir)| match heir {
+            Heir::Several(_, claimants) => Some((*old, claimants.as_slice())),
+            _ => None,
+        })
+    }
+
+    /// Keys that claim a place which others claim too: their maps prove it, so they are stored.
+    pub fn claimants(&self) -> impl Iterator<Item = NodeId> {
+        self.contested()
+            .flat_map(|(_, nodes)| nodes.iter().copied())
+    }
+
+    /// The keys that stood in this one's place before it, the last one first, with the states that count.
+    fn keys_of(&self, node: NodeId) -> impl Iterator<Item = (NodeId, HeadRef)> {
+        let before = move |node: NodeId| {
+            self.handed.iter().find_map(|(old, heir)| match heir {
+                Heir::One(rotate) if rotate.new == node => Some((*old, rotate.keep)),
+                _ => None,
+            })
+        };
+        let keys = core::iter::successors(before(node), move |(old, _)| before(*old));
+        keys.take(crate::limits::KEYS_MAX)
+    }
+
+    /// How many keys stood in this one's place before it.
+    #[must_use]
+    pub fn keys_before(&self, node: NodeId) -> usize {
+        self.keys_of(node).count()
+    }
+
+    /// Whether a key before this one had left when it handed its place over: there was none any more.
+    fn left_before(&self, node: NodeId, store: &Store) -> bool {
+        self.keys_of(node).any(|(old, keep)| {
+            let map = store.map(old).filter(|map| map.head_ref() == keep);
+            map.is_some_and(says_goodbye)
+        })
+    }
+
     /// Whether maps of this author are stored, joined and probed.
     #[must_use]
     pub fn stores(&self, node: NodeId) -> bool {
         self.has(node)
             || self.left(node)
             || self.recovery == Some(node)
+            || self.claimants().any(|it| it == node)
             || self
                 .removed
                 .get(&node)
@@ -180,6 +249,7 @@ impl Roster {
             recovery: walk.recovery,
             forgiven: walk.forgiven,
             removed: walk.removed,
+            handed: walk.handed,
             ..Self::default()
         };
         for (node, seat) in walk.seats {
@@ -187,12 +257,12 @@ impl Roster {
             let map = map.or_else(|| walk.store.map(node));
             if let Some(removal) = roster.removed.get_mut(&node) {
                 removal.seated = true;
-            } else if map.is_some_and(says_goodbye) {
+            } else if map.is_some_and(says_goodbye) || roster.left_before(node, walk.store) {
                 roster.left.insert(node);
             } else {
                 let member = Member {
                     role: seat.role,
-                    owner: seat.owner,
+                    owner: roster.heirs(seat.owner).last().unwrap_or(seat.owner),
                     label: map.and_then(label_in),
                     path: seat.path,
                 };

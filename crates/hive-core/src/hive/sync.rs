@@ -4,7 +4,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::chance::Chance;
 use crate::event_log::{Happening, Misdeed};
 use crate::hive::Hive;
 use crate::hive::budget::meter::Keeps;
@@ -13,16 +12,12 @@ use crate::hive::store::{AuthorMap, DeltaError, Joined, disk};
 use crate::hive::writer::AfterSave;
 use crate::id::NodeId;
 use crate::limits;
-use crate::time::{Instant, Now, Span};
+use crate::time::Now;
 use crate::wire::{ASSEMBLED_BYTES_MAX, Delta, Entry, Frame, Have, Line};
 
 /// What one question of a peer may queue before the rest waits for its next one: two whole maps, and
 /// the one that goes beyond. A guess; at least one is always given, so every round brings something.
 const GIVE_BYTES_MAX: usize = 2 * limits::MAP_BYTES_MAX;
-
-/// Whoever was given a whole map asks again this long after the last one, for what one answer had no room for. A
-/// guess: above the time that one map takes to be checked, below what a person notices.
-const CATCHING_UP: Span = Span::from_ms(50);
 
 /// How much of what a peer holds its lines tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,33 +26,6 @@ enum Extent {
     Everything,
     /// What changed there lately.
     Changes,
-}
-
-/// The Trickle timer (RFC 6206, k = 1). Differs from the RFC: it asks one member, not all.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Repair {
-    interval: Span,
-    at: Instant,
-    /// Somebody was heard to hold the same in this interval.
-    pub(super) agreed: bool,
-    /// Gave whole maps lately, and may have more.
-    giver: Option<NodeId>,
-}
-
-impl Repair {
-    pub(super) fn new(now: Instant, chance: &mut Chance) -> Self {
-        Self::with(limits::REPAIR_MIN, now, chance)
-    }
-
-    fn with(interval: Span, now: Instant, chance: &mut Chance) -> Self {
-        let half = interval.0 / 2;
-        Self {
-            interval,
-            at: now.after(Span(half + chance.below(half.max(1)))),
-            agreed: false,
-            giver: None,
-        }
-    }
 }
 
 impl Hive {
@@ -156,41 +124,7 @@ impl Hive {
         first_half(*hasher.finalize().as_bytes())
     }
 
-    pub(super) fn repair_wake(&self) -> Option<Instant> {
-        self.links.any_connected().then_some(self.repair.at)
-    }
-
-    pub(super) fn on_repair_time(&mut self, now: Now) {
-        if now.boot < self.repair.at {
-            return;
-        }
-        let connected = self.links.connected();
-        let count = u64::try_from(connected.len()).unwrap_or(0);
-        let pick = usize::try_from(self.chance.below(count)).unwrap_or(0);
-        let giver = self.repair.giver.filter(|peer| connected.contains(peer));
-        if let Some(peer) = giver.or_else(|| connected.get(pick).copied())
-            && !self.repair.agreed
-        {
-            self.probe(peer);
-        }
-        let interval = Span((self.repair.interval.0 * 2).min(limits::REPAIR_MAX.0));
-        self.repair = Repair::with(interval, now.boot, &mut self.chance);
-    }
-
-    pub(super) fn reset_repair(&mut self, now: Now) {
-        if self.repair.interval != limits::REPAIR_MIN || self.repair.at <= now.boot {
-            self.repair = Repair::new(now.boot, &mut self.chance);
-        }
-        self.repair.agreed = false;
-    }
-
-    /// Asks the giver of a whole map again as soon as no more come: one answer has room for a few only.
-    fn catch_up(&mut self, now: Now, giver: NodeId) {
-        self.repair.at = now.boot.after(CATCHING_UP);
-        self.repair.giver = Some(giver);
-    }
-
-    fn probe(&mut self, peer: NodeId) {
+    pub(super) fn probe(&mut self, peer: NodeId) {
         let h = self.view_hash();
         self.links.note_probe(peer, self.changes.revision());
         self.send(peer, Lane::Urgent, &Frame::Probe { h });
@@ -456,7 +390,8 @@ impl Hive {
         let author = delta.author;
         let sponsored = self.sponsor == Some(author);
         let own = author == self.me && self.writer.is_lost();
-        if !self.roster.stores(author) && !sponsored && !own {
+        let stranger = !self.roster.stores(author) && !sponsored && !own;
+        if stranger && !self.takes_over(delta) {
             // Its admission may be on the way: the next probe brings both in the right order.
             self.reset_repair(now);
             return;
@@ -487,6 +422,11 @@ impl Hive {
                 }
                 self.note_news(peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());
+                if stranger && !self.roster.stores(author) {
+                    // Its claim came to nothing.
+                    self.forget_claims(alloc::vec![author]);
+                    return;
+                }
                 self.repair.agreed = false;
                 if delta.base.is_none() {
                     self.catch_up(now, peer);

@@ -50,6 +50,8 @@ pub(super) enum AfterSave {
     Refounded(recover::Refounded),
     /// The recovery key's word may be shown and sent.
     Recovered(AuthorMap),
+    /// The first word of the key that takes this one's place may be shown and sent.
+    Rotated(AuthorMap),
 }
 
 #[derive(Debug)]
@@ -130,6 +132,11 @@ impl Writer {
 
     pub(super) fn incarnation(&self) -> u32 {
         self.incarnation
+    }
+
+    /// Something to be said when it may be.
+    pub(super) fn push(&mut self, statement: Statement) {
+        self.waiting.push(statement);
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -251,6 +258,7 @@ impl Hive {
             Some(AfterSave::Adopted(adopted)) => self.on_adopted(now, &adopted),
             Some(AfterSave::Refounded(refounded)) => self.on_refounded(now, &refounded),
             Some(AfterSave::Recovered(map)) => self.on_recovered(now, map),
+            Some(AfterSave::Rotated(map)) => self.on_rotated(now, map),
         }
         self.flush(now);
     }
@@ -311,6 +319,16 @@ impl Hive {
         self.writer.mood = Mood::Moving;
         let own = in_flight.as_ref().or(self.store.map(self.me));
         disk::records(own, None)
+    }
+
+    /// Says nothing more under this key, unless something is on its way to the disk; whether that is so now.
+    pub(super) fn end_words(&mut self) -> bool {
+        let idle = self.writer.in_flight.is_none();
+        if idle {
+            self.writer.waiting.clear();
+            self.writer.mood = Mood::Moving;
+        }
+        idle
     }
 
     /// Signs the next batch, if there is something to say and it may be said.

@@ -9,7 +9,7 @@ use hive_core::hive::{Hive, HiveConfig};
 use hive_core::id::NodeId;
 use hive_core::reply::StatusView;
 use hive_core::signed::KeyPair;
-use hive_core::statement::{Admit, Label, Profile, Revoke, Role, Statement};
+use hive_core::statement::{Admit, Label, Profile, Revoke, Role, Rotate, Statement};
 use hive_core::time::{Hlc, Instant, Now, WallTime};
 use hive_core::wire::{Frame, Genesis};
 
@@ -100,6 +100,20 @@ impl Author {
     pub(crate) fn introduce(&mut self, n: usize) {
         let label = Label::new(&format!("machine {n}")).expect("a label");
         self.say(vec![Statement::Profile(Profile { label })]);
+    }
+
+    /// Takes the place of another key, which signs it too.
+    pub(crate) fn take_over(&mut self, old: &Self) {
+        let keep = old.map().head_ref();
+        let word = Rotate::new(&old.key, &self.key, self.own.hive(), keep);
+        self.say(vec![Statement::Rotate(word)]);
+    }
+
+    /// Repeats another key's word on whose place it has.
+    pub(crate) fn vouch(&mut self, heir: &AuthorMap) {
+        let word = heir.member_statements().map(|(_, statement)| statement);
+        let word = word.filter(|it| matches!(it, Statement::Rotate(_)));
+        self.say(word.collect());
     }
 
     /// Somebody else has the key now, and goes on under a new incarnation; or starts anew under the lowest

@@ -382,3 +382,35 @@ fn what_a_newer_member_says_is_kept_and_passed_on_though_nobody_here_understands
         );
     }
 }
+
+#[test]
+fn a_machine_belongs_to_the_owner_of_the_one_that_lets_it_in_unless_it_is_said_otherwise() {
+    let mut world = World::new(5);
+    world.join(1, 0);
+    world.join_for(2, 0, "new");
+    // What the other owner's machine lets in is that owner's, and a member's name says whose.
+    world.join(3, 2);
+    let label = world.label(2);
+    world.join_for(4, 0, &label);
+    world.run(Span::from_secs(60));
+    let ids: Vec<String> = (0..5)
+        .map(|at| format!("{}", world.hives[at].me()))
+        .collect();
+    for at in 0..5 {
+        let view = world.hives[at].members(world.now());
+        let owner = |node: &String| {
+            let found = view.members.iter().find(|it| it.node == *node);
+            found.expect("a member").owner.clone()
+        };
+        let owners: Vec<String> = ids.iter().map(owner).collect();
+        let expected = [0, 0, 2, 2, 2].map(|n: usize| ids[n].clone());
+        assert_eq!(owners, expected, "seen by machine {at}");
+    }
+    // The owner goes over with the key.
+    world.rotate(2).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    let heir = format!("{}", world.hives[2].me());
+    let view = world.hives[0].members(world.now());
+    let of_it = view.members.iter().filter(|it| it.owner == heir);
+    assert_eq!(of_it.count(), 3);
+}

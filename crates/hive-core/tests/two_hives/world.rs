@@ -11,9 +11,9 @@ use hive_core::hive::store::{Store, disk};
 use hive_core::hive::ticket::Invitation;
 use hive_core::hive::{Hive, HiveConfig};
 use hive_core::id::{HiveId, LinkId, NodeId, SaveId};
-use hive_core::reply::{CommandError, JoinView, PendingMachine, StatusView};
+use hive_core::reply::{CommandError, JoinView, NewKey, PendingMachine, RotatedView, StatusView};
 use hive_core::signed::KeyPair;
-use hive_core::statement::{Key, Label, Role, Statement};
+use hive_core::statement::{Key, Label, Role, Rotate, Statement};
 use hive_core::time::{Instant, Now, Span, WallTime};
 use hive_core::vocabulary::Vocabulary;
 use hive_core::wire::{Delta, Frame, Genesis, PairFrame};
@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) ahead_ms: Vec<i64>,
     /// Machines that run an older version, and what that knows.
     old: BTreeMap<usize, Vocabulary>,
+    secrets: Vec<[u8; 32]>,
     disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
@@ -83,6 +84,7 @@ impl World {
             pair_frames: 0,
             ahead_ms: vec![0; count],
             old: BTreeMap::new(),
+            secrets: (0..count).map(secret).collect(),
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
             members: vec![Vec::new(); count],
@@ -134,10 +136,10 @@ impl World {
                 value: Some(value.clone()),
             })
             .collect();
-        let mut seed = secret(at);
+        let mut seed = self.secrets[at];
         seed[..8].copy_from_slice(&self.boot.to_le_bytes());
         let config = HiveConfig {
-            key: KeyPair::from_secret(&secret(at)),
+            key: KeyPair::from_secret(&self.secrets[at]),
             label: Some(Label::new(&format!("machine {at}")).expect("a label")),
             peers: Vec::new(),
         };
@@ -210,7 +212,9 @@ impl World {
     }
 
     fn carry_out(&mut self, at: usize, effect: HiveEffect) {
-        let now = self.now();
+        if self.is_for_nobody(at, &effect) {
+            return;
+        }
         match effect {
             HiveEffect::Save { id, records } if self.slow_disk == Some(at) => {
                 self.slow_saves.push((at, id, records));
@@ -253,23 +257,7 @@ impl World {
             HiveEffect::Beacon(beacon) => self.beacons[at] = beacon,
             HiveEffect::PairOpen(open) => self.doors[at] = open,
             HiveEffect::PairDial { address, expect } => self.pair_dial(at, address, expect),
-            HiveEffect::PairSend { link, frame } => {
-                if let Some((a, b)) = self.pairings.get(&link).copied() {
-                    let to = if a == at { b } else { a };
-                    if PairFrame::decode(&frame)
-                        .is_ok_and(|it| !matches!(it, PairFrame::Hello { .. }))
-                    {
-                        self.pair_frames += 1;
-                    }
-                    match &self.lie {
-                        Some((liar, lie)) if *liar == to => {
-                            let now = self.now_of(at);
-                            self.hives[at].on_pair_received(now, link, lie);
-                        }
-                        _ => self.hives[to].on_pair_received(now, link, &frame),
-                    }
-                }
-            }
+            HiveEffect::PairSend { link, frame } => self.pair_send(at, link, &frame),
             HiveEffect::PairClose { link } => {
                 if let Some((a, b)) = self.pairings.remove(&link) {
                     let to = if a == at { b } else { a };
@@ -278,6 +266,38 @@ impl World {
                 }
             }
             HiveEffect::Tell(happening) => self.told[at].push(happening),
+        }
+    }
+
+    /// Whether an effect is meant for a key that no machine has any more: it is nowhere to be reached.
+    fn is_for_nobody(&mut self, at: usize, effect: &HiveEffect) -> bool {
+        let (peer, dials) = match effect {
+            HiveEffect::Dial { peer, .. } => (*peer, true),
+            HiveEffect::Send { peer, .. } | HiveEffect::Close { peer } => (*peer, false),
+            _ => return false,
+        };
+        let nobody = self.find(peer).is_none();
+        if nobody && dials {
+            let now = self.now_of(at);
+            self.hives[at].on_dial_failed(now, peer);
+        }
+        nobody
+    }
+
+    fn pair_send(&mut self, at: usize, link: LinkId, frame: &[u8]) {
+        let now = self.now();
+        if let Some((a, b)) = self.pairings.get(&link).copied() {
+            let to = if a == at { b } else { a };
+            if PairFrame::decode(frame).is_ok_and(|it| !matches!(it, PairFrame::Hello { .. })) {
+                self.pair_frames += 1;
+            }
+            match &self.lie {
+                Some((liar, lie)) if *liar == to => {
+                    let now = self.now_of(at);
+                    self.hives[at].on_pair_received(now, link, lie);
+                }
+                _ => self.hives[to].on_pair_received(now, link, frame),
+            }
         }
     }
 
@@ -411,6 +431,38 @@ impl World {
         code
     }
 
+    /// A new key for a machine, with which it starts anew.
+    pub(crate) fn rotate(&mut self, at: usize) -> Result<RotatedView, CommandError> {
+        let mut secret = self.secrets[at];
+        secret[31] ^= 0x80;
+        secret[30] = secret[30].wrapping_add(1);
+        let now = self.now_of(at);
+        let result = self.hives[at].rotate(now, &NewKey::new(secret));
+        self.settle();
+        if result.is_ok() {
+            // The connections of the old key end with it.
+            for other in 0..self.hives.len() {
+                self.unlink(at, other);
+            }
+            self.settle();
+            self.secrets[at] = secret;
+            self.restart(at);
+        }
+        result
+    }
+
+    /// The word on a key's successor that a machine's own map repeats.
+    pub(crate) fn vouched(&self, at: usize, old: NodeId) -> Option<Rotate> {
+        let store = self.disk_store(at);
+        let map = store.map(self.hives[at].me())?;
+        map.member_statements().find_map(|(_, it)| match it {
+            Statement::Rotate(rotate) if rotate.old == old && rotate.new != self.hives[at].me() => {
+                Some(rotate)
+            }
+            _ => None,
+        })
+    }
+
     /// A ticket that names these places.
     pub(crate) fn ticket(&mut self, at: usize, places: &[&str]) -> Result<String, CommandError> {
         let places = places
@@ -460,9 +512,22 @@ impl World {
 
     fn approve_as(&mut self, at: usize, who: &str, role: Role) -> Result<(), CommandError> {
         let now = self.now_of(at);
-        let result = self.hives[at].approve(now, who, role).map(|_| ());
+        let result = self.hives[at].approve(now, who, role, None).map(|_| ());
         self.settle();
         result
+    }
+
+    /// Lets a machine in that belongs to somebody.
+    pub(crate) fn join_for(&mut self, joiner: usize, inviter: usize, owner: &str) {
+        let code = self.invite(inviter);
+        self.start_join(joiner, &code);
+        self.run(Span::from_secs(3));
+        let who = self.pending(inviter)[0].node.clone();
+        let now = self.now_of(inviter);
+        let result = self.hives[inviter].approve(now, &who, Role::Admin, Some(owner));
+        self.settle();
+        result.expect("it waits");
+        self.run(Span::from_secs(5));
     }
 
     pub(crate) fn deny(&mut self, at: usize, who: &str) {
@@ -516,7 +581,7 @@ impl World {
 
     /// A state of a machine's own map with this many large values, as it would send it.
     pub(crate) fn heavy(&self, at: usize, values: u8) -> Delta {
-        let key = KeyPair::from_secret(&secret(at));
+        let key = KeyPair::from_secret(&self.secrets[at]);
         let (genesis, store) = self.stored(at);
         let held = store.map(key.node()).expect("a map").head();
         let changes = (0..values).map(|n| {
@@ -632,7 +697,7 @@ impl World {
     /// What a clone of a machine's disk would say next to, and under the number of, its last batch.
     pub(crate) fn fork_of(&self, at: usize, statement: &Statement) -> Delta {
         let (genesis, store) = self.stored(at);
-        let key = KeyPair::from_secret(&secret(at));
+        let key = KeyPair::from_secret(&self.secrets[at]);
         let held = store.map(key.node()).expect("a map");
         let mut shorter = Store::new(genesis.hive());
         let mut fork = None;
@@ -656,7 +721,7 @@ impl World {
     /// What a machine's key would sign next, statement by statement, from what its disk holds.
     pub(crate) fn branch_of(&self, at: usize, statements: &[Statement]) -> Vec<Delta> {
         let (_, mut store) = self.stored(at);
-        let key = KeyPair::from_secret(&secret(at));
+        let key = KeyPair::from_secret(&self.secrets[at]);
         let mut deltas = Vec::new();
         for statement in statements {
             let held = *store.map(key.node()).expect("a map").head();
@@ -730,8 +795,11 @@ impl World {
         status.needs
     }
 
+    fn find(&self, peer: NodeId) -> Option<usize> {
+        self.hives.iter().position(|hive| hive.me() == peer)
+    }
+
     fn index(&self, peer: NodeId) -> usize {
-        let found = self.hives.iter().position(|hive| hive.me() == peer);
-        found.expect("a machine of this world")
+        self.find(peer).expect("a machine of this world")
     }
 }

@@ -19,7 +19,11 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
         Err(ClientError::DaemonDown { .. }) => None,
         Err(other) => return Err(link.problem(other)),
     };
-    let report = examine(&Roots::real(), &paths, network);
+    let members = match &network {
+        Some(_) => Some(link.ask(link.client().members())?),
+        None => None,
+    };
+    let report = examine(&Roots::real(), &paths, network, members.as_ref());
     show(format, "hive.doctor/1", &report, text::report)?;
     Ok(if report.healthy {
         Exit::Ok

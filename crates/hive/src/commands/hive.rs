@@ -35,7 +35,8 @@ pub(super) fn approve(place: &Place, args: &ApproveArgs) -> Result<Exit, Problem
     } else {
         Role::Member
     };
-    let done = link.ask(link.client().approve(&args.name, role))?;
+    let owner = args.owner.as_deref();
+    let done = link.ask(link.client().approve_for(&args.name, role, owner))?;
     println!(
         "{}",
         words_or(done.words, || format!("\"{}\" is let in", args.name))
@@ -211,6 +212,7 @@ mod tests {
         let member = |node: &str, label: &str| MemberView {
             node: node.to_owned(),
             label: label.to_owned(),
+            owner: String::new(),
             role: Role::Member,
             here: false,
             online: true,

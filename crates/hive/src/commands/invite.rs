@@ -8,6 +8,7 @@ use hive_mind::Role;
 use hive_mind::reply::{InviteView, PendingMachine};
 
 use crate::args::{InviteArgs, Place};
+use crate::commands::hive::find_member;
 use crate::commands::show;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
@@ -19,8 +20,12 @@ use crate::render::text::{count, span, wrap};
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Opens the door for one machine.
-pub(super) fn run(place: &Place, args: InviteArgs) -> Result<Exit, Problem> {
+pub(super) fn run(place: &Place, args: &InviteArgs) -> Result<Exit, Problem> {
     let link = Link::new(place)?;
+    if let Some(name) = args.owner.as_deref().filter(|name| *name != "new") {
+        // Before anybody is asked to type a code.
+        find_member(&link.ask(link.client().members())?, name)?;
+    }
     let before = waiting(&link)?;
     let before: BTreeSet<String> = before.into_iter().map(|machine| machine.node).collect();
     let invite = link.ask(link.client().invite_with(args.ticket, args.span))?;
@@ -43,14 +48,14 @@ pub(super) fn run(place: &Place, args: InviteArgs) -> Result<Exit, Problem> {
             .into_iter()
             .find(|machine| !before.contains(&machine.node));
         if let Some(machine) = new {
-            return decide(&link, &machine);
+            return decide(&link, &machine, args.owner.as_deref());
         }
     }
     println!("  Nobody came; the code is no longer good.  A new one:  hive invite");
     Ok(Exit::Silent)
 }
 
-fn decide(link: &Link, machine: &PendingMachine) -> Result<Exit, Problem> {
+fn decide(link: &Link, machine: &PendingMachine, owner: Option<&str>) -> Result<Exit, Problem> {
     print!("{}", knock(machine));
     let read = |why| Problem::system("the answer could not be read", &why);
     std::io::stdout().flush().map_err(read)?;
@@ -65,7 +70,8 @@ fn decide(link: &Link, machine: &PendingMachine) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     let before = link.ask(link.client().status())?.members;
-    link.ask(link.client().approve(&machine.node, Role::Member))?;
+    let client = link.client();
+    link.ask(client.approve_for(&machine.node, Role::Member, owner))?;
     let members = link.members_above(before)?;
     println!(
         "  \"{}\" is in.  {}.",

@@ -15,7 +15,7 @@ use crate::problem::{Exit, Problem};
 /// What makes this machine who it is, the key last: while the key is there, leaving can be repeated. The
 /// answer to the consent question goes too, because the mode that it set is in the store. The journal
 /// stays: what is still open in it must be put back by whoever comes next.
-const FORGOTTEN: [&str; 3] = ["consent", "store.redb", "key"];
+const FORGOTTEN: [&str; 4] = ["consent", "store.redb", "key.next", "key"];
 
 /// How long the others may take to hear that this machine leaves. A guess: on one network it takes milliseconds.
 const HEARD: Duration = Duration::from_secs(3);

@@ -165,14 +165,23 @@ fn end_half_started(child: &mut Child) {
 
 /// Stops the daemon and waits until it has put everything back.
 pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
-    let link = Link::new(at)?;
-    let status = link.ask(link.client().status())?;
     if rehearsal.dry_run {
+        let link = Link::new(at)?;
+        let status = link.ask(link.client().status())?;
         let on = WouldUndo::of(&status, None).settings();
         let on = count(on, "setting", "settings");
         println!("would stop the daemon and put {on} back");
         return Ok(Exit::Ok);
     }
+    let (exit, words) = stop(at)?;
+    print!("{words}");
+    Ok(exit)
+}
+
+/// Stops the daemon without printing: what it ended with, and what there is to tell.
+pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
+    let link = Link::new(at)?;
+    let status = link.ask(link.client().status())?;
     let undone = put_back(&link, &status);
     let pid = daemon_pid(link.client().socket())?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
@@ -186,8 +195,8 @@ pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
                 .try_next("hive status"),
         );
     }
-    print!("{}", stopped(undone.as_ref()));
-    Ok(undone.as_ref().map_or(Exit::Ok, exit_of))
+    let exit = undone.as_ref().map_or(Exit::Ok, exit_of);
+    Ok((exit, stopped(undone.as_ref())))
 }
 
 /// Asks the daemon to put everything back while it can still tell what came of it. None = it could not be

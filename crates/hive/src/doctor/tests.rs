@@ -86,7 +86,8 @@ impl Machine {
             socket: at("state/hive.sock"),
             config: None,
         };
-        examine(&roots, &paths, daemon.then(|| self.network.clone()))
+        let network = daemon.then(|| self.network.clone());
+        examine(&roots, &paths, network, None)
     }
 
     fn finding(&self, check: &str) -> Finding {
@@ -310,4 +311,28 @@ fn rights_of_another_kind_count_as_well() {
     assert!(rights.try_next.contains("limits.conf"));
     machine.write("proc/self/status", "CapEff:\t0000000000800000\n");
     assert_eq!(machine.finding("rights").outcome, Outcome::Ok);
+}
+
+/// Members with these roles.
+fn hive_of(roles: &[&str]) -> MembersView {
+    let members = roles.iter().enumerate().map(|(n, role)| {
+        serde_json::json!({
+            "node": "3f9a0c12", "label": format!("machine {n}"), "role": role, "here": n == 0,
+            "online": true, "statements": 1, "forked": false, "address": null, "first_up_us": null,
+        })
+    });
+    let members: Vec<serde_json::Value> = members.collect();
+    serde_json::from_value(serde_json::json!({ "members": members })).expect("members")
+}
+
+#[test]
+fn one_machine_that_alone_lets_others_in_is_told_with_the_remedy() {
+    let found = |roles: &[&str]| admins(&hive_of(roles));
+    assert_eq!(found(&["admin"]), None, "alone there is nobody to ask");
+    let single = found(&["admin", "member", "member"]).expect("worth knowing");
+    assert_eq!(single.outcome, Outcome::Note);
+    assert!(single.what.contains("machine 0"), "{single:?}");
+    assert_eq!(single.try_next, "on machine 0: hive role NAME admin");
+    let two = found(&["admin", "admin"]).expect("two");
+    assert_eq!(two.outcome, Outcome::Ok);
 }

@@ -5,7 +5,7 @@ use hive_mind::reply::{
     MemberView, MembersView, NearbyView, PendingMachine, PendingView, SeenView,
 };
 
-use crate::render::text::{count, fit, span};
+use crate::render::text::{count, fit, span, wrap};
 
 /// The members, one a line.
 pub(crate) fn members(view: &MembersView) -> String {
@@ -22,6 +22,26 @@ pub(crate) fn members(view: &MembersView) -> String {
     }
     if view.members.len() <= 1 {
         out.push_str("\nadd a machine:  hive invite\n");
+    }
+    out.push_str(&owners(view));
+    out
+}
+
+/// Whose machines they are, where they are not all one person's.
+fn owners(view: &MembersView) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for member in &view.members {
+        match groups.iter_mut().find(|(owner, _)| *owner == member.owner) {
+            Some((_, labels)) => labels.push(&member.label),
+            None => groups.push((&member.owner, vec![&member.label])),
+        }
+    }
+    if groups.len() <= 1 {
+        return String::new();
+    }
+    let mut out = format!("\n{} owners:\n", groups.len());
+    for (_, labels) in groups {
+        out.push_str(&wrap(&labels.join(", "), 2, 4));
     }
     out
 }
@@ -166,6 +186,24 @@ mod tests {
             members(&view)
                 .lines()
                 .all(|line| line.chars().count() <= WIDTH)
+        );
+    }
+
+    #[test]
+    fn owners_are_told_where_there_are_several() {
+        let mut view = MembersView {
+            members: vec![
+                member("desk", true, true),
+                member("ana", false, true),
+                member("laptop", false, true),
+            ],
+        };
+        assert!(!members(&view).contains("owners"));
+        view.members[1].owner = "another".to_owned();
+        let text = members(&view);
+        assert!(
+            text.ends_with("\n2 owners:\n  desk, laptop\n  ana\n"),
+            "{text}"
         );
     }
 

@@ -1,0 +1,251 @@
+//! Laws of keys that took over from other keys: the place goes over whole, whoever finds the old key has nothing
+//! of it, and all views agree.
+
+use std::collections::BTreeSet;
+
+use hive_core::hive::roster::Roster;
+use hive_core::hive::store::{AuthorMap, DeltaError, Store};
+use hive_core::id::NodeId;
+use hive_core::limits::KEYS_MAX;
+use hive_core::statement::{Role, Statement};
+use hive_core::wire::Genesis;
+use proptest::prelude::*;
+
+use crate::authors::{Author, Observer, admit, genesis, node, revoke};
+use crate::{Theft, build, names, steal, store_of, theft};
+
+/// The number of the new key: no honest machine's and no sybil's.
+const HEIR: usize = 150;
+
+/// The number of the key to which the thief hands the place.
+const RIVAL: usize = 151;
+
+/// A hive in which a key was handed over, and is then found by a thief.
+struct Turned {
+    genesis: Genesis,
+    before: Roster,
+    honest: Vec<AuthorMap>,
+    old: NodeId,
+    heir: AuthorMap,
+    /// What the thief says under the old key, and its sybils.
+    stolen: Vec<AuthorMap>,
+    /// The thief hands the place over, too.
+    rival: AuthorMap,
+    /// The founder's map with its word on whose place it is.
+    vouched: AuthorMap,
+}
+
+fn turn(theft: &Theft) -> Turned {
+    let genesis = genesis(theft.by_recovery);
+    let (mut authors, before) = build(theft, &genesis);
+    let place = theft.thief % authors.len();
+    let honest: Vec<AuthorMap> = authors.iter().map(|it| it.map().clone()).collect();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[place]);
+    let heir = heir.map().clone();
+    let stolen = steal(theft, &genesis, &mut authors[place], &honest);
+    let mut rival = Author::new(RIVAL, &genesis);
+    rival.take_over(&authors[place]);
+    let old = authors[place].node();
+    authors[0].vouch(&heir);
+    Turned {
+        genesis,
+        before,
+        honest,
+        old,
+        heir,
+        stolen,
+        rival: rival.map().clone(),
+        vouched: authors[0].map().clone(),
+    }
+}
+
+fn order_with(before: &Roster, old: NodeId, new: NodeId) -> Vec<NodeId> {
+    let order = before.order().iter();
+    let turned = order.map(|it| if *it == old { new } else { *it });
+    turned.collect()
+}
+
+/// Everybody who is nobody's thief hears all of it, in several orders: who belongs, and the hash over what is held.
+fn heard(theft: &Theft, told: &Turned, maps: &[&AuthorMap]) -> BTreeSet<(Vec<String>, String)> {
+    let honest = told.honest.iter().map(|it| it.head().author);
+    // The founder knows nobody at first, and would hear nothing.
+    let watchers = honest.filter(|it| *it != told.old && *it != node(0));
+    let watchers: Vec<NodeId> = watchers.collect();
+    let mut relays: Vec<NodeId> = maps.iter().map(|it| it.head().author).collect();
+    relays.sort_by_key(|it| !watchers.contains(it));
+    let mut seen = BTreeSet::new();
+    for (place, seed) in theft.orders.iter().enumerate() {
+        let me = watchers[place % watchers.len()];
+        let mut observer = Observer::new(me, &told.genesis);
+        if told.old == node(0) {
+            // Who has not heard of the new key believes whoever has the founder's: that is its known limit.
+            let first: Vec<&AuthorMap> = told.honest.iter().collect();
+            observer.hear_all(&first, &[node(0)], *seed);
+            observer.hear_all(&[&told.heir], &relays, *seed);
+        }
+        observer.hear_all(maps, &relays, *seed);
+        seen.insert((observer.members(), observer.view()));
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+    #[test]
+    fn the_new_key_has_the_old_ones_place_and_the_thief_has_nothing(theft in theft()) {
+        let told = turn(&theft);
+        let mut store = store_of(&told.genesis, told.honest.iter().chain([&told.heir]));
+        let roster = Roster::of(&told.genesis, &store);
+        let new = told.heir.head().author;
+        prop_assert_eq!(roster.order(), order_with(&told.before, told.old, new));
+        for (was, is) in told.before.order().iter().zip(roster.order()) {
+            let role = |roster: &Roster, node| roster.member(node).map(|it| it.role);
+            prop_assert_eq!(role(&told.before, *was), role(&roster, *is));
+            for (other_was, other_is) in told.before.order().iter().zip(roster.order()) {
+                let before = told.before.outranks(*was, *other_was);
+                prop_assert_eq!(before, roster.outranks(*is, *other_is));
+            }
+        }
+        prop_assert!(roster.is_gone(told.old));
+        let keep = roster.removed(told.old).expect("it is used no more");
+        for map in &told.stolen {
+            let sealed = keep.filter(|_| map.head().author == told.old);
+            let joined = store.join(&map.delta(None), sealed);
+            prop_assert!(sealed.is_none() || joined == Err(DeltaError::Sealed));
+        }
+        prop_assert_eq!(Roster::of(&told.genesis, &store), roster);
+    }
+
+    #[test]
+    fn everybody_agrees_on_the_new_key_whatever_the_thief_says_and_in_whatever_order(theft in theft()) {
+        let told = turn(&theft);
+        let maps: Vec<&AuthorMap> =
+            told.honest.iter().chain(&told.stolen).chain([&told.heir]).collect();
+        let seen = heard(&theft, &told, &maps);
+        prop_assert_eq!(seen.len(), 1, "the views differ");
+        let expected = order_with(&told.before, told.old, told.heir.head().author);
+        let expected: Vec<String> = expected.iter().map(|it| format!("{it}")).collect();
+        prop_assert_eq!(&seen.first().expect("one").0, &expected);
+    }
+
+    #[test]
+    fn a_place_that_two_keys_claim_is_nobodys_until_a_senior_has_said_whose(theft in theft()) {
+        let told = turn(&theft);
+        let (new, rival) = (told.heir.head().author, told.rival.head().author);
+        let maps: Vec<&AuthorMap> = told.honest.iter().chain([&told.heir, &told.rival]).collect();
+        let store = store_of(&told.genesis, maps.iter().copied());
+        let roster = Roster::of(&told.genesis, &store);
+        prop_assert!(![told.old, new, rival].iter().any(|it| roster.has(*it)));
+        prop_assert!(roster.stores(new) && roster.stores(rival));
+        prop_assert_eq!(heard(&theft, &told, &maps).len(), 1, "the views differ");
+        if told.old != node(0) {
+            let mut maps = maps.clone();
+            maps.retain(|it| it.head().author != node(0));
+            maps.push(&told.vouched);
+            let store = store_of(&told.genesis, maps.iter().copied());
+            let roster = Roster::of(&told.genesis, &store);
+            prop_assert_eq!(roster.order(), order_with(&told.before, told.old, new));
+            prop_assert!(!roster.stores(rival), "it is of no use to anybody");
+            prop_assert_eq!(heard(&theft, &told, &maps).len(), 1, "the views differ");
+        }
+    }
+}
+
+fn small() -> (Genesis, [Author; 3]) {
+    let genesis = genesis(false);
+    let mut authors = [0, 1, 2].map(|n| Author::new(n, &genesis));
+    authors[0].say(vec![admit(1, Role::Admin)]);
+    authors[1].say(vec![admit(2, Role::Member)]);
+    authors[2].introduce(2);
+    (genesis, authors)
+}
+
+fn roster_of(genesis: &Genesis, authors: &[&Author]) -> (Store, Roster) {
+    let maps = authors.iter().filter_map(|it| it.said());
+    let store = store_of(genesis, maps);
+    let roster = Roster::of(genesis, &store);
+    (store, roster)
+}
+
+#[test]
+fn a_place_goes_from_key_to_key_as_often_as_it_may_and_what_each_let_in_stays() {
+    let (genesis, authors) = small();
+    let mut chain = vec![Author::new(160, &genesis)];
+    chain[0].take_over(&authors[1]);
+    for step in 1..=KEYS_MAX {
+        let last = &mut chain[step - 1];
+        last.say(vec![admit(10 + step, Role::Member)]);
+        let mut next = Author::new(160 + step, &genesis);
+        next.take_over(last);
+        chain.push(next);
+    }
+    let all: Vec<&Author> = authors.iter().chain(&chain).collect();
+    let (_, roster) = roster_of(&genesis, &all);
+    let holder = chain[KEYS_MAX - 1].node();
+    assert_eq!(roster.keys_before(holder), KEYS_MAX);
+    assert!(!roster.has(chain[KEYS_MAX].node()), "once too often");
+    // What the earlier keys let in is senior to what the later ones did.
+    let order = [0, 0, 2].map(node);
+    let mut order = order.to_vec();
+    order[1] = holder;
+    order.extend((1..=KEYS_MAX).map(|step| node(10 + step)));
+    assert_eq!(roster.order(), order);
+    assert!(roster.outranks(holder, node(2)) && !roster.outranks(holder, node(0)));
+}
+
+#[test]
+fn who_was_removed_by_a_senior_has_nothing_to_hand_over() {
+    let (genesis, mut authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    authors[0].say(vec![revoke(1)]);
+    let all = [&authors[0], &authors[1], &authors[2], &heir];
+    let (_, roster) = roster_of(&genesis, &all);
+    assert_eq!(names(&roster), BTreeSet::from([node(0)]));
+}
+
+#[test]
+fn who_has_left_comes_back_by_no_new_key() {
+    let (genesis, mut authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    authors[2].say(vec![revoke(2)]);
+    heir.take_over(&authors[2]);
+    let mut next = Author::new(RIVAL, &genesis);
+    next.take_over(&heir);
+    let all = [&authors[0], &authors[1], &authors[2], &heir, &next];
+    let (_, roster) = roster_of(&genesis, &all);
+    assert_eq!(roster.order(), [0, 1].map(node));
+    assert!(roster.left(node(RIVAL)));
+}
+
+#[test]
+fn a_key_that_belongs_already_takes_no_second_place() {
+    let (genesis, mut authors) = small();
+    let [_, admin, member] = &mut authors;
+    member.take_over(admin);
+    let (_, roster) = roster_of(&genesis, &[&authors[0], &authors[1], &authors[2]]);
+    assert!(roster.is_gone(node(1)), "it signed its place away");
+    assert!(roster.heir(node(1)).is_some());
+    // The member was let in by that very key, after it gave up its place to it: it stands there.
+    assert!(roster.has(node(2)));
+}
+
+#[test]
+fn a_forged_word_hands_nothing_over() {
+    let (genesis, authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    let word = heir.map().member_statements().next().expect("one").1;
+    let Statement::Rotate(mut forged) = word else {
+        panic!("it says nothing else");
+    };
+    forged.sigs[0][0] ^= 1;
+    let mut thief = Author::new(HEIR, &genesis);
+    thief.say(vec![Statement::Rotate(forged)]);
+    let all = [&authors[0], &authors[1], &authors[2], &thief];
+    let (_, roster) = roster_of(&genesis, &all);
+    assert_eq!(roster.order(), [0, 1, 2].map(node));
+    assert!(!roster.stores(node(HEIR)));
+}

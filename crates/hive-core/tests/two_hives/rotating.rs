@@ -1,0 +1,147 @@
+//! Stories of machines that get a new key.
+
+use hive_core::pattern::Evidence;
+use hive_core::statement::{Role, Statement};
+use hive_core::time::Span;
+
+use crate::pattern;
+use crate::world::World;
+
+fn evidence(pairs: u16) -> Evidence {
+    Evidence {
+        harms: pairs,
+        ..Evidence::default()
+    }
+}
+
+fn three() -> World {
+    let mut world = World::new(3);
+    world.join_as(1, 0, Role::Admin);
+    world.join_as(2, 1, Role::Member);
+    world.run(Span::from_secs(30));
+    world
+}
+
+fn labels(world: &World, at: usize) -> Vec<String> {
+    let members = world.hives[at].members(world.now()).members;
+    members.into_iter().map(|member| member.label).collect()
+}
+
+fn agree(world: &World, machines: &[usize]) {
+    for at in machines {
+        assert_eq!(world.members(*at), world.members(0), "machine {at}");
+        assert_eq!(world.view(*at), world.view(0), "machine {at}");
+    }
+}
+
+#[test]
+fn a_founder_with_a_new_key_keeps_its_rank_its_name_and_what_it_let_in() {
+    let mut world = three();
+    let (names, old) = (labels(&world, 0), world.hives[0].me());
+    let view = world.rotate(0).expect("somebody hears it");
+    assert_eq!(view.told, 2);
+    let new = world.hives[0].me();
+    assert_ne!(new, old);
+    world.run(Span::from_secs(60));
+    agree(&world, &[1, 2]);
+    assert_eq!(labels(&world, 1), names, "names and order are the same");
+    assert!(world.is_linked(0, 1) && world.is_linked(0, 2));
+    // It still lets machines in, and removes them.
+    let label = world.label(2);
+    world.remove(0, &label).expect("it outranks it");
+    world.run(Span::from_secs(60));
+    assert_eq!(world.members(1).len(), 2);
+    agree(&world, &[1]);
+}
+
+#[test]
+fn a_machine_that_was_away_hears_of_the_new_key_from_another_one() {
+    let mut world = three();
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.run(Span::from_secs(60));
+    world.rotate(0).expect("one hears it");
+    world.run(Span::from_secs(60));
+    world.heal(1, 2);
+    world.run(Span::from_secs(4 * 3_600));
+    agree(&world, &[1, 2]);
+    world.heal(0, 2);
+    world.run(Span::from_secs(4 * 3_600));
+    assert!(world.is_linked(0, 2));
+}
+
+#[test]
+fn what_was_measured_under_the_old_key_counts_once() {
+    let mut world = three();
+    let said = || {
+        vec![
+            Statement::Pattern(pattern(1)),
+            Statement::Evidence(pattern(1).id(), evidence(20)),
+        ]
+    };
+    world.publish(1, said());
+    world.run(Span::from_secs(30));
+    let heard = |world: &World, at: usize| {
+        let advice = world.hives[at].advice();
+        let of_it = advice.patterns.get(&pattern(1).id()).expect("known");
+        of_it.evidence.clone()
+    };
+    assert_eq!(heard(&world, 0).len(), 1);
+    let old = heard(&world, 0)[0].0;
+    world.rotate(1).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    assert_eq!(heard(&world, 0).len(), 1, "it is still there");
+    // The machine keeps what it measured beside its key, and says it again.
+    world.publish(1, said());
+    world.run(Span::from_secs(60));
+    for at in 0..3 {
+        let heard = heard(&world, at);
+        assert_eq!(heard.len(), 1, "it counts twice at {at}");
+        assert_eq!(heard[0].0, world.hives[1].me());
+        assert_ne!(heard[0].0, old);
+    }
+    agree(&world, &[1, 2]);
+}
+
+#[test]
+fn a_new_key_that_nobody_would_hear_of_is_refused_and_alone_it_is_fine() {
+    let mut world = three();
+    world.cut(0, 1);
+    world.cut(0, 2);
+    world.publish(0, vec![Statement::Pattern(pattern(3))]);
+    world.run(Span::from_secs(60));
+    world.restart(0);
+    world.run(Span::from_secs(60));
+    let error = world.rotate(0).expect_err("nobody hears it");
+    assert_eq!(error.code, "rotate.alone");
+    world.publish(0, vec![Statement::Pattern(pattern(4))]);
+    world.run(Span::from_secs(5));
+    let known = &world.hives[0].advice().patterns;
+    assert!(
+        known.contains_key(&pattern(4).id()),
+        "it does not speak any more"
+    );
+
+    let mut world = World::new(1);
+    world.run(Span::from_secs(5));
+    let before = labels(&world, 0);
+    assert_eq!(world.rotate(0).expect("alone").told, 0);
+    world.run(Span::from_secs(30));
+    assert_eq!(labels(&world, 0), before);
+    world.publish(0, vec![Statement::Pattern(pattern(5))]);
+    world.run(Span::from_secs(30));
+    let known = &world.hives[0].advice().patterns;
+    assert!(known.contains_key(&pattern(5).id()));
+}
+
+#[test]
+fn a_senior_admin_vouches_for_the_first_key_that_it_hears_of() {
+    let mut world = three();
+    let old = world.hives[1].me();
+    world.rotate(1).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    let word = world.vouched(0, old).expect("the founder repeats it");
+    assert_eq!(word.new, world.hives[1].me());
+    assert!(world.vouched(2, old).is_none(), "a plain member need not");
+    agree(&world, &[1, 2]);
+}

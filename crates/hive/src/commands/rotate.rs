@@ -1,0 +1,86 @@
+//! `hive rotate`: a new key in the old one's place; the daemon is started anew with it.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::args::{Place, RotateArgs};
+use crate::commands::{show, up};
+use crate::link::Link;
+use crate::problem::{Exit, Problem};
+
+/// How long the others may take to hear of the new key. A guess: on one network it takes milliseconds.
+const HEARD: Duration = Duration::from_secs(3);
+
+/// How often is looked whether they have.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Asks once, tells the others, starts anew.
+pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
+    let link = Link::new(at)?;
+    let status = link.ask(link.client().status())?;
+    if args.rehearsal.dry_run {
+        println!(
+            "would give \"{}\" a new key with the same rank, role and name, and start the daemon anew",
+            status.label
+        );
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && !confirmed()? {
+        println!("nothing was done");
+        return Ok(Exit::Ok);
+    }
+    let view = link.ask(link.client().rotate())?;
+    wait_until_heard(&link);
+    let (exit, _) = up::stop(at)?;
+    if !args.no_start {
+        up::ensure(at)?;
+    }
+    show(args.format, "hive.rotate/1", &view, |view| {
+        let started = if args.no_start {
+            "the daemon is stopped; started again, it uses the new key"
+        } else {
+            "the daemon runs with the new key"
+        };
+        format!(
+            "  This machine was {}, and is {} now.\n  {}.\n  {} of the others heard of it; {started}.\n",
+            view.old, view.new, view.words, view.told
+        )
+    })?;
+    Ok(exit)
+}
+
+/// Whoever heard of the new key closes the connection to the old one.
+fn wait_until_heard(link: &Link) {
+    let start = Instant::now();
+    while start.elapsed() < HEARD {
+        match link.ask(link.client().status()) {
+            Ok(status) if status.peers_online > 0 => std::thread::sleep(LOOK),
+            _ => return,
+        }
+    }
+}
+
+/// The old key is of no use afterwards, so it is asked; a script says `--yes`.
+fn confirmed() -> Result<bool, Problem> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Problem::new(Exit::Usage, "rotate.confirm", "a new key must be confirmed")
+                .known(
+                    "the old key is refused everywhere afterwards, and backups of it are of no use",
+                )
+                .try_next("hive rotate --yes"),
+        );
+    }
+    print!(
+        "The old key is refused everywhere afterwards; backups of it are of no use any more.\n\
+         Give this machine a new key? [y/N] "
+    );
+    let read = |why| Problem::system("the answer could not be read", &why);
+    std::io::stdout().flush().map_err(read)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
+    Ok(matches!(
+        line.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}
