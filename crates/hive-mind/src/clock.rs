@@ -65,7 +65,7 @@ impl Hurry {
     /// A part of it may pass before the hurry begins.
     fn really(&self, span: Duration, now: Instant) -> Duration {
         let before = Duration::from_micros(self.since.boot.since(now).0).min(span);
-        before + (span - before) / self.factor
+        before + span.saturating_sub(before) / self.factor
     }
 }
 
