@@ -47,7 +47,7 @@ const BATCH_BYTES: u64 = MESSAGE_BYTES + DELTA_BYTES + 2 * ENTRY_BYTES;
 /// each batch costs beyond them.
 const SCARCE_BATCHES: u64 = 3;
 
-/// Statements taken back in one batch at most: a full bucket would pay for any number. A guess: some 5 kB.
+/// Statements taken back in one batch at most. A guess: some 5 kB, which the members' own batches leave room for.
 const REMOVALS_MAX: usize = 256;
 
 /// What kind of statement it is, the most valuable first.
@@ -233,7 +233,7 @@ impl Waiting {
         if !allowance.affords(least, 0) {
             return Err(allowance.ready_at(least, 0, now));
         }
-        let paid = (1..=count).take_while(|count| allowance.affords(cost(*count), 0));
+        let paid = (1..=count).take_while(|count| allowance.has(cost(*count)));
         let paid = paid.last().unwrap_or(count.min(1));
         let paid = paid.min(REMOVALS_MAX);
         allowance.pay(cost(paid));

@@ -189,6 +189,12 @@ impl Allowance {
         self.tokens >= self.needed(cost, left_percent)
     }
 
+    /// Whether there is so much, be the bucket full or not.
+    #[must_use]
+    pub fn has(&self, cost: u64) -> bool {
+        self.tokens >= signed(cost)
+    }
+
     /// Pays.
     pub fn pay(&mut self, cost: u64) {
         let left = self.tokens.saturating_sub(signed(cost));

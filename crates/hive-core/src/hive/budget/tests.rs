@@ -61,6 +61,45 @@ fn an_empty_bucket_holds_back_everything_but_membership() {
 }
 
 #[test]
+fn what_is_taken_back_is_paid_for() {
+    let mut allowance = Allowance::new(Instant(0));
+    let mut waiting = Waiting::default();
+    allowance.fill(50, 1, Instant(0));
+    let now = Instant(0);
+    // A few in one batch; then the bucket is nearly empty, and the next waits for what one costs.
+    let paid = waiting.pay_for_removals(now, 50, &mut allowance, 10_000);
+    let paid = paid.expect("a full bucket pays for some");
+    assert!((10..256).contains(&paid), "{paid}");
+    let ready = waiting
+        .pay_for_removals(now, 50, &mut allowance, 10_000)
+        .expect_err("not at once");
+    assert!(ready > now);
+    waiting.push(mark(1));
+    let said = say(&mut waiting, &mut allowance, 50, now);
+    assert!(said.batch.is_empty(), "one purse pays for both");
+    // By then the neighbours' addresses may be forgotten, which costs a little more.
+    let mut now = ready;
+    for _ in 0..3 {
+        allowance.fill(50, 1, now);
+        match waiting.pay_for_removals(now, 50, &mut allowance, 10_000) {
+            Ok(paid) => {
+                assert_eq!(paid, 1);
+                break;
+            }
+            Err(ready) => now = ready.after(Span::from_secs(1)),
+        }
+    }
+    assert!(
+        waiting.said_at == Some(now),
+        "it was paid in the end: {now:?}"
+    );
+    // The floor alone is a batch too; in a hive of one it is nobody's bytes, and is not asked for.
+    allowance.fill(50, 1, Instant(10 * DAY.0));
+    let paid = waiting.pay_for_removals(Instant(10 * DAY.0), 50, &mut allowance, 0);
+    assert_eq!(paid, Ok(0));
+}
+
+#[test]
 fn the_most_valuable_goes_first_and_the_older_before_the_younger() {
     let mut allowance = Allowance::new(Instant(0));
     let mut waiting = Waiting::default();
