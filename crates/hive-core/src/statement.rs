@@ -669,6 +669,44 @@ mod tests {
     }
 
     #[test]
+    fn a_handing_over_is_written_so_and_signed_over_so() {
+        let keep = HeadRef {
+            incarnation: 1,
+            seq: 300,
+            id: HeadId([6; 32]),
+        };
+        let rotate = Rotate {
+            old: NodeId([4; 32]),
+            new: NodeId([5; 32]),
+            keep,
+            sigs: [[7; 32], [8; 32], [9; 32], [10; 32]],
+        };
+        let parts = [
+            &[4; 32][..],
+            &[5; 32],
+            &[1, 0xac, 2],
+            &[6; 32],
+            &[7; 32],
+            &[8; 32],
+            &[9; 32],
+            &[10; 32],
+        ];
+        let statement = Statement::Rotate(rotate);
+        assert_eq!(statement.encode(), parts.concat());
+        assert_eq!(statement.key(), Key::about_node(22, NodeId([4; 32])));
+        let signed = [
+            b"hive-mind/rotate/v1",
+            &[3; 32][..],
+            &[4; 32],
+            &[5; 32],
+            &[0, 0, 0, 1],
+            &[0, 0, 0, 0, 0, 0, 1, 44],
+            &[6; 32],
+        ];
+        assert_eq!(rotate.signed_bytes(HiveId([3; 32])), signed.concat());
+    }
+
+    #[test]
     fn a_label_cannot_mislead_a_screen() {
         for (text, want) in [
             ("", LabelError::Empty),

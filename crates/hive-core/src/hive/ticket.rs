@@ -371,6 +371,18 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_is_written_as_another_programs_bech32m_writes_it() {
+        // Calculated apart from this program, from the table above and the reference code of BIP-350.
+        let golden = concat!(
+            "hive1zg3qwpc8qurswpc8qursjzgfpyysjzgfpyysjzgfpyysjzgfpyysjzgfpyysj",
+            "zgfpyysjzgrqvpsxqcrqvp3rq7qqqpqwgqppkuqqqqqqqqqqqqqqqqqqper9q5sav8l",
+        );
+        let ticket = ticket(&["192.0.2.7:4483", "[2001:db8::7]:9000"]);
+        assert_eq!(ticket.to_string(), golden);
+        assert_eq!(golden.parse(), Ok(ticket));
+    }
+
+    #[test]
     fn the_longest_ticket_keeps_its_bound_and_names_the_first_places() {
         let six: Vec<String> = (0..9)
             .map(|n| alloc::format!("[2001:db8::{n}]:{}", 4483 + n / 6))

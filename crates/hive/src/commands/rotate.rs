@@ -7,6 +7,7 @@ use crate::args::{Place, RotateArgs};
 use crate::commands::{show, up};
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
+use crate::render::text::wrap;
 
 /// How long the others may take to hear of the new key. A guess: on one network it takes milliseconds.
 const HEARD: Duration = Duration::from_secs(3);
@@ -41,10 +42,12 @@ pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
         } else {
             "the daemon runs with the new key"
         };
+        let told = format!("{} of the others heard of it; {started}.", view.told);
         format!(
-            "  This machine was {}, and is {} now.\n  {}.\n  {} of the others heard of it; {started}.\n",
-            view.old, view.new, view.words, view.told
-        )
+            "  This machine was {}, and is {} now.\n",
+            view.old, view.new
+        ) + &wrap(&format!("{}.", view.words), 2, 2)
+            + &wrap(&told, 2, 2)
     })?;
     Ok(exit)
 }
