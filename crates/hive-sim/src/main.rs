@@ -80,7 +80,7 @@ const REPEAT_MAX: u64 = 20_000;
 /// After this time nothing more is tried to make failing lives shorter, and a life is begun for it only if it lasted
 /// less than a tenth of that. A failing month of a hundred members held up a whole run for more than half an hour; the
 /// command that is printed for it shrinks it alone, as long as it takes.
-const SHRINKING: Duration = Duration::from_secs(120);
+const SHRINKING: Duration = Duration::from_mins(2);
 
 fn main() -> ExitCode {
     let args = Args::parse();

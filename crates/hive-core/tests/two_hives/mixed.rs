@@ -47,7 +47,7 @@ fn mixed(count: usize, founder_is_old: bool) -> World {
 }
 
 fn is_old(at: usize, founder_is_old: bool) -> bool {
-    (at % 2 == 0) == founder_is_old
+    at.is_multiple_of(2) == founder_is_old
 }
 
 fn say(world: &mut World, at: usize, n: u8) {
