@@ -168,7 +168,7 @@ impl Hive {
             announced: Vec::new(),
             advice: Advice::default(),
             anomaly_log: AnomalyLog::restored(meta.anomaly_log),
-            changed: false,
+            changed: true,
             writer: Writer::new(incarnation, meta.bucket, now),
             repair: Repair::new(now.boot, &mut chance),
             tree: Tree::new(),
@@ -192,7 +192,6 @@ impl Hive {
         };
         hive.recall(&meta.forks, meta.pins);
         hive.advice = Advice::of(&hive.roster, &hive.store, &hive.advice, now.boot);
-        hive.changed = true;
         hive
     }
 
