@@ -8,6 +8,7 @@ use hive_core::id::NodeId;
 use hive_core::limits::FRAME_BYTES_MAX;
 use quinn::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::net::crossing::Knocking;
@@ -26,6 +27,10 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// By then whatever was under way has arrived. A guess, above the round trips of a far-away home connection.
 const SETTLED: Duration = Duration::from_millis(300);
+
+/// A window that begins so long after the sending is longer by this factor than that, which is its end at 3.3 times
+/// its beginning.
+const WINDOW_GROWS: f64 = 2.3;
 
 /// A second look before cutting off, for answers that have arrived but were not yet processed. A guess.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
@@ -207,7 +212,7 @@ impl Greeted {
         if let Some(next) = after_ready {
             line.report(next).await;
         }
-        let (sent, watched) = watch::channel(());
+        let (sent, watched) = watch::channel(Instant::now());
         let end = tokio::select! {
             end = read_lane(&line, receive) => end,
             end = read_bulk(&line) => end,
@@ -273,26 +278,26 @@ async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
 /// How fast a lane is read. Reading slowly is felt by the sender alone: its transport has to wait.
 struct Pace {
     left: f64,
-    filled: tokio::time::Instant,
+    filled: Instant,
 }
 
 impl Pace {
     fn new() -> Self {
         Self {
             left: READ_BURST,
-            filled: tokio::time::Instant::now(),
+            filled: Instant::now(),
         }
     }
 
     /// Counts what was read and waits until it is paid for.
     async fn keep(&mut self, bytes: usize) {
-        let wait = self.wait_for(tokio::time::Instant::now(), bytes);
+        let wait = self.wait_for(Instant::now(), bytes);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
-    fn wait_for(&mut self, now: tokio::time::Instant, bytes: usize) -> Duration {
+    fn wait_for(&mut self, now: Instant, bytes: usize) -> Duration {
         let gone = now.duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.left = (self.left + gone * READ_PER_S).min(READ_BURST);
@@ -321,8 +326,8 @@ async fn read_bulk(line: &Line) -> End {
     }
 }
 
-/// Says that something is being sent.
-type Sent = watch::Sender<()>;
+/// Says when something was last given to be sent.
+type Sent = watch::Sender<Instant>;
 
 async fn write_lane(
     mut stream: SendStream,
@@ -330,7 +335,7 @@ async fn write_lane(
     sent: &Sent,
 ) -> End {
     while let Some(frame) = frames.recv().await {
-        sent.send_replace(());
+        sent.send_replace(Instant::now());
         if write_packed(&mut stream, &frame).await.is_none() {
             return End::Closed;
         }
@@ -353,12 +358,13 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
     let Ok(mut stream) = line.connection.open_uni().await else {
         return End::Closed;
     };
+    sent.send_replace(Instant::now());
     let opened = stream.write_all(&[BULK]).await.is_ok();
     if !opened || write_packed(&mut stream, &first).await.is_none() {
         return End::Closed;
     }
     while let Some(frame) = frames.recv().await {
-        sent.send_replace(());
+        sent.send_replace(Instant::now());
         if write_frame(&mut stream, &frame).await.is_none() {
             return End::Closed;
         }
@@ -371,15 +377,18 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
 /// `p`, 3`p`, 7`p`, 15`p` (RFC 9002 6.2, `p` from the round trip), so of any window that ends 3.3 times later than
 /// it begins, one repetition falls inside. Packets sent but none received within it = nobody is there. This
 /// costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were still
-/// under way when the peer died.
-async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<()>) -> End {
+/// under way when the peer died. What was sent while an earlier window was open is looked at later, through a window
+/// that is longer by as much: the repetitions have become rarer by then.
+async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<Instant>) -> End {
     loop {
         if sent.changed().await.is_err() {
             return std::future::pending().await;
         }
+        let last = *sent.borrow_and_update();
         tokio::time::sleep(SETTLED).await;
         let before = connection.stats();
-        tokio::time::sleep(SILENCE.saturating_sub(SETTLED)).await;
+        let window = last.elapsed().mul_f64(WINDOW_GROWS);
+        tokio::time::sleep(window.max(SILENCE.saturating_sub(SETTLED))).await;
         let silent = || {
             let after = connection.stats();
             after.udp_tx.datagrams > before.udp_tx.datagrams
@@ -499,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_member_that_sends_without_end_is_read_at_one_megabyte_a_second() {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let mut pace = Pace::new();
         let frame = 256 * 1024;
         // The burst: 64 frames of 256 KiB.
