@@ -172,7 +172,13 @@ impl Hive {
             Frame::Same => {
                 self.repair.agreed = true;
                 self.links.note_agreement(peer, None);
-                self.hears_nothing_newer(now);
+                if self.writer.is_lost() {
+                    // It says nothing of what is held there, and may be an answer of long ago: that is asked for.
+                    let (answer, lines) = (false, Vec::new());
+                    self.send(peer, Lane::Urgent, &Frame::Changed { answer, lines });
+                } else {
+                    self.hears_nothing_newer(now);
+                }
             }
             // Each author once, or one frame would make us pack one map again and again.
             Frame::Digest(lines) if !rises(lines.iter().map(|line| line.author)) => {
