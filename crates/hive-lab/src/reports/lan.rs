@@ -239,7 +239,7 @@ async fn sync(members: &[Member], count: usize, figures: &mut Figures) -> Result
 }
 
 /// What one machine says without a pause: what follows the first word within 200 ms travels together after them
-/// (`hive_core::hive::budget`), and takes so much longer. Told beside the figure of single entries.
+/// (`hive_core::hive::budget`). That wait is not in the figure: like every entry's it begins when the author lets it go.
 async fn burst(members: &[Member], figures: &mut Figures) -> Result<()> {
     let mut dice = Dice::new(clock::boot_us() ^ 2);
     let mut said = Vec::new();
