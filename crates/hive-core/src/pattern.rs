@@ -24,7 +24,7 @@ pub enum Action {
 /// What [`Action::BackgroundNice`] sets.
 ///
 /// The measured effects are those of 10 (`research/optimizer.md` 7.4). Eleven weighs a fifth less and is a number that
-/// nobody writes by hand (`nice` without a number adds ten, and none of ananicy's types has it), so that whatever
+/// nobody writes by hand as a rule (`nice` without a number adds ten), so that whatever
 /// carries it and was born meanwhile has it from us, wherever it went (decision 0040).
 pub const BACKGROUND_NICE: i8 = 11;
 
