@@ -209,6 +209,27 @@ fn who_writes_at_once_cuts_nobody_off_and_a_single_piece_of_news_shapes_the_tree
 }
 
 #[test]
+fn nobody_carries_the_news_of_a_large_hive_for_all_others() {
+    for (count, seed) in [(20, 1), (20, 2), (50, 3)] {
+        let mut world = settled(count, seed);
+        let say = |world: &mut World, n: usize| {
+            world.publish(n * 7 % count, vec![pattern(n as u64)]);
+            let took = equal_after(world);
+            assert!(took <= Span::from_secs(1), "{count}, {n}: {took:?}");
+            world.run(Span::from_secs(19));
+        };
+        // Whoever stands in the middle lets go of a branch now and then.
+        (0..60).for_each(|n| say(&mut world, n));
+        world.read_meters();
+        (60..80).for_each(|n| say(&mut world, n));
+        let most = world.meters.iter().map(|meter| meter.deltas).max();
+        // Its own news goes along three branches, that of others along two; a little more while something still moves.
+        let most = most.expect("members") / 20;
+        assert!(most <= 3, "{count}, {seed}: {most} copies of each");
+    }
+}
+
+#[test]
 fn a_crowd_that_does_not_end_is_pruned_all_the_same() {
     let count = 20;
     let mut world = settled(count, 9);

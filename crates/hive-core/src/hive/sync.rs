@@ -53,7 +53,7 @@ impl Hive {
         let was_eager = self.is_eager(peer);
         if self.link_down(now, peer) {
             self.tell(Happening::PeerDown { node: peer.short() });
-            self.regrow(was_eager);
+            self.regrow(now, was_eager, None);
         }
     }
 
@@ -204,8 +204,8 @@ impl Hive {
             Frame::Audit(traces) => self.on_audit(peer, &traces),
             Frame::Heads(heads) => self.on_heads(now, &heads),
             Frame::IHave(hints) => self.on_hints(now, peer, &hints),
-            Frame::Graft(wants) => self.on_graft(peer, &wants),
-            Frame::Prune(authors) => self.on_prune(peer, &authors),
+            Frame::Graft(wants) => self.on_graft(now, peer, &wants),
+            Frame::Prune(authors) => self.on_prune(now, peer, &authors),
             // Each state once, as above.
             Frame::WantPins(wants) if !wants.is_sorted_by(|a, b| a < b) => {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
@@ -426,7 +426,7 @@ impl Hive {
                 if outcome == Joined::Forked {
                     self.on_fork(now, author, known);
                 }
-                self.note_news(peer, author, asked);
+                self.note_news(now, peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());
                 if stranger && !self.roster.stores(author) {
                     // Its claim came to nothing.

@@ -35,15 +35,23 @@ const ALONE: Span = Span::from_ms(50);
 /// twenty members that write at once, along three links too many.
 const SPARED_MAX: u32 = 64;
 
-/// Rounds of naming that may follow each other at once, and one more per this span: 72 a day. A round is a
-/// frame on each of some four links, at 210 bytes and 7 for each name: 60 kB a day, and as much again is heard.
+/// Rounds of naming that may follow each other at once, and one more per this span: 36 a day. A round is a
+/// frame on each of some four links, at 210 bytes and 7 for each name: 30 kB a day, and as much again is heard.
 const ROUNDS_MAX: u64 = 8;
-const ROUND_EVERY: Span = Span::from_secs(1_200);
+const ROUND_EVERY: Span = Span::from_secs(2_400);
 
 /// News that was named is asked for when it has not come by then: a guess, five times the way through a tree
 /// of a hundred members on a LAN; and asked of the next that named it after this, a guess too.
 const GRAFT_AFTER: Span = Span::from_ms(250);
 const GRAFT_AGAIN: Span = Span::from_secs(2);
+
+/// A member with more branches than this lets go of one. A tree has two at each of its members on average, and whoever
+/// has three times as many carries three times the bytes. A guess: three make a tree of a hundred six steps deep.
+const BRANCHES_MAX: usize = 3;
+
+/// The tree has not changed for so long before a branch is let go of: what is too much may be pruned by itself. A
+/// guess: some pieces of news in a hive of twenty.
+const SETTLED: Span = Span::from_secs(60);
 
 /// Members remembered that named the same news: a member has no more neighbours than that.
 const TELLERS_MAX: usize = 12;
@@ -66,6 +74,8 @@ pub(super) struct Branch {
     asked: BTreeSet<NodeId>,
     /// Questions after names it gave that brought nothing so far.
     vain: u32,
+    /// When it last brought something first.
+    brought_at: Instant,
     /// In a small hive: authors whose news the peer does not hear themselves.
     relayed: BTreeSet<NodeId>,
 }
@@ -84,6 +94,8 @@ pub(super) struct Tree {
     crowded_at: Option<Instant>,
     /// Links that were not pruned because of that, since news last travelled alone.
     spared: u32,
+    /// When the tree last changed here.
+    changed_at: Instant,
 }
 
 /// News that was named and has not come.
@@ -111,6 +123,7 @@ impl Tree {
             news_at: None,
             crowded_at: None,
             spared: 0,
+            changed_at: Instant::START,
         }
     }
 }
@@ -155,6 +168,29 @@ impl Hive {
         for peer in eager {
             self.send(peer, Lane::Urgent, &frame);
         }
+        self.let_go_of_a_branch(now, from);
+    }
+
+    /// Who has too many branches lets go of the one that brought least: most likely a leaf, which hangs itself
+    /// elsewhere. `from` is not it: the tree hangs together by that one just now.
+    fn let_go_of_a_branch(&mut self, now: Now, from: Option<NodeId>) {
+        if now.boot.since(self.tree.changed_at) < SETTLED || self.branch_count() <= BRANCHES_MAX {
+            return;
+        }
+        let eager = self.links.branches().filter(|(_, branch)| !branch.lazy);
+        let others = eager.filter(|(peer, _)| Some(*peer) != from);
+        let Some((peer, branch)) = others.min_by_key(|(_, branch)| branch.brought_at) else {
+            return;
+        };
+        branch.lazy = true;
+        self.tree.changed_at = now.boot;
+        self.tree.free_round = true;
+        let full = Frame::Prune(alloc::vec![self.me]);
+        self.send(peer, Lane::Urgent, &full);
+    }
+
+    fn branch_count(&mut self) -> usize {
+        self.links.branches().filter(|(_, it)| !it.lazy).count()
     }
 
     /// News is on its way from now on; whether it travels alone is known afterwards.
@@ -178,10 +214,11 @@ impl Hive {
     }
 
     /// That delta was news: who brings it first is a branch, and is told so if it was pruned before.
-    pub(super) fn note_news(&mut self, peer: NodeId, author: NodeId, asked: bool) {
+    pub(super) fn note_news(&mut self, now: Now, peer: NodeId, author: NodeId, asked: bool) {
         let is_mesh = self.is_mesh();
         if let Some(branch) = self.links.branch(peer) {
             branch.vain = 0;
+            branch.brought_at = now.boot;
             if branch.lazy && !asked {
                 branch.lazy = false;
                 if !is_mesh {
@@ -217,27 +254,41 @@ impl Hive {
             self.tree.spared += 1;
             return;
         }
-        let eager = self.links.branches().filter(|(_, it)| !it.lazy).count();
+        let eager = self.branch_count();
         let Some(branch) = self.links.branch(peer) else {
             return;
         };
         // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
         if branch.lazy || eager > 1 {
             branch.lazy = true;
+            self.tree.changed_at = now.boot;
             self.tree.free_round = true;
             self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
         }
     }
 
-    pub(super) fn on_prune(&mut self, peer: NodeId, authors: &[NodeId]) {
-        if let Some(branch) = self.links.branch(peer) {
-            branch.lazy |= authors.is_empty();
-            branch.relayed.retain(|author| !authors.contains(author));
-            self.tree.free_round = true;
+    pub(super) fn on_prune(&mut self, now: Now, peer: NodeId, authors: &[NodeId]) {
+        let is_full = authors == [peer];
+        let Some(branch) = self.links.branch(peer) else {
+            return;
+        };
+        let was_eager = !branch.lazy;
+        branch.lazy |= authors.is_empty() || is_full;
+        branch.relayed.retain(|author| !authors.contains(author));
+        self.tree.changed_at = now.boot;
+        self.tree.free_round = true;
+        if is_full {
+            self.regrow(now, was_eager, Some(peer));
         }
     }
 
-    pub(super) fn on_graft(&mut self, peer: NodeId, wants: &[Have]) {
+    pub(super) fn on_graft(&mut self, now: Now, peer: NodeId, wants: &[Have]) {
+        if wants.is_empty() && !self.is_mesh() && self.branch_count() > BRANCHES_MAX {
+            // It will find another. Who has missed something says what, and is not refused.
+            self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
+            return;
+        }
+        self.tree.changed_at = now.boot;
         let authors = wants.iter().map(|want| want.author);
         let authors: Vec<NodeId> = authors.filter(|author| self.is_allowed(*author)).collect();
         let is_mesh = self.is_mesh();
@@ -300,15 +351,16 @@ impl Hive {
         }
     }
 
-    /// A peer is gone. If it was a branch, something may be cut off: every other link becomes one, and the
-    /// next news prunes what is too much.
-    pub(super) fn regrow(&mut self, was_eager: bool) {
+    /// A peer is gone, or has too many branches. If it was a branch, something may be cut off: every other link
+    /// becomes one, and the next news prunes what is too much.
+    pub(super) fn regrow(&mut self, now: Now, was_eager: bool, but: Option<NodeId>) {
         if self.is_mesh() || !was_eager {
             return;
         }
+        self.tree.changed_at = now.boot;
         let mut grafted = Vec::new();
         for (peer, branch) in self.links.branches() {
-            if branch.lazy {
+            if branch.lazy && Some(peer) != but {
                 branch.lazy = false;
                 grafted.push(peer);
             }

@@ -42,7 +42,7 @@ const TRUE_FOR: Duration = Duration::from_secs(15);
 const TRUE_FOR_EACH: Duration = Duration::from_secs(2);
 
 /// Which connections were made and why they ended, for whoever looks while it runs.
-const LOG: &str = "warn,hive_mind::net=debug";
+pub(super) const LOG: &str = "warn,hive_mind::net=debug";
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::procs;
 use crate::report::{Figures, Report};
+use crate::reports::bytes::LOG;
 use crate::reports::entries::{self, Said};
 use crate::reports::fleet::{self, FULL_MESH};
 use crate::stats::{self, Dice};
@@ -98,7 +99,7 @@ async fn start(world: &mut World, nodes: u8) -> Result<Vec<Member>> {
         let start = Start {
             label: Some(&format!("lab-{number}")),
             mode: Mode::Observe,
-            log: "warn",
+            log: LOG,
         };
         let daemon = machine.start_daemon(start).await?;
         members.push(Member {
@@ -355,7 +356,7 @@ async fn idle(members: &[Member], seconds: u64, figures: &mut Figures) -> Result
         "idle",
         json!({
             "window_s": window_s.round(), "settled_s": SETTLE.as_secs(), "packets": spent.packets,
-            "bytes_per_member": each(counted).round(),
+            "bytes_per_member": each(counted).round(), "connections_made": spent.handshakes.len() / 2,
             "note": "the window begins when the last new entry has arrived; bytes_by_kind is the bytes per member in \
                      it, as measured, and its repair is all that established connections carried",
         }),
