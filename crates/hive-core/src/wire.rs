@@ -73,8 +73,8 @@ pub enum Frame {
     IHave(#[serde(deserialize_with = "bounded::<_, _, HINTS_MAX>")] Vec<Hint>),
     /// "Send me these, and your news at once from now on." May name none.
     Graft(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Have>),
-    /// "I had that already: only tell me what you have from now on." If it names the sender: "I have too many to
-    /// send to." In a small hive: "I hear these authors without you."
+    /// "I had that already: only tell me what you have from now on." If it names the sender: "I have too many
+    /// branches: look for another way." In a small hive: "I hear these authors without you."
     Prune(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<NodeId>),
     /// "We do not hold the same; this is what changed here since we last did."
     Changed {

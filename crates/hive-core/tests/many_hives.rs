@@ -210,22 +210,24 @@ fn who_writes_at_once_cuts_nobody_off_and_a_single_piece_of_news_shapes_the_tree
 
 #[test]
 fn nobody_carries_the_news_of_a_large_hive_for_all_others() {
-    for (count, seed) in [(20, 1), (20, 2), (50, 3)] {
+    for (count, seed) in [(20, 1), (20, 2), (50, 3), (100, 4)] {
         let mut world = settled(count, seed);
         let say = |world: &mut World, n: usize| {
             world.publish(n * 7 % count, vec![pattern(n as u64)]);
             let took = equal_after(world);
-            assert!(took <= Span::from_secs(1), "{count}, {n}: {took:?}");
+            // The first one cuts the circles; from then on nobody waits, also not while branches are parted with.
+            let bound = if n == 0 { 2_000 } else { 300 };
+            assert!(took <= Span::from_ms(bound), "{count}, {n}: {took:?}");
             world.run(Span::from_secs(19));
         };
-        // Whoever stands in the middle lets go of a branch now and then.
+        // Whoever stands in the middle parts with a branch now and then.
         (0..60).for_each(|n| say(&mut world, n));
         world.read_meters();
         (60..80).for_each(|n| say(&mut world, n));
         let most = world.meters.iter().map(|meter| meter.deltas).max();
-        // Its own news goes along three branches, that of others along two; a little more while something still moves.
+        // Without a bound it is six.
         let most = most.expect("members") / 20;
-        assert!(most <= 3, "{count}, {seed}: {most} copies of each");
+        assert!(most <= 4, "{count}, {seed}: {most} copies of each");
     }
 }
 

@@ -41,6 +41,7 @@ impl Hive {
         self.link_up(now, peer, address);
         self.tell(Happening::PeerUp { node: peer.short() });
         self.thanks_by_link(now, peer);
+        self.tree.changed(now);
         self.reset_repair(now);
         // In a large hive one of the two asks: who starts there meets six members within a second.
         if self.is_mesh() || self.me < peer {
@@ -53,7 +54,7 @@ impl Hive {
         let was_eager = self.is_eager(peer);
         if self.link_down(now, peer) {
             self.tell(Happening::PeerDown { node: peer.short() });
-            self.regrow(now, was_eager, None);
+            self.regrow(now, was_eager);
         }
     }
 

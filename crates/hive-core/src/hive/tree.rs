@@ -45,13 +45,20 @@ const ROUND_EVERY: Span = Span::from_secs(2_400);
 const GRAFT_AFTER: Span = Span::from_ms(250);
 const GRAFT_AGAIN: Span = Span::from_secs(2);
 
-/// A member with more branches than this lets go of one. A tree has two at each of its members on average, and whoever
+/// A member with more branches than this parts with one. A tree has two at each of its members on average, and whoever
 /// has three times as many carries three times the bytes. A guess: three make a tree of a hundred six steps deep.
 const BRANCHES_MAX: usize = 3;
 
-/// The tree has not changed for so long before a branch is let go of: what is too much may be pruned by itself. A
-/// guess: some pieces of news in a hive of twenty.
+/// The tree has not changed for so long, nor for so many pieces of news, before a branch is parted with, and then the
+/// next: what is too much may be pruned by itself. Guesses.
 const SETTLED: Span = Span::from_secs(60);
+const SETTLED_NEWS: u32 = 16;
+
+/// News goes so much later to a branch that is parted with, so that whatever other way there is comes first. A
+/// guess: twice the way through a tree of a hundred members on a LAN.
+const LATE: Span = Span::from_ms(100);
+/// News that may wait for that; more goes at once.
+const LATE_MAX: usize = 16;
 
 /// Members remembered that named the same news: a member has no more neighbours than that.
 const TELLERS_MAX: usize = 12;
@@ -76,8 +83,12 @@ pub(super) struct Branch {
     vain: u32,
     /// When it last brought something first.
     brought_at: Instant,
-    /// When it last let go of us for having too many branches.
-    let_go_at: Option<Instant>,
+    /// We have too many branches and part with this one: news goes there late.
+    parting: bool,
+    /// That news.
+    late: Vec<Delta>,
+    /// When it last told us that it parts with us.
+    told_at: Option<Instant>,
     /// In a small hive: authors whose news the peer does not hear themselves.
     relayed: BTreeSet<NodeId>,
 }
@@ -96,8 +107,11 @@ pub(super) struct Tree {
     crowded_at: Option<Instant>,
     /// Links that were not pruned because of that, since news last travelled alone.
     spared: u32,
-    /// When the tree last changed here.
+    /// When the tree last changed here, and what went along it since.
     changed_at: Instant,
+    news_since: u32,
+    /// When late news goes out.
+    late_at: Option<Instant>,
 }
 
 /// News that was named and has not come.
@@ -126,7 +140,19 @@ impl Tree {
             crowded_at: None,
             spared: 0,
             changed_at: Instant::START,
+            news_since: 0,
+            late_at: None,
         }
+    }
+
+    /// Which links are branches has changed, or which links there are.
+    pub(super) fn changed(&mut self, now: Now) {
+        self.changed_at = now.boot;
+        self.news_since = 0;
+    }
+
+    fn is_settled(&self, now: Now) -> bool {
+        now.boot.since(self.changed_at) >= SETTLED && self.news_since >= SETTLED_NEWS
     }
 }
 
@@ -160,7 +186,12 @@ impl Hive {
         let mut eager = Vec::new();
         for (peer, branch) in &mut branches {
             if short && (bare || !branch.lazy) {
-                eager.push(*peer);
+                if branch.parting && branch.late.len() < LATE_MAX {
+                    branch.late.push(delta.clone());
+                    self.tree.late_at.get_or_insert(now.boot.after(LATE));
+                } else {
+                    eager.push(*peer);
+                }
             } else {
                 branch.hints.insert(delta.author, version);
                 self.tree.hints_at.get_or_insert(now.boot.after(HINT_AFTER));
@@ -170,25 +201,50 @@ impl Hive {
         for peer in eager {
             self.send(peer, Lane::Urgent, &frame);
         }
-        self.let_go_of_a_branch(now, from);
+        self.part_with_a_branch(now);
     }
 
-    /// Who has too many branches lets go of the one that brought least: most likely a leaf, which hangs itself
-    /// elsewhere. `from` is not it: the tree hangs together by that one just now.
-    fn let_go_of_a_branch(&mut self, now: Now, from: Option<NodeId>) {
-        if now.boot.since(self.tree.changed_at) < SETTLED || self.branch_count() <= BRANCHES_MAX {
+    /// Who has too many branches parts with the one that brought least lately: most likely a leaf. It is told, so that
+    /// it tries its other links, and from now on hears from here late. If news reaches it another way, either end finds
+    /// that it comes twice, and prunes this link as any other; if not, nothing is lost, and it is another one's turn.
+    fn part_with_a_branch(&mut self, now: Now) {
+        self.tree.news_since = self.tree.news_since.saturating_add(1);
+        if !self.tree.is_settled(now) || self.branch_count() <= BRANCHES_MAX {
             return;
         }
-        let eager = self.links.branches().filter(|(_, branch)| !branch.lazy);
-        let others = eager.filter(|(peer, _)| Some(*peer) != from);
-        let Some((peer, branch)) = others.min_by_key(|(_, branch)| branch.brought_at) else {
+        let mut eager: Vec<_> = self.links.branches().filter(|(_, it)| !it.lazy).collect();
+        // Whoever was tried is the last to be tried again.
+        eager.sort_by_key(|(_, branch)| (branch.parting, branch.brought_at));
+        for (_, branch) in &mut eager {
+            branch.parting = false;
+        }
+        let Some((peer, branch)) = eager.into_iter().next() else {
             return;
         };
-        branch.lazy = true;
-        self.tree.changed_at = now.boot;
-        self.tree.free_round = true;
-        let full = Frame::Prune(alloc::vec![self.me]);
-        self.send(peer, Lane::Urgent, &full);
+        branch.parting = true;
+        self.tree.changed(now);
+        let parting = Frame::Prune(alloc::vec![self.me]);
+        self.send(peer, Lane::Urgent, &parting);
+    }
+
+    /// Late news goes out, where it has not come by another way.
+    fn send_late(&mut self, now: Now) {
+        self.tree.late_at = None;
+        let mut out = Vec::new();
+        for (peer, branch) in self.links.branches() {
+            for delta in core::mem::take(&mut branch.late) {
+                if branch.lazy {
+                    let version = (delta.incarnation, delta.seq);
+                    branch.hints.insert(delta.author, version);
+                    self.tree.hints_at.get_or_insert(now.boot.after(HINT_AFTER));
+                } else {
+                    out.push((peer, delta));
+                }
+            }
+        }
+        for (peer, delta) in out {
+            self.send(peer, Lane::Urgent, &Frame::Delta(delta));
+        }
     }
 
     fn branch_count(&mut self) -> usize {
@@ -263,37 +319,36 @@ impl Hive {
         // Where this end is pruned already, the other end has not heard of it, or has grafted meanwhile.
         if branch.lazy || eager > 1 {
             branch.lazy = true;
-            self.tree.changed_at = now.boot;
+            branch.parting = false;
+            self.tree.changed(now);
             self.tree.free_round = true;
             self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
         }
     }
 
     pub(super) fn on_prune(&mut self, now: Now, peer: NodeId, authors: &[NodeId]) {
-        let is_full = authors == [peer];
+        let is_mesh = self.is_mesh();
         let Some(branch) = self.links.branch(peer) else {
             return;
         };
-        // Nobody honest does that more often.
-        let lately = |at: Instant| now.boot.since(at) < SETTLED;
-        let is_lost = is_full && !branch.lazy && !branch.let_go_at.is_some_and(lately);
-        if is_lost {
-            branch.let_go_at = Some(now.boot);
+        if !is_mesh && authors == [peer] {
+            // Nobody honest parts with us more often.
+            let lately = |at: Instant| now.boot.since(at) < SETTLED;
+            if !branch.told_at.is_some_and(lately) {
+                branch.told_at = Some(now.boot);
+                self.regrow(now, true);
+            }
+            return;
         }
-        branch.lazy |= authors.is_empty() || is_full;
+        branch.lazy |= authors.is_empty();
+        branch.parting &= !branch.lazy;
         branch.relayed.retain(|author| !authors.contains(author));
-        self.tree.changed_at = now.boot;
+        self.tree.changed(now);
         self.tree.free_round = true;
-        self.regrow(now, is_lost, Some(peer));
     }
 
     pub(super) fn on_graft(&mut self, now: Now, peer: NodeId, wants: &[Have]) {
-        if wants.is_empty() && !self.is_mesh() && self.branch_count() > BRANCHES_MAX {
-            // It will find another. Who has missed something says what, and is not refused.
-            self.send(peer, Lane::Urgent, &Frame::Prune(Vec::new()));
-            return;
-        }
-        self.tree.changed_at = now.boot;
+        self.tree.changed(now);
         let authors = wants.iter().map(|want| want.author);
         let authors: Vec<NodeId> = authors.filter(|author| self.is_allowed(*author)).collect();
         let is_mesh = self.is_mesh();
@@ -356,16 +411,16 @@ impl Hive {
         }
     }
 
-    /// A peer is gone, or has too many branches. If it was a branch, something may be cut off: every other link
-    /// becomes one, and the next news prunes what is too much.
-    pub(super) fn regrow(&mut self, now: Now, was_eager: bool, but: Option<NodeId>) {
+    /// A peer is gone, or parts with us. If it was a branch, something may be cut off: every other link becomes one,
+    /// and the next news prunes what is too much.
+    pub(super) fn regrow(&mut self, now: Now, was_eager: bool) {
         if self.is_mesh() || !was_eager {
             return;
         }
-        self.tree.changed_at = now.boot;
+        self.tree.changed(now);
         let mut grafted = Vec::new();
         for (peer, branch) in self.links.branches() {
-            if branch.lazy && Some(peer) != but {
+            if branch.lazy {
                 branch.lazy = false;
                 grafted.push(peer);
             }
@@ -382,7 +437,8 @@ impl Hive {
 
     pub(super) fn tree_wake(&self) -> Option<Instant> {
         let missing = self.tree.missing.values().map(|missing| missing.at);
-        missing.chain(self.tree.hints_at).min()
+        let named = missing.chain(self.tree.hints_at);
+        named.chain(self.tree.late_at).min()
     }
 
     pub(super) fn on_tree_time(&mut self, now: Now) {
@@ -396,6 +452,9 @@ impl Hive {
             .collect();
         for author in overdue {
             self.ask_for_missing(now, author);
+        }
+        if self.tree.late_at.is_some_and(|at| at <= now.boot) {
+            self.send_late(now);
         }
         if self.tree.hints_at.is_some_and(|at| at <= now.boot) {
             self.name_news(now);
@@ -481,6 +540,8 @@ impl Branch {
         if self.hints.get(&author).is_some_and(|told| *told <= version) {
             self.hints.remove(&author);
         }
+        let known = |late: &Delta| late.author == author && (late.incarnation, late.seq) <= version;
+        self.late.retain(|late| !known(late));
     }
 }
 
