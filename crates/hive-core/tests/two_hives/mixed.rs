@@ -194,7 +194,7 @@ fn members_that_stay_unequal_ask_each_other_ever_more_rarely_and_are_equal_after
     assert_ne!(world.view(0), world.view(1));
     let before = world.frames;
     world.run(Span::from_secs(3_600));
-    // At the shortest interval it would be some 10,000.
+    // At the shortest interval four members ask up to 9,600 times an hour, and each question has answers.
     let frames = world.frames - before;
     assert!(frames < 500, "{frames} frames in an hour");
     // News is not slower for it.
