@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ enum What {
     Lan(LanArgs),
     /// The network misbehaves, machines sleep and move, processes are killed, strangers shout
     Faults(FaultsArgs),
+    /// Members of an older program and of this one in one hive, in both directions
+    Mixed(MixedArgs),
     /// What the signed maps cost to send, to check and to catch up with, beside other engines
     Store(StoreArgs),
     /// A whole day's bytes of each member, with real daemons whose clocks run faster
@@ -112,6 +115,21 @@ struct FaultsArgs {
     /// How long strangers shout, in seconds
     #[arg(long, default_value_t = 60)]
     flood_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct MixedArgs {
+    /// The older program: an executable `hive` of an earlier commit. Without it the report says how to get one
+    #[arg(long, value_name = "PATH")]
+    old_hive: Option<PathBuf>,
+    /// New entries in each step that says any
+    #[arg(long, default_value_t = 20)]
+    entries: usize,
+    /// How long the bytes of doing nothing are counted, in seconds
+    #[arg(long, default_value_t = 60)]
+    watch_s: u64,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -228,6 +246,15 @@ fn run(what: What) -> Result<ExitCode> {
             let tools = Tools::beside_this_program()?;
             let plan = args.plan();
             return measure(reports::faults::run(&tools, &plan), args.format);
+        }
+        What::Mixed(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::mixed::Plan {
+                old_hive: args.old_hive,
+                entries: args.entries,
+                watch: Duration::from_secs(args.watch_s),
+            };
+            return measure(reports::mixed::run(&tools, &plan), args.format);
         }
         What::Store(args) => {
             let tools = Tools::beside_this_program()?;

@@ -130,12 +130,17 @@ fn leaf(value: &Value) -> String {
     }
 }
 
-/// The commit the sources are at, with a plus when they were changed since.
+/// The commit these sources are at, with a plus when they were changed since.
 fn commit() -> Option<String> {
+    commit_of(Path::new(env!("CARGO_MANIFEST_DIR")))
+}
+
+/// The commit that the tree around a folder is at, with a plus when it was changed since.
+pub fn commit_of(folder: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
             .arg("-C")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .arg(folder)
             .args(arguments)
             .output()
             .ok()?;

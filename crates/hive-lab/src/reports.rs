@@ -7,6 +7,7 @@ pub mod told;
 pub mod fleet;
 pub mod lan;
 pub mod faults;
+pub mod mixed;
 pub mod store;
 pub mod bytes;
 pub mod main_job;

@@ -173,6 +173,13 @@ impl World {
         self.folder.path()
     }
 
+    /// Puts another build of the program under test, called `name`, where every computer can see it.
+    pub fn bring(&self, program: &Path, name: &str) -> Result<PathBuf> {
+        let there = self.folder.path().join(name);
+        copy_or_link(program, &there)?;
+        Ok(there)
+    }
+
     /// One more computer on the Ethernet, called `host_name` in its own eyes.
     pub fn machine(&mut self, host_name: &str) -> Result<Machine> {
         ensure!(
@@ -257,6 +264,11 @@ impl Machine {
     /// The programs that the lab starts on it.
     pub fn tools(&self) -> &Tools {
         &self.tools
+    }
+
+    /// From its next start on, this computer's daemon is that build.
+    pub fn install(&mut self, hive: &Path) {
+        self.tools.hive = hive.to_path_buf();
     }
 
     /// The host's number of its first process.

@@ -19,6 +19,21 @@ pub(super) struct Repair {
     pub(super) agreed: bool,
     /// Gave whole maps lately, and may have more.
     giver: Option<NodeId>,
+    /// What is known of a difference that stays.
+    vain: Vain,
+}
+
+/// Members of different versions may differ for as long as one is not updated: one keeps what the other does not store.
+/// RFC 6206 asks at its shortest interval as long as there is a difference, which cost such a hive 60 kB per member
+/// and minute (`hive-lab mixed`). What is asked again and again without anything coming of it is asked ever more rarely.
+#[derive(Clone, Copy, Debug, Default)]
+struct Vain {
+    /// What was held when a difference was met last.
+    revision: u64,
+    /// Whether one was met in this interval.
+    met: bool,
+    /// Intervals with a difference, one after the other, in which nothing new came.
+    intervals: u32,
 }
 
 impl Repair {
@@ -33,7 +48,35 @@ impl Repair {
             at: now.after(Span(half + chance.below(half.max(1)))),
             agreed: false,
             giver: None,
+            vain: Vain::default(),
         }
+    }
+}
+
+impl Vain {
+    /// A difference was met. Whatever came since the last one gives hope again.
+    fn meet(&mut self, revision: u64) {
+        if self.revision != revision {
+            *self = Self {
+                revision,
+                ..Self::default()
+            };
+        }
+        self.met = true;
+    }
+
+    fn end_of_interval(&mut self) {
+        if self.met {
+            self.intervals = self.intervals.saturating_add(1);
+        }
+        self.met = false;
+    }
+
+    /// The interval that is worth asking in.
+    fn interval(&self) -> Span {
+        let doubled = 1_u64.checked_shl(self.intervals).unwrap_or(u64::MAX);
+        let interval = limits::REPAIR_MIN.0.saturating_mul(doubled);
+        Span(interval.min(limits::REPAIR_MAX.0))
     }
 }
 
@@ -56,9 +99,27 @@ impl Hive {
             self.probe(peer);
         }
         let interval = Span((self.repair.interval.0 * 2).min(limits::REPAIR_MAX.0));
-        self.repair = Repair::with(interval, now.boot, &mut self.chance);
+        let mut vain = self.repair.vain;
+        vain.end_of_interval();
+        self.repair = Repair {
+            vain,
+            ..Repair::with(interval, now.boot, &mut self.chance)
+        };
     }
 
+    /// A peer holds something else: soon asked about, unless that has been in vain.
+    pub(super) fn differs(&mut self, now: Now) {
+        let mut vain = self.repair.vain;
+        vain.meet(self.changes.revision());
+        let interval = vain.interval();
+        if self.repair.interval > interval || self.repair.at <= now.boot {
+            self.repair = Repair::with(interval, now.boot, &mut self.chance);
+        }
+        self.repair.vain = vain;
+        self.repair.agreed = false;
+    }
+
+    /// Something happened after which it is worth asking soon.
     pub(super) fn reset_repair(&mut self, now: Now) {
         if self.repair.interval != limits::REPAIR_MIN || self.repair.at <= now.boot {
             self.repair = Repair::new(now.boot, &mut self.chance);

@@ -97,6 +97,9 @@ impl Hive {
 
     /// Whether an unknown author proves that it took over from a key that belongs or belonged.
     pub(super) fn takes_over(&self, delta: &Delta) -> bool {
+        if !self.vocabulary.knows_statement(Key::ROTATE) {
+            return false;
+        }
         let rotates = delta.entries.iter().filter(|it| it.key.kind == Key::ROTATE);
         let known = rotates.filter_map(|it| Statement::decode(it.key, it.value.as_deref()?));
         let mut claims = known.filter_map(|it| match it {

@@ -167,7 +167,7 @@ impl Hive {
                 self.hears_nothing_newer(now);
             }
             Frame::Probe { .. } => {
-                self.reset_repair(now);
+                self.differs(now);
                 self.tell_difference(peer);
             }
             Frame::Same => {
@@ -298,7 +298,7 @@ impl Hive {
 
     /// Acts on what a peer holds: asks for what is newer there, gives what is newer here.
     fn on_lines(&mut self, now: Now, peer: NodeId, lines: &[Line], extent: Extent) {
-        self.reset_repair(now);
+        self.differs(now);
         let mut wants = Vec::new();
         let mut gives = Vec::new();
         let mut proofs = Vec::new();
@@ -400,7 +400,7 @@ impl Hive {
         let stranger = !self.roster.stores(author) && !sponsored && !own;
         if stranger && !self.takes_over(delta) {
             // Its admission may be on the way: the next probe brings both in the right order.
-            self.reset_repair(now);
+            self.differs(now);
             return;
         }
         let asked = self.note_delta(peer, delta);

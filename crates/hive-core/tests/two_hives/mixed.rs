@@ -2,9 +2,9 @@
 //! frames. It reads with the same code, told to know less; what it does not know it cannot decode.
 
 use hive_core::event_log::Happening;
-use hive_core::id::{NodeId, WorkloadKey};
+use hive_core::id::{HeadId, NodeId, WorkloadKey};
 use hive_core::pattern::Evidence;
-use hive_core::statement::{Anomaly, Farewell, Mark, Statement};
+use hive_core::statement::{Anomaly, Farewell, HeadRef, Mark, Rotate, Statement};
 use hive_core::time::Span;
 use hive_core::vocabulary::Vocabulary;
 
@@ -158,4 +158,51 @@ fn a_frame_of_a_later_version_is_passed_over_and_garbage_is_not() {
     world.hives[0].on_received(now, peer, &[1, 200, 200, 200]);
     world.settle();
     assert_eq!(crate::misdeeds(&world, 0).len(), 1);
+}
+
+/// As it was before keys could be changed.
+fn before_new_keys() -> Vocabulary {
+    let rotate = Statement::Rotate(Rotate {
+        old: NodeId([1; 32]),
+        new: NodeId([2; 32]),
+        keep: HeadRef {
+            incarnation: 1,
+            seq: 1,
+            id: HeadId([3; 32]),
+        },
+        sigs: [[0; 32]; 4],
+    });
+    Vocabulary::older(&[rotate.key().kind], u8::MAX)
+}
+
+#[test]
+fn members_that_stay_unequal_ask_each_other_ever_more_rarely_and_are_equal_after_an_update() {
+    let mut world = World::new(4);
+    for at in [1, 3] {
+        world.install(at, Some(before_new_keys()));
+    }
+    for joiner in 1..4 {
+        world.join(joiner, 0);
+    }
+    world.run(Span::from_secs(60));
+    all_equal(&world, &[0, 1, 2, 3]);
+    // The old ones do not know who this is, and store nothing of it: they cannot hold what the new ones hold.
+    world.rotate(2).expect("somebody hears it");
+    world.run(Span::from_secs(3_600));
+    all_equal(&world, &[0, 2]);
+    all_equal(&world, &[1, 3]);
+    assert_ne!(world.view(0), world.view(1));
+    let before = world.frames;
+    world.run(Span::from_secs(3_600));
+    // At the shortest interval four members ask up to 9,600 times an hour, and each question has answers.
+    let frames = world.frames - before;
+    assert!(frames < 500, "{frames} frames in an hour");
+    // News is not slower for it.
+    say(&mut world, 1, 9);
+    assert_eq!(world.hives[0].advice().patterns.len(), 1);
+    for at in [1, 3] {
+        world.install(at, None);
+    }
+    world.run(Span::from_secs(120));
+    all_equal(&world, &[0, 1, 2, 3]);
 }
