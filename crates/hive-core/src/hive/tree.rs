@@ -76,6 +76,8 @@ pub(super) struct Branch {
     vain: u32,
     /// When it last brought something first.
     brought_at: Instant,
+    /// When it last let go of us for having too many branches.
+    let_go_at: Option<Instant>,
     /// In a small hive: authors whose news the peer does not hear themselves.
     relayed: BTreeSet<NodeId>,
 }
@@ -272,14 +274,17 @@ impl Hive {
         let Some(branch) = self.links.branch(peer) else {
             return;
         };
-        let was_eager = !branch.lazy;
+        // Nobody honest does that more often.
+        let lately = |at: Instant| now.boot.since(at) < SETTLED;
+        let is_lost = is_full && !branch.lazy && !branch.let_go_at.is_some_and(lately);
+        if is_lost {
+            branch.let_go_at = Some(now.boot);
+        }
         branch.lazy |= authors.is_empty() || is_full;
         branch.relayed.retain(|author| !authors.contains(author));
         self.tree.changed_at = now.boot;
         self.tree.free_round = true;
-        if is_full {
-            self.regrow(now, was_eager, Some(peer));
-        }
+        self.regrow(now, is_lost, Some(peer));
     }
 
     pub(super) fn on_graft(&mut self, now: Now, peer: NodeId, wants: &[Have]) {

@@ -375,10 +375,11 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
 
 /// A dead peer is noticed by the transport's own repetitions: what is not acknowledged is sent again after about
 /// `p`, 3`p`, 7`p`, 15`p` (RFC 9002 6.2, `p` from the round trip), so of any window that ends 3.3 times later than
-/// it begins, one repetition falls inside. Packets sent but none received within it = nobody is there. This
-/// costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were still
-/// under way when the peer died. What was sent while an earlier window was open is looked at later, through a window
-/// that is longer by as much: the repetitions have become rarer by then.
+/// it begins, one repetition falls inside. Something to be answered sent but nothing received within it = nobody is
+/// there. This costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were
+/// still under way when the peer died. What was sent while an earlier window was open is looked at later, through a
+/// window that is longer by as much: the repetitions have become rarer by then. A window in which this machine itself
+/// was kept from running tells nothing: what has arrived may wait in the socket.
 async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<Instant>) -> End {
     loop {
         if sent.changed().await.is_err() {
@@ -386,20 +387,47 @@ async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<In
         }
         let last = *sent.borrow_and_update();
         tokio::time::sleep(SETTLED).await;
-        let before = connection.stats();
-        let window = last.elapsed().mul_f64(WINDOW_GROWS);
-        tokio::time::sleep(window.max(SILENCE.saturating_sub(SETTLED))).await;
-        let silent = || {
-            let after = connection.stats();
-            after.udp_tx.datagrams > before.udp_tx.datagrams
-                && after.udp_rx.datagrams == before.udp_rx.datagrams
-        };
-        if silent() {
+        loop {
+            let before = Exchanged::of(connection);
+            let silent = || before.is_silence_until(&Exchanged::of(connection));
+            let window = last.elapsed().mul_f64(WINDOW_GROWS);
+            let window = window.max(SILENCE.saturating_sub(SETTLED));
+            let began = Instant::now();
+            tokio::time::sleep(window).await;
+            if !silent() {
+                break;
+            }
             tokio::time::sleep(SECOND_LOOK).await;
-            if silent() {
+            if !silent() {
+                break;
+            }
+            if began.elapsed() <= window + 2 * SECOND_LOOK {
                 return End::Silent;
             }
         }
+    }
+}
+
+/// What a connection's transport has counted.
+struct Exchanged {
+    asked: u64,
+    heard: u64,
+}
+
+impl Exchanged {
+    /// Acknowledgements are not counted as asking: nobody answers them. Neither are tries of longer packets: they may
+    /// be lost for their length.
+    fn of(connection: &Connection) -> Self {
+        let stats = connection.stats();
+        let asked = stats.frame_tx.stream + stats.frame_tx.ping;
+        Self {
+            asked: asked.saturating_sub(stats.path.sent_plpmtud_probes),
+            heard: stats.udp_rx.datagrams,
+        }
+    }
+
+    fn is_silence_until(&self, later: &Self) -> bool {
+        later.asked > self.asked && later.heard == self.heard
     }
 }
 
@@ -505,6 +533,15 @@ pub(crate) fn turn_away(connection: &Connection, code: VarInt) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_no_answer_to_what_was_asked() {
+        let at = |asked, heard| Exchanged { asked, heard };
+        assert!(at(3, 7).is_silence_until(&at(4, 7)));
+        assert!(!at(3, 7).is_silence_until(&at(4, 8)));
+        // Whoever only acknowledges has nothing to wait for.
+        assert!(!at(3, 7).is_silence_until(&at(3, 7)));
+    }
 
     #[test]
     fn a_member_that_sends_without_end_is_read_at_one_megabyte_a_second() {
