@@ -91,6 +91,18 @@ fn a_daemon_that_ended_by_an_error_is_down_with_its_reason() {
 }
 
 #[test]
+fn a_state_folder_that_cannot_be_made_is_named_with_what_to_type() {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::write(place.path().join("state"), "in the way").expect("writable");
+    let output = hive(&place.path().join("state"), &["up"]);
+    assert_eq!(code(&output), 1);
+    let words = told(&output).split_whitespace().collect::<String>();
+    let folder = place.path().join("state/state").display().to_string();
+    assert!(words.contains(&folder), "{words}");
+    assert!(words.contains("hive--stateDIRup"), "{words}");
+}
+
+#[test]
 fn a_text_that_is_no_invite_code_ends_with_2_and_starts_nothing() {
     let place = tempfile::tempdir().expect("a folder");
     for wrong in ["HIVE", "HIVE-AAAAA-AAAAA-AAAAA-AAAAA", "hello"] {
