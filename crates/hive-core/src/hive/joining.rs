@@ -184,7 +184,7 @@ impl Hive {
         at: Option<SocketAddr>,
     ) -> Result<JoinView, CommandError> {
         let pass: Pass = text.parse().map_err(|error| bad_pass(&error))?;
-        self.check_may_join(&pass)?;
+        self.check_may_join(&pass, at)?;
         let aim = Aim::of(&pass, at);
         let code = pass.code().clone();
         self.forget_request();
@@ -194,7 +194,7 @@ impl Hive {
         Ok(self.join_state(now))
     }
 
-    fn check_may_join(&self, pass: &Pass) -> Result<(), CommandError> {
+    fn check_may_join(&self, pass: &Pass, at: Option<SocketAddr>) -> Result<(), CommandError> {
         let count = self.roster.order().len();
         let others = count > 1 || self.sponsor.is_some();
         match pass {
@@ -202,7 +202,8 @@ impl Hive {
             Pass::Ticket(ticket) if others && ticket.leads_into(self.genesis.hive()) => {
                 Err(already_in())
             }
-            _ if self.door.made(pass.code()) => Err(made_here()),
+            // Nobody else on the network has it open; who is named can say so.
+            _ if at.is_none() && self.door.made(pass.code()) => Err(made_here()),
             _ if others && self.is_out() => Err(gone(self.out_words().unwrap_or_default())),
             _ if others => Err(not_alone(count.max(2), matches!(pass, Pass::Ticket(_)))),
             _ => Ok(()),

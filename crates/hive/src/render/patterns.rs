@@ -186,7 +186,7 @@ mod tests {
             name: "p-1".to_owned(),
             id: "00".repeat(16),
             action: Action::BackgroundNice,
-            words: "background at nice 11".to_owned(),
+            words: "background at nice 11 while an interactive program runs".to_owned(),
             role: WorkloadType::Interactive,
             context: Context {
                 binding: Binding::Task,
