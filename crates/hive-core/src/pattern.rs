@@ -9,6 +9,7 @@ use crate::units::{LogRatio, Permille};
 ///
 /// Source of the values: `research/optimizer.md` 4.1 and 7.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Action {
     /// Nothing, through the very same steps as the others: shows whether measuring alone moves the figure.
@@ -39,6 +40,7 @@ pub enum Side {
 
 /// What decides between two workloads that want one core. Nice, for one, does nothing across autogroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Binding {
     /// The tasks' own weights.
     Task,
@@ -50,6 +52,7 @@ pub enum Binding {
 
 /// What kind of work a program does, told by its behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WorkloadType {
     /// Wakes often, runs briefly, somebody waits.
@@ -64,6 +67,7 @@ pub enum WorkloadType {
 
 /// How many cores, coarsely: effects shrink with idle cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cores {
     /// Up to 4.
     Few,

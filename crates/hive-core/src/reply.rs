@@ -134,6 +134,9 @@ pub struct StatusView {
     pub active: Vec<ActiveView>,
     /// What is being tried right now.
     pub trial: Option<TrialView>,
+    /// Why nothing is changed although there is contention, when that is so.
+    #[serde(default)]
+    pub left_alone: Option<String>,
     /// What needs a person.
     pub needs: Vec<NeedView>,
     /// Statements that wait for the byte budget.
@@ -405,6 +408,9 @@ pub struct PendingMachine {
 pub struct MembersView {
     /// In order of seniority.
     pub members: Vec<MemberView>,
+    /// That this machine itself does not belong any more, in words, when that is so.
+    #[serde(default)]
+    pub out: Option<String>,
 }
 
 /// One member.

@@ -33,7 +33,7 @@ use hive_core::id::WorkloadKey;
 use hive_core::pattern::{
     Action, Binding, Context, Cores, Evidence, PatternDef, Verdict, WorkloadType,
 };
-use hive_core::reply::JoinStage;
+use hive_core::reply::{JoinStage, StatusView};
 use hive_core::signed::KeyPair;
 use hive_core::statement::{Statement, StrategyCell};
 use hive_core::time::Span;
@@ -260,6 +260,42 @@ fn a_code_that_nobody_has_open_is_not_found() {
     world.run(Span::from_secs(20));
     let error = world.join_state(1).error.expect("a reason");
     assert_eq!(error.code, "join.not_found");
+}
+
+#[test]
+fn a_failed_join_is_told_in_the_status_while_it_can_matter_and_no_longer() {
+    let limits = |world: &World| {
+        let mut status = StatusView::default();
+        world.hives[1].fill_status(world.now(), &mut status);
+        status.limits
+    };
+    let mut world = World::new(2);
+    let code = world.invite(0);
+    world.run(Span::from_secs(601));
+    let fails = |world: &mut World| {
+        world.start_join(1, &code);
+        world.run(Span::from_secs(20));
+        let told = limits(world);
+        assert_eq!(
+            told,
+            ["this machine could not join: no machine on this network has that invite open"]
+        );
+    };
+    fails(&mut world);
+    // Its invite is over by now, whoever made it.
+    world.run(Span::from_secs(600));
+    assert_eq!(limits(&world), [""; 0]);
+    fails(&mut world);
+    world.join(1, 0);
+    assert_eq!(limits(&world), [""; 0]);
+}
+
+#[test]
+fn a_code_typed_on_the_machine_that_made_it_is_told_at_once() {
+    let mut world = World::new(1);
+    let code = world.invite(0);
+    let error = world.try_join(0, &code).expect_err("its own");
+    assert_eq!(error.code, "join.self");
 }
 
 #[test]

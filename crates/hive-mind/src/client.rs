@@ -1,5 +1,6 @@
 //! A typed client of the daemon's unix-socket API: one method per command, one error enum.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,13 +46,20 @@ pub enum ClientError {
         /// Where it was expected.
         socket: PathBuf,
     },
+    /// A daemon is there and says nothing: it hangs, is stopped, or the machine is very busy (exit code 6). What was
+    /// asked may still be done.
+    #[error("the hive daemon does not answer")]
+    Silent {
+        /// Where it was asked.
+        socket: PathBuf,
+    },
     /// The daemon ended before its answer was whole. What was asked may have been done.
     #[error("the hive daemon ended before it answered")]
     Ended,
     /// The daemon refused; nothing was changed.
     #[error("{}", .0.what)]
     Refused(CommandError),
-    /// The daemon answered something that this client does not understand, or not in time.
+    /// The daemon answered something that this client does not understand.
     #[error("the daemon's answer could not be read: {0}")]
     Protocol(String),
 }
@@ -295,7 +303,7 @@ impl Client {
         };
         tokio::time::timeout(REPLY_TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_| Err(ClientError::Protocol("no answer in 10 s".into())))
+            .unwrap_or_else(|_| Err(self.silent()))
     }
 
     async fn send(
@@ -304,10 +312,14 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let down = |_| ClientError::DaemonDown {
-            socket: self.socket.clone(),
+        let absent = |why: io::Error| match why.kind() {
+            // So many callers wait already that the kernel lets no more in.
+            io::ErrorKind::WouldBlock => self.silent(),
+            _ => ClientError::DaemonDown {
+                socket: self.socket.clone(),
+            },
         };
-        let stream = UnixStream::connect(&self.socket).await.map_err(down)?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(absent)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(protocol)?;
@@ -320,6 +332,12 @@ impl Client {
             .body(Full::new(body))
             .map_err(protocol)?;
         sender.send_request(request).await.map_err(broken)
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent {
+            socket: self.socket.clone(),
+        }
     }
 }
 

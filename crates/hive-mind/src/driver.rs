@@ -10,7 +10,7 @@ use hive_core::event_log::Happening;
 use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::id::{CommandId, ProgramName};
 use hive_core::node::{Node, NodeConfig};
-use hive_core::reply::Reply;
+use hive_core::reply::{NeedView, Reply};
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
 use hive_core::time::{Instant, Span};
@@ -137,6 +137,7 @@ fn start_on(
         wake: None,
         bells: Bells::new(),
         away: Away::since_now(),
+        guarded: options.guarded,
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
@@ -269,6 +270,7 @@ struct Driver {
     wake: Option<Instant>,
     bells: Bells,
     away: Away,
+    guarded: Option<watch::Receiver<bool>>,
 }
 
 impl Driver {
@@ -395,8 +397,10 @@ impl Driver {
     }
 
     fn reply(&mut self, id: CommandId, mut reply: Reply) {
-        if let Reply::Invite(view) = &mut reply {
-            view.port = self.net.port();
+        match &mut reply {
+            Reply::Invite(view) => view.port = self.net.port(),
+            Reply::Status(view) if self.is_unguarded() => view.needs.push(unguarded()),
+            _ => {}
         }
         let gone = self
             .waiting
@@ -405,6 +409,10 @@ impl Driver {
         if gone {
             tracing::debug!("nobody waits for this reply any more");
         }
+    }
+
+    fn is_unguarded(&self) -> bool {
+        self.guarded.as_ref().is_some_and(|there| !*there.borrow())
     }
 
     fn tell(&self, happening: Happening) {
@@ -471,6 +479,17 @@ fn fault(error: &StoreError) -> StoreFault {
     StoreFault {
         why: error.to_string(),
         remedy: error.remedy().to_owned(),
+    }
+}
+
+fn unguarded() -> NeedView {
+    NeedView {
+        code: "guard.gone".to_owned(),
+        words:
+            "the guardian has ended and no other can be started: what is on would stay on if the \
+                daemon were killed, until the next hive up"
+                .to_owned(),
+        fix: vec!["hive down, then hive up".to_owned()],
     }
 }
 

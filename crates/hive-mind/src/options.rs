@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hive_core::reply::Mode;
+use tokio::sync::watch;
 
 use crate::config::ConfigError;
 use crate::key::KeyError;
@@ -43,6 +44,9 @@ pub struct Options {
     /// How many times faster all nodes of this process see time pass. 1 is the truth, and what everybody wants
     /// but a lab that measures a day in minutes; the first node started decides.
     pub clock_factor: NonZeroU32,
+    /// Whether a guardian is there that puts everything back should this process be killed; none = nobody was asked to,
+    /// and nothing is said of it.
+    pub guarded: Option<watch::Receiver<bool>>,
     /// How long after the start time begins to pass faster: a start in true time is what a day has.
     pub clock_true_for: Duration,
 }
@@ -63,6 +67,7 @@ impl Default for Options {
             label: None,
             mdns: true,
             clock_factor: NonZeroU32::MIN,
+            guarded: None,
             clock_true_for: Duration::ZERO,
         }
     }

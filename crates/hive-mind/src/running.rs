@@ -5,18 +5,21 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// The file in the state folder.
 const NAME: &str = "running";
 
-/// Its first line: what it is, and the version of what follows (a line with the process, a line with the socket).
-const HEAD: &[u8] = b"hive.running/1\n";
+/// Its first line: what it is, and the version of what follows (a line with the process and its start, a line with the
+/// socket).
+const HEAD: &[u8] = b"hive.running/2\n";
 
 /// More is not read. A path is 4,096 bytes at most, of a socket even 107 (unix(7)).
 const BYTES_MAX: u64 = 5_000;
@@ -30,6 +33,8 @@ const TRIES_MAX: usize = 1_000;
 pub struct Running {
     /// Its process.
     pub process: u32,
+    /// When the process started, in the kernel's ticks since the boot: a number is used again, a start is not.
+    pub started: u64,
     /// Where it answers, or should.
     pub socket: PathBuf,
 }
@@ -58,11 +63,64 @@ impl Running {
         let rest = text.strip_prefix(HEAD)?.strip_suffix(b"\n")?;
         let end = rest.iter().position(|byte| *byte == b'\n')?;
         let (process, socket) = rest.split_at(end);
+        let (process, started) = std::str::from_utf8(process).ok()?.split_once(' ')?;
         Some(Self {
-            process: std::str::from_utf8(process).ok()?.parse().ok()?,
+            process: process.parse().ok()?,
+            started: started.parse().ok()?,
             socket: OsString::from_vec(socket.get(1..)?.to_vec()).into(),
         })
     }
+
+    /// A process by its number, with no socket that is known; none when there is none of that number.
+    #[must_use]
+    pub fn of(process: u32) -> Option<Self> {
+        Some(Self {
+            process,
+            started: start_of(process)?,
+            socket: PathBuf::new(),
+        })
+    }
+
+    /// The process that answers on a socket, or should, as the kernel tells; for a daemon that could note nothing.
+    #[must_use]
+    pub fn behind(socket: &Path) -> Option<Self> {
+        let peer = rustix::net::sockopt::socket_peercred(knock(socket).ok()?).ok()?;
+        let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
+        Some(Self {
+            socket: socket.to_path_buf(),
+            ..Self::of(process)?
+        })
+    }
+
+    /// Whether somebody listens on a socket, be it that so many wait there already that nobody more is let in.
+    #[must_use]
+    pub fn listens(socket: &Path) -> bool {
+        matches!(knock(socket), Ok(_) | Err(Errno::AGAIN))
+    }
+
+    /// Whether the process of that number is, here and now, the one that was meant.
+    #[must_use]
+    pub fn is_still_there(&self) -> bool {
+        start_of(self.process) == Some(self.started)
+    }
+}
+
+/// A connection, or why there is none, without waiting: a daemon that hangs lets callers wait for ever once some
+/// thousands have knocked.
+fn knock(socket: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let ours = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&ours, &SocketAddrUnix::new(socket)?)?;
+    Ok(ours)
+}
+
+/// When a process started: field 22 of `/proc/PID/stat` (proc(5)), counted from behind the name, which may hold
+/// anything.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{process}/stat")).ok()?;
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_ends + 2..)?).ok()?;
+    rest.split(' ').nth(19)?.parse().ok()
 }
 
 impl Notice {
@@ -91,7 +149,10 @@ impl Notice {
     /// The daemon answers somewhere else now.
     pub(crate) fn moved(&mut self, socket: &Path) -> io::Result<()> {
         let mut text = HEAD.to_vec();
-        text.extend_from_slice(format!("{}\n", std::process::id()).as_bytes());
+        let process = std::process::id();
+        // Where the start cannot be read, nobody is to end a process by its number alone.
+        let started = start_of(process).unwrap_or_default();
+        text.extend_from_slice(format!("{process} {started}\n").as_bytes());
         text.extend_from_slice(socket.as_os_str().as_bytes());
         text.push(b'\n');
         self.file.set_len(0)?;
@@ -119,6 +180,7 @@ mod tests {
         let here = |socket: &str| {
             Some(Running {
                 process: std::process::id(),
+                started: start_of(std::process::id()).expect("this is a process"),
                 socket: socket.into(),
             })
         };
@@ -135,16 +197,36 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_another_process_has_now_is_not_the_one_that_was_meant() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("it runs");
+        let process = child.id();
+        let meant = Running::of(process).expect("it runs");
+        assert!(meant.is_still_there());
+        let earlier = Running {
+            started: meant.started - 1,
+            ..meant.clone()
+        };
+        assert!(!earlier.is_still_there(), "the number was another's");
+        child.kill().and_then(|()| child.wait()).expect("ours");
+        assert!(!meant.is_still_there());
+    }
+
+    #[test]
     fn what_is_not_whole_is_not_believed() {
         let home = tempfile::tempdir().expect("a folder");
         let mut notice = Notice::write(home.path(), Path::new("/a")).expect("written");
         for text in [
             "",
-            "hive.running/1\n",
-            "hive.running/1\n12",
-            "hive.running/1\n12\n/a",
-            "hive.running/1\nx\n/a\n",
+            "hive.running/2\n",
+            "hive.running/2\n12 7",
+            "hive.running/2\n12 7\n/a",
             "hive.running/2\n12\n/a\n",
+            "hive.running/2\nx 7\n/a\n",
+            "hive.running/2\n12 x\n/a\n",
+            "hive.running/1\n12 7\n/a\n",
         ] {
             notice.file.set_len(0).expect("ours");
             notice.file.rewind().expect("ours");

@@ -311,6 +311,18 @@ async fn a_wide_state_folder_and_misspelt_settings_stop_the_start() {
         "{error}"
     );
 
+    // An address for documentation (RFC 5737), which no machine has.
+    let nowhere = Options {
+        bind: Some(Ipv4Addr::new(192, 0, 2, 77).into()),
+        ..options(home.path())
+    };
+    let error = HiveNode::start(nowhere).await.expect_err("not ours");
+    let words = error.to_string();
+    assert!(
+        words.contains("192.0.2.77") && words.contains("`bind`"),
+        "{words}"
+    );
+
     let node = HiveNode::start(options(home.path()))
         .await
         .expect("now it starts");

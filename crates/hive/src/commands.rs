@@ -2,6 +2,7 @@
 
 mod daemon;
 mod doctor;
+mod down;
 mod hive;
 mod invite;
 mod join;
@@ -22,7 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
     let place = &cli.place;
     match cli.verb {
         Verb::Up(flags) => up::up(place, flags),
-        Verb::Down(rehearsal) => up::down(place, rehearsal),
+        Verb::Down(rehearsal) => down::down(place, rehearsal),
         Verb::Daemon(args) => daemon::run(place, &args),
         Verb::Invite(args) => invite::run(place, &args),
         Verb::Join(args) => join::run(place, &args),

@@ -3,12 +3,13 @@
 //! It is asked once, on a terminal only. Without a terminal and without a flag nothing is changed:
 //! the machine observes, and `hive status` says how to change that.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use hive_mind::reply::Mode;
 
 use crate::args::{ConsentFlags, ModeWord};
+use crate::problem::Problem;
 
 /// The question, as people see it.
 pub(crate) const QUESTION: &str = "  When this machine is busy, may Hive Mind try small, reversible \
@@ -64,6 +65,27 @@ pub(crate) fn ask() -> std::io::Result<Mode> {
             return Ok(mode);
         }
     }
+}
+
+/// Asks on the terminal whether something that cannot be taken back shall be done; only a plain yes counts. Where
+/// nobody can answer, the problem says how a script does it.
+pub(crate) fn confirmed(question: &str, unasked: Problem) -> Result<bool, Problem> {
+    if !std::io::stdin().is_terminal() {
+        return Err(unasked);
+    }
+    let line = typed(&format!("{question} [y/N] "))?;
+    let line = line.trim().to_ascii_lowercase();
+    Ok(matches!(line.as_str(), "y" | "yes"))
+}
+
+/// What a person types after this.
+pub(crate) fn typed(question: &str) -> Result<String, Problem> {
+    print!("{question}");
+    let read = |why| Problem::system("the answer could not be read", &why);
+    std::io::stdout().flush().map_err(read)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
+    Ok(line)
 }
 
 /// Whether the question was answered on this machine before.

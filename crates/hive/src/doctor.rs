@@ -8,9 +8,11 @@ mod state;
 
 use std::path::{Path, PathBuf};
 
-use hive_mind::reply::MembersView;
+use hive_mind::reply::{MembersView, StatusView};
 use hive_mind::{NetworkView, Paths, Role};
 use serde::Serialize;
+
+use crate::problem::Problem;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -112,14 +114,24 @@ impl Finding {
     }
 }
 
-/// Looks at everything. `network` is what the running daemon says; none when none runs.
+impl Report {
+    /// Adds what was found besides.
+    pub(crate) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+        let wrong = |finding: &Finding| finding.outcome == Outcome::Problem;
+        self.healthy = !self.findings.iter().any(wrong);
+    }
+}
+
+/// Looks at everything. `network` is what the running daemon says, or why it says nothing.
 pub(crate) fn examine(
     roots: &Roots,
     paths: &Paths,
-    network: Option<NetworkView>,
+    network: Result<NetworkView, Problem>,
     members: Option<&MembersView>,
 ) -> Report {
-    let mut findings = vec![daemon(network.is_some())];
+    let mut findings = vec![daemon(network.as_ref().err())];
+    let network = network.ok();
     findings.extend(members.and_then(admins));
     findings.extend(state::examine(&paths.state));
     findings.extend(network::examine(roots, network.as_ref()));
@@ -133,11 +145,22 @@ pub(crate) fn examine(
     }
 }
 
-fn daemon(runs: bool) -> Finding {
-    if runs {
+fn daemon(why: Option<&Problem>) -> Finding {
+    let Some(why) = why else {
         return Finding::new("daemon", Outcome::Ok, "it runs and answers");
-    }
-    Finding::new("daemon", Outcome::Problem, "it does not run").try_next("hive up")
+    };
+    let what = match why.known.as_str() {
+        "" => why.what.clone(),
+        known => format!("{}: {known}", why.what),
+    };
+    Finding::new("daemon", Outcome::Problem, what).try_next(&why.try_next)
+}
+
+/// The guardian, when the daemon says that it has none.
+pub(crate) fn guardian(status: &StatusView) -> Option<Finding> {
+    let need = status.needs.iter().find(|need| need.code == "guard.gone")?;
+    let finding = Finding::new("guardian", Outcome::Problem, need.words.as_str());
+    Some(finding.try_next(need.fix.join(" or ")))
 }
 
 /// Who lets machines in and removes them. With one such machine, its loss leaves nobody who can.

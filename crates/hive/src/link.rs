@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hive_mind::{Client, ClientError, Running};
 
 use crate::args::Place;
+use crate::log;
 use crate::problem::{Exit, Problem};
 
 /// How often a starting daemon is asked whether it is there. A guess: below what a person notices.
@@ -80,15 +81,31 @@ impl Link {
         self.runtime.block_on(question)
     }
 
+    /// The daemon that runs here although it did not answer this call, if that is so.
+    pub(crate) fn mute(&self, error: &ClientError) -> Option<Running> {
+        let (ClientError::Silent { socket } | ClientError::DaemonDown { socket }) = error else {
+            return None;
+        };
+        let noted = self.state.as_deref().and_then(Running::on);
+        noted
+            .filter(|it| it.socket == *socket)
+            .or_else(|| Running::behind(socket))
+    }
+
     /// A failed call, in a person's words, with what the state folder knows of its daemon.
     pub(crate) fn problem(&self, error: ClientError) -> Problem {
+        if let ClientError::Silent { .. } = &error {
+            return silent(self.mute(&error).as_ref());
+        }
         if let ClientError::DaemonDown { socket } = &error
             && let Some(running) = self.state.as_deref().and_then(Running::on)
         {
             return unreachable(socket, &running);
         }
         let last = match (&error, &self.state) {
-            (ClientError::DaemonDown { .. }, Some(state)) => last_error(&state.join("daemon.log")),
+            (ClientError::DaemonDown { .. }, Some(state)) => {
+                log::last_error(&state.join(log::NAME))
+            }
             _ => None,
         };
         let mut problem = problem(error);
@@ -101,7 +118,7 @@ impl Link {
 
     /// Whether a daemon answers.
     pub(crate) fn is_up(&self) -> bool {
-        self.runtime.block_on(self.client.status()).is_ok()
+        self.try_ask(self.client.status()).is_ok()
     }
 
     /// How many members there are, once there are more than `before`: a membership counts when it is
@@ -154,16 +171,30 @@ pub(crate) fn problem(error: ClientError) -> Problem {
     }
 }
 
+/// A daemon that runs and says nothing.
+pub(crate) fn silent(running: Option<&Running>) -> Problem {
+    let who = running.map_or_else(String::new, |it| format!(" (pid {})", it.process));
+    Problem::new(
+        Exit::Silent,
+        "daemon.silent",
+        format!("the hive daemon{who} does not answer"),
+    )
+    .known("it runs, and said nothing for 10 s")
+    .try_next("hive down   (ends it; what is on is put back), then: hive up")
+}
+
 /// A daemon that runs, but not where it was asked.
 fn unreachable(asked: &Path, running: &Running) -> Problem {
-    let Running { process, socket } = running;
+    let Running {
+        process, socket, ..
+    } = running;
     let (known, try_next) = if asked == socket {
         (
             format!(
                 "process {process} runs, but nobody answers on {}",
                 socket.display()
             ),
-            format!("again in 5 s; it makes its socket anew (kill {process} ends it in order)"),
+            "again in 5 s; it makes its socket anew (hive down ends it all the same)".to_owned(),
         )
     } else {
         (
@@ -182,23 +213,6 @@ fn unreachable(asked: &Path, running: &Running) -> Problem {
     )
     .known(known)
     .try_next(try_next)
-}
-
-/// Why the daemon whose log this is ended, when it ended by an error, in one line.
-pub(crate) fn last_error(log: &Path) -> Option<String> {
-    let text = format!("\n{}", std::fs::read_to_string(log).ok()?);
-    let (_, error) = text.rsplit_once("\nerror: ")?;
-    let mut said = String::new();
-    for word in error.split_whitespace() {
-        if word.starts_with('[') && word.ends_with(']') && word.contains('.') {
-            // The code, after which comes what is known.
-            said.push(':');
-        } else {
-            said.push_str(if said.is_empty() { "" } else { " " });
-            said.push_str(word);
-        }
-    }
-    Some(said.trim_end_matches(':').to_owned())
 }
 
 fn down(socket: &Path) -> Problem {

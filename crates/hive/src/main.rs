@@ -5,6 +5,7 @@ mod consent;
 mod doctor;
 mod guard;
 mod link;
+mod log;
 mod output;
 mod place;
 mod problem;

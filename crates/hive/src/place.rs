@@ -2,7 +2,6 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use hive_mind::{Options, Paths, Running};
@@ -26,7 +25,7 @@ pub(crate) fn paths(place: &Place) -> Result<Paths, Problem> {
 /// runs on the state folder. It may have been started with another `XDG_RUNTIME_DIR`.
 pub(crate) fn socket(place: &Place, paths: &Paths) -> PathBuf {
     if place.socket.is_none()
-        && UnixStream::connect(&paths.socket).is_err()
+        && !Running::listens(&paths.socket)
         && let Some(running) = Running::on(&paths.state)
     {
         return running.socket;
@@ -40,7 +39,10 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Problem> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|why| Problem::system("the state folder could not be made", &why))
+        .map_err(|why| {
+            let what = format!("the state folder {} could not be made", path.display());
+            Problem::system(&what, &why).try_next("hive --state DIR up   (a folder of your own)")
+        })
 }
 
 /// The daemon may run in another folder than this program, so relative paths are settled here.

@@ -61,7 +61,8 @@ fn without_a_daemon_every_verb_that_needs_one_says_so_and_ends_with_3() {
             "{words}"
         );
         assert!(first.ends_with("[daemon.down]"), "{words}");
-        assert!(words.contains("try: hive up"), "{words}");
+        let advice = words.contains("try: hive up");
+        assert_eq!(advice, verb != ["down"], "{words}");
         assert!(output.stdout.is_empty(), "{verb:?} printed something");
     }
     let left = std::fs::read_dir(place.path()).expect("readable").count();
@@ -87,6 +88,18 @@ fn a_daemon_that_ended_by_an_error_is_down_with_its_reason() {
     log("2026-01-01T00:00:00Z  INFO ready\n");
     let words = told(&hive(place.path(), &["status"]));
     assert!(!words.contains("when it last ran"), "{words}");
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_is_named_with_what_to_type() {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::write(place.path().join("state"), "in the way").expect("writable");
+    let output = hive(&place.path().join("state"), &["up"]);
+    assert_eq!(code(&output), 1);
+    let words = told(&output).split_whitespace().collect::<String>();
+    let folder = place.path().join("state/state").display().to_string();
+    assert!(words.contains(&folder), "{words}");
+    assert!(words.contains("hive--stateDIRup"), "{words}");
 }
 
 #[test]

@@ -6,6 +6,9 @@ mod patience;
 #[path = "two_machines/disks.rs"]
 mod disks;
 
+#[path = "two_machines/guardians.rs"]
+mod guardians;
+
 #[path = "two_machines/sockets.rs"]
 mod sockets;
 
@@ -431,6 +434,34 @@ fn up_without_a_terminal_only_observes_and_says_how_to_change_that() {
         no_process_of(&machine.state()),
         "a process of the daemon is left"
     );
+}
+
+#[test]
+fn the_log_has_a_bound_and_a_start_that_fails_takes_nothing_from_it() {
+    let machine = Machine::new();
+    let (log, old) = ["daemon.log", "daemon.log.1"]
+        .map(|name| machine.state().join(name))
+        .into();
+    let full = "long ago\n".repeat(120_000);
+    std::fs::create_dir(machine.state()).expect("writable");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(machine.state(), private).expect("ours");
+    std::fs::write(&log, &full).expect("writable");
+    let up = machine.hive(&["up", "--mode", "observe"]);
+    assert!(up.status.success(), "{}", told(&up));
+    assert_eq!(std::fs::read_to_string(&old).expect("it was kept"), full);
+    let words = std::fs::read_to_string(&log).expect("a new one");
+    assert!(words.contains("ready"), "{words}");
+
+    let elsewhere = machine.folder.path().join("elsewhere.sock");
+    let second = machine.hive(&["--socket", &elsewhere.to_string_lossy(), "up"]);
+    assert!(!second.status.success(), "a second one started");
+    let now = std::fs::read_to_string(&log).expect("there");
+    assert!(now.starts_with(&words), "its words are lost: {now}");
+    let down = machine.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+    let words = told(&machine.hive(&["status"]));
+    assert!(!words.contains("when it last ran"), "{words}");
 }
 
 /// Whether no process was started with this folder among its arguments.

@@ -145,7 +145,10 @@ impl Hive {
                 })
             })
             .collect();
-        MembersView { members }
+        MembersView {
+            members,
+            out: self.out_words().map(Into::into),
+        }
     }
 
     /// Who has been heard on the network, the newest first.
@@ -235,15 +238,13 @@ impl Hive {
         if me.is_some_and(|me| me.role == Role::Admin) {
             return Ok(());
         }
-        let out = self.is_out();
         Err(CommandError {
             code: "member.not_admin".into(),
             kind: ErrorKind::NotAllowed,
-            what: if out {
-                "this machine was removed from its hive".into()
-            } else {
-                "this machine may not let others in or remove them".into()
-            },
+            what: self
+                .out_words()
+                .unwrap_or("this machine may not let others in or remove them")
+                .into(),
             known: String::new(),
             try_next: "hive members shows who may".into(),
         })

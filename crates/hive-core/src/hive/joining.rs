@@ -12,7 +12,8 @@ use core::net::SocketAddr;
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
 use crate::hive::joining::errors::{
-    already_in, bad_pass, made_here, not_alone, not_found, other_hive, refusal, refused, silent,
+    already_in, bad_pass, gone, made_here, not_alone, not_found, other_hive, refusal, refused,
+    silent,
 };
 use crate::hive::joining::seek::Aim;
 use crate::hive::meta::{self, Proved};
@@ -50,6 +51,8 @@ pub(super) struct Joining {
     asked_again: u32,
     talk: Option<Talk>,
     proved: Option<Proved>,
+    /// When it came to nothing.
+    failed_at: Option<Instant>,
     /// Kept after the welcome too: a person may look only then.
     words: Option<String>,
     found_ms: Option<f64>,
@@ -94,6 +97,7 @@ impl Joining {
             asked_again: 0,
             talk: None,
             proved: None,
+            failed_at: None,
             words: None,
             found_ms: None,
             proved_ms: None,
@@ -117,6 +121,7 @@ impl Joining {
             asked_again: 0,
             talk: None,
             proved: Some(proved),
+            failed_at: None,
             words: Some(words::line(&proved.words)),
             found_ms: None,
             proved_ms: None,
@@ -144,8 +149,9 @@ impl Joining {
         }
     }
 
-    fn fail(&mut self, error: CommandError) {
+    fn fail(&mut self, error: CommandError, now: Instant) {
         self.stage = JoinStage::Failed;
+        self.failed_at = Some(now);
         self.error = Some(error);
         self.until = None;
         self.retry_at = None;
@@ -178,7 +184,7 @@ impl Hive {
         at: Option<SocketAddr>,
     ) -> Result<JoinView, CommandError> {
         let pass: Pass = text.parse().map_err(|error| bad_pass(&error))?;
-        self.check_may_join(&pass)?;
+        self.check_may_join(&pass, at)?;
         let aim = Aim::of(&pass, at);
         let code = pass.code().clone();
         self.forget_request();
@@ -188,7 +194,7 @@ impl Hive {
         Ok(self.join_state(now))
     }
 
-    fn check_may_join(&self, pass: &Pass) -> Result<(), CommandError> {
+    fn check_may_join(&self, pass: &Pass, at: Option<SocketAddr>) -> Result<(), CommandError> {
         let count = self.roster.order().len();
         let others = count > 1 || self.sponsor.is_some();
         match pass {
@@ -196,6 +202,9 @@ impl Hive {
             Pass::Ticket(ticket) if others && ticket.leads_into(self.genesis.hive()) => {
                 Err(already_in())
             }
+            // Nobody else on the network has it open; who is named can say so.
+            _ if at.is_none() && self.door.made(pass.code()) => Err(made_here()),
+            _ if others && self.is_out() => Err(gone(self.out_words().unwrap_or_default())),
             _ if others => Err(not_alone(count.max(2), matches!(pass, Pass::Ticket(_)))),
             _ => Ok(()),
         }
@@ -517,7 +526,7 @@ impl Hive {
     fn fail_join(&mut self, now: Now, error: CommandError) {
         self.forget_request();
         if let Some(joining) = &mut self.joining {
-            joining.fail(error);
+            joining.fail(error, now.boot);
         }
         self.watch_door(now);
     }

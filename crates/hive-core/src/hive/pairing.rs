@@ -93,6 +93,11 @@ impl Door {
         newest.map(|invite| invite.code.locator())
     }
 
+    /// Whether a code is one of this machine's own.
+    pub(super) fn made(&self, code: &InviteCode) -> bool {
+        self.invites.iter().any(|invite| invite.code == *code)
+    }
+
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let invites = self.invites.iter().map(|invite| invite.until);
         let guests = self.links.values().filter_map(|guest| guest.until);

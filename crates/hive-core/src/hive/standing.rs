@@ -115,6 +115,16 @@ impl Hive {
         self.roster.is_gone(self.me) || self.dismissed.is_some()
     }
 
+    /// The same in words.
+    pub(super) fn out_words(&self) -> Option<&'static str> {
+        if self.roster.left(self.me) {
+            Some("this machine has left its hive")
+        } else {
+            self.is_out()
+                .then_some("this machine was removed from its hive")
+        }
+    }
+
     /// What is said to remove a machine, by the holder of a key.
     pub(super) fn removal(&self, key: &KeyPair, node: NodeId, compromised: bool) -> Vec<Statement> {
         let held = self.store.map(node).filter(|_| !compromised);

@@ -109,6 +109,7 @@ impl Machine {
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
+        status.left_alone = self.left_alone(now);
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));
@@ -138,6 +139,21 @@ impl Machine {
                 words: String::from(entry.def.action.words()),
                 state: entry.state,
             });
+        }
+    }
+
+    /// Why nothing is done about the contention that there is.
+    fn left_alone(&self, now: Now) -> Option<String> {
+        if self.run.is_some() {
+            return None;
+        }
+        let contention = self
+            .situation
+            .contention(&self.paces, None, &self.facts)
+            .filter(|_| self.facts.pressure)?;
+        match self.choose(now, &contention) {
+            Choice::Leave(because) => Some(because.to_string()),
+            Choice::Run(..) => None,
         }
     }
 

@@ -141,6 +141,17 @@ fn a_removed_machine_hears_it_from_who_removed_it_and_believes_only_a_signature(
         .into_iter()
         .find(|it| it.code == "node.removed");
     assert_eq!(need.expect("it is told").fix, ["hive leave"]);
+    // Every verb that a person may try says the same.
+    let out = world.hives[2].members(world.now()).out;
+    assert_eq!(
+        out.as_deref(),
+        Some("this machine was removed from its hive")
+    );
+    assert_eq!(world.hives[1].members(world.now()).out, None);
+    let code = world.invite(0);
+    let error = world.try_join(2, &code).expect_err("its key is removed");
+    assert_eq!(error.code, "join.gone");
+    assert!(error.what.contains("removed") && error.try_next.contains("hive leave"));
     let gone = Happening::Removed {
         node: world.hives[2].me().short(),
     };

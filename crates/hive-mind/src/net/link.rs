@@ -415,13 +415,15 @@ struct Exchanged {
 }
 
 impl Exchanged {
-    /// Acknowledgements are not counted as asking: nobody answers them. Neither are tries of longer packets: they may
-    /// be lost for their length.
+    /// Acknowledgements are not counted as asking: nobody answers them. Neither are tries of longer packets, each a ping
+    /// and a wish for an answer at once: they may be lost for their length. The transport's own repetitions mostly
+    /// hold such a wish and nothing else (quinn-proto 0.11, `maybe_queue_probe`).
     fn of(connection: &Connection) -> Self {
         let stats = connection.stats();
-        let asked = stats.frame_tx.stream + stats.frame_tx.ping;
+        let frames = stats.frame_tx;
+        let asked = frames.stream + frames.ping + frames.immediate_ack;
         Self {
-            asked: asked.saturating_sub(stats.path.sent_plpmtud_probes),
+            asked: asked.saturating_sub(2 * stats.path.sent_plpmtud_probes),
             heard: stats.udp_rx.datagrams,
         }
     }

@@ -47,7 +47,12 @@ pub(crate) fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), St
         }
     }
     let why = failure.map_or_else(String::new, |why| why.to_string());
-    Err(StartError::Network(why))
+    Err(StartError::Network(match config.bind {
+        Some(address) => format!(
+            "{why} (on {address}, as `bind` under [network] in config.toml or --bind says; ip addr shows what there is)"
+        ),
+        None => why,
+    }))
 }
 
 /// An address as a person writes it: on a socket for both families IPv4 comes as `::ffff:a.b.c.d`.

@@ -1,6 +1,7 @@
 //! `hive daemon`: the daemon in the foreground, with its guardian.
 
 use std::num::NonZeroU32;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use hive_mind::{EndError, Options, RunError, Running, Scope, StartError, StoreFault};
@@ -8,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{DaemonArgs, ModeWord, Place};
 use crate::guard::Guard;
+use crate::log::Log;
 use crate::place;
 use crate::problem::{Exit, Problem};
 
@@ -27,10 +29,11 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .map_err(|why| Problem::system("the daemon cannot follow its parent", &why.into()))?;
     }
-    log();
     let paths = place::paths(at)?;
     place::private_folder(&paths.state)?;
+    say_to(Log::of(&paths.state));
     let state = paths.state.clone();
+    let guard = Guard::start(at, args.tree)?;
     let options = Options {
         state: Some(paths.state),
         socket: Some(paths.socket),
@@ -44,9 +47,9 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         mdns: !args.no_mdns,
         clock_factor: args.lab_clock_factor.unwrap_or(NonZeroU32::MIN),
         clock_true_for: Duration::from_millis(args.lab_clock_true_ms),
+        guarded: Some(guard.there()),
         ..Options::default()
     };
-    let guard = Guard::start(at, args.tree)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -95,12 +98,12 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
     }
 }
 
-fn log() {
+fn say_to(log: Log) {
     let filter = EnvFilter::try_from_env("HIVE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,mdns_sd=off,quinn=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(Mutex::new(log))
         .with_ansi(false)
         .init();
 }

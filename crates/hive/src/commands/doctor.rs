@@ -4,7 +4,7 @@ use hive_mind::ClientError;
 
 use crate::args::{Format, Place};
 use crate::commands::show;
-use crate::doctor::{Roots, examine};
+use crate::doctor::{Roots, examine, guardian};
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -15,15 +15,22 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
     let paths = place::paths(place)?;
     let link = Link::new(place)?;
     let network = match link.try_ask(link.client().network()) {
-        Ok(view) => Some(view),
-        Err(ClientError::DaemonDown { .. }) => None,
-        Err(other) => return Err(link.problem(other)),
+        // What can be looked at without the daemon is looked at all the same.
+        Err(error @ (ClientError::DaemonDown { .. } | ClientError::Silent { .. })) => {
+            Err(link.problem(error))
+        }
+        asked => Ok(asked.map_err(|error| link.problem(error))?),
     };
     let members = match &network {
-        Some(_) => Some(link.ask(link.client().members())?),
-        None => None,
+        Ok(_) => Some(link.ask(link.client().members())?),
+        Err(_) => None,
     };
-    let report = examine(&Roots::real(), &paths, network, members.as_ref());
+    let status = match &network {
+        Ok(_) => Some(link.ask(link.client().status())?),
+        Err(_) => None,
+    };
+    let mut report = examine(&Roots::real(), &paths, network, members.as_ref());
+    report.extend(status.as_ref().and_then(guardian));
     show(format, "hive.doctor/1", &report, text::report)?;
     Ok(if report.healthy {
         Exit::Ok

@@ -1,6 +1,6 @@
 //! Verbs about who belongs: pending, approve, deny, members, remove, label, nearby.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use hive_mind::Role;
@@ -9,6 +9,7 @@ use hive_mind::reply::{MemberView, MembersView, PendingMachine, PendingView};
 
 use crate::args::{ApproveArgs, Format, LabelArgs, Place, RemoveArgs, WhoArgs};
 use crate::commands::show;
+use crate::consent;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 use crate::render::members as text;
@@ -178,13 +179,9 @@ pub(super) fn typed_again(label: &str) -> Result<bool, Problem> {
         .known("a removed machine comes back only under a new key (there: hive leave)")
         .try_next(format!("hive remove {} --yes", text::quoted(label))));
     }
-    print!(
+    let line = consent::typed(&format!(
         "A removed machine comes back only under a new key (there: hive leave).\nType \"{label}\" to remove it: "
-    );
-    let read = |why| Problem::system("the answer could not be read", &why);
-    std::io::stdout().flush().map_err(read)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
+    ))?;
     Ok(line.trim() == label)
 }
 
@@ -226,6 +223,7 @@ mod tests {
                 member("bd10e370aa", "climb joke"),
                 member("77aa0011", "bd1"),
             ],
+            ..MembersView::default()
         };
         let found = |name: &str| find_member(&view, name).map(|member| member.label.clone());
         assert_eq!(found("BD1").expect("by its label"), "bd1");
@@ -233,6 +231,7 @@ mod tests {
         assert!(found("").is_err() && found("77a").is_err());
         let twins = MembersView {
             members: vec![member("aaaa1111", "desk"), member("bbbb2222", "desk")],
+            ..MembersView::default()
         };
         assert!(find_member(&twins, "desk").is_err(), "which of the two?");
     }

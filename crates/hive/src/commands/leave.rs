@@ -1,13 +1,13 @@
 //! `hive leave`: stops the daemon and forgets who this machine was; the next start founds a hive of its own.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hive_mind::{Acting, HostConfig, OpenError, Roots, Running, Scope};
 
 use crate::args::{LeaveArgs, Place, Rehearsal};
-use crate::commands::up;
+use crate::commands::down;
+use crate::consent;
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -42,7 +42,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
     }
     let told = !rehearsal && status.as_ref().is_some_and(|it| goodbye(&link, it.members));
     let stopped = match &status {
-        Some(_) => up::down(at, Rehearsal { dry_run: rehearsal })?,
+        Some(_) => down::down(at, Rehearsal { dry_run: rehearsal })?,
         None => Exit::Ok,
     };
     if rehearsal {
@@ -112,16 +112,11 @@ fn put_back(state: &Path) -> Result<(), Problem> {
             "leave.busy",
             "a daemon that does not answer uses the state folder",
         )
-        .known("nothing was deleted")
-        .try_next(Running::on(state).map_or_else(
-            || "end it, then:  hive leave".to_owned(),
-            |running| {
-                format!(
-                    "kill {} (it puts everything back as it ends), then:  hive leave",
-                    running.process
-                )
-            },
-        ))),
+        .known(Running::on(state).map_or_else(
+            || "nothing was deleted".to_owned(),
+            |running| format!("pid {}; nothing was deleted", running.process),
+        ))
+        .try_next("hive down   (ends it; what is on is put back), then: hive leave")),
         Err(why) => Err(Problem::new(
             Exit::Failed,
             "leave.restore",
@@ -133,23 +128,10 @@ fn put_back(state: &Path) -> Result<(), Problem> {
 
 /// Leaving cannot be taken back, so it is asked; a script says `--yes`.
 fn confirmed() -> Result<bool, Problem> {
-    if !std::io::stdin().is_terminal() {
-        return Err(
-            Problem::new(Exit::Usage, "leave.confirm", "leaving must be confirmed")
-                .known("key and store of this machine are deleted; that cannot be taken back")
-                .try_next("hive leave --yes"),
-        );
-    }
-    print!(
-        "Key and store of this machine are deleted; that cannot be taken back.\n\
-         Leave? [y/N] "
-    );
-    let read = |why| Problem::system("the answer could not be read", &why);
-    std::io::stdout().flush().map_err(read)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
-    Ok(matches!(
-        line.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
+    consent::confirmed(
+        "Key and store of this machine are deleted; that cannot be taken back.\nLeave?",
+        Problem::new(Exit::Usage, "leave.confirm", "leaving must be confirmed")
+            .known("key and store of this machine are deleted; that cannot be taken back")
+            .try_next("hive leave --yes"),
+    )
 }

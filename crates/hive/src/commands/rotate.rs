@@ -1,10 +1,10 @@
 //! `hive rotate`: a new key in the old one's place; the daemon is started anew with it.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::args::{Place, RotateArgs};
-use crate::commands::{show, up};
+use crate::commands::{down, show, up};
+use crate::consent;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 use crate::render::text::wrap;
@@ -32,7 +32,7 @@ pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
     }
     let view = link.ask(link.client().rotate())?;
     wait_until_heard(&link);
-    let (exit, _) = up::stop(at)?;
+    let (exit, _) = down::stop(at)?;
     if !args.no_start {
         up::ensure(at)?;
     }
@@ -65,25 +65,11 @@ fn wait_until_heard(link: &Link) {
 
 /// The old key is of no use afterwards, so it is asked; a script says `--yes`.
 fn confirmed() -> Result<bool, Problem> {
-    if !std::io::stdin().is_terminal() {
-        return Err(
-            Problem::new(Exit::Usage, "rotate.confirm", "a new key must be confirmed")
-                .known(
-                    "the old key is refused everywhere afterwards, and backups of it are of no use",
-                )
-                .try_next("hive rotate --yes"),
-        );
-    }
-    print!(
+    consent::confirmed(
         "The old key is refused everywhere afterwards; backups of it are of no use any more.\n\
-         Give this machine a new key? [y/N] "
-    );
-    let read = |why| Problem::system("the answer could not be read", &why);
-    std::io::stdout().flush().map_err(read)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(read)?;
-    Ok(matches!(
-        line.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
+         Give this machine a new key?",
+        Problem::new(Exit::Usage, "rotate.confirm", "a new key must be confirmed")
+            .known("the old key is refused everywhere afterwards, and backups of it are of no use")
+            .try_next("hive rotate --yes"),
+    )
 }

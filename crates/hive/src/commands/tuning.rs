@@ -28,7 +28,10 @@ pub(super) fn status(at: &Place, args: StatusArgs) -> Result<Exit, Problem> {
 pub(super) fn patterns(at: &Place, format: Format) -> Result<Exit, Problem> {
     let link = Link::new(at)?;
     let view = link.ask(link.client().patterns())?;
-    show(format, "hive.patterns/1", &view, text::list)?;
+    let mode = link.ask(link.client().status())?.mode;
+    show(format, "hive.patterns/1", &view, |view| {
+        text::list(view, mode)
+    })?;
     Ok(Exit::Ok)
 }
 

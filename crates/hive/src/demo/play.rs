@@ -7,7 +7,7 @@ use std::time::Duration;
 use hive_mind::Client;
 use hive_mind::Role;
 use hive_mind::pattern::Verdict;
-use hive_mind::reply::{JoinStage, JoinView, PatternState, PatternView};
+use hive_mind::reply::{JoinStage, JoinView, Mode, PatternState, PatternView};
 
 use crate::demo::figures::{Figures, Proof};
 use crate::demo::follow::Follower;
@@ -510,7 +510,7 @@ fn lines(pattern: &PatternView) -> String {
     let list = hive_mind::reply::PatternsView {
         patterns: vec![pattern.clone()],
     };
-    let text = text::list(&list);
+    let text = text::list(&list, Mode::Auto);
     let kept: Vec<String> = text
         .lines()
         .take_while(|line| !line.is_empty())

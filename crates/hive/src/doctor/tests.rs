@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use hive_mind::{KeepingView, NetworkInterface};
 
 use super::*;
+use crate::problem::Exit;
 
 /// A machine in a folder: everything as it should be.
 struct Machine {
@@ -86,7 +87,16 @@ impl Machine {
             socket: at("state/hive.sock"),
             config: None,
         };
-        let network = daemon.then(|| self.network.clone());
+        let network = if daemon {
+            Ok(self.network.clone())
+        } else {
+            Err(Problem::new(
+                Exit::DaemonDown,
+                "daemon.down",
+                "the hive daemon is not running",
+            )
+            .try_next("hive up"))
+        };
         examine(&roots, &paths, network, None)
     }
 

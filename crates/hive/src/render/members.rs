@@ -18,9 +18,13 @@ pub(crate) fn members(view: &MembersView) -> String {
         "SAYS"
     );
     for (place, member) in view.members.iter().enumerate() {
-        out.push_str(&member_line(member, place == 0));
+        let gone = member.here && view.out.is_some();
+        out.push_str(&member_line(member, place == 0, gone));
     }
-    if view.members.len() <= 1 {
+    if let Some(words) = &view.out {
+        let words = format!("{words}; this is what it knew last. Start anew:  hive leave");
+        out.extend(["\n", &wrap(&words, 0, 2)]);
+    } else if view.members.len() <= 1 {
         out.push_str("\nadd a machine:  hive invite\n");
     }
     out.push_str(&owners(view));
@@ -69,6 +73,9 @@ pub(crate) fn pending(view: &PendingView) -> String {
     out
 }
 
+/// Columns for an address: room for one of IPv4.
+const ADDRESS: usize = 24;
+
 /// Machines that were heard.
 pub(crate) fn nearby(view: &NearbyView) -> String {
     if view.seen.is_empty() {
@@ -79,14 +86,20 @@ pub(crate) fn nearby(view: &NearbyView) -> String {
     }
     let mut out = format!(
         "{} {} {}\n",
-        fit("ADDRESS", 24),
+        fit("ADDRESS", ADDRESS),
         fit("MACHINE", 34),
         "ANSWERED IN"
     );
     for seen in &view.seen {
+        // It is typed again, so it is never cut: a long one has a line of its own.
+        let mut address = seen.address.to_string();
+        if address.len() > ADDRESS {
+            out.extend([address.as_str(), "\n"]);
+            address.clear();
+        }
         out.extend([format!(
             "{} {} {:.1} ms\n",
-            fit(&seen.address.to_string(), 24),
+            fit(&address, ADDRESS),
             fit(&seen_words(seen), 34),
             seen.after_ms
         )]);
@@ -123,7 +136,7 @@ pub(crate) fn quoted(label: &str) -> String {
     }
 }
 
-fn member_line(member: &MemberView, founder: bool) -> String {
+fn member_line(member: &MemberView, founder: bool, gone: bool) -> String {
     let name = if member.here {
         format!("{} (here)", member.label)
     } else {
@@ -134,10 +147,11 @@ fn member_line(member: &MemberView, founder: bool) -> String {
         (false, Role::Admin) => "admin",
         (false, Role::Member) => "member",
     };
-    let state = match (member.forked, member.online) {
-        (true, _) => "two versions seen",
-        (false, true) => "online",
-        (false, false) => "offline",
+    let state = match (gone, member.forked, member.online) {
+        (true, ..) => "out",
+        (_, true, _) => "two versions seen",
+        (_, false, true) => "online",
+        (_, false, false) => "offline",
     };
     let id: String = member.node.chars().take(8).collect();
     format!(
@@ -175,6 +189,7 @@ mod tests {
     fn members_are_a_table_of_words() {
         let view = MembersView {
             members: vec![member("desk", true, true), member("laptop", false, false)],
+            ..MembersView::default()
         };
         assert_eq!(
             members(&view),
@@ -190,6 +205,38 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_machine_does_not_show_itself_as_a_member_that_is_online() {
+        let view = MembersView {
+            members: vec![member("desk", false, false), member("laptop", true, true)],
+            out: Some("this machine was removed from its hive".to_owned()),
+        };
+        let text = members(&view);
+        assert!(!text.contains("online"), "{text}");
+        assert!(text.contains("was removed") && text.contains("hive leave"));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test]
+    fn an_address_that_must_be_typed_again_is_never_cut() {
+        let address = "[fe80::1c1f:eff:fe63:3e12%3]:44830";
+        let view = NearbyView {
+            seen: vec![SeenView {
+                address: address.parse().expect("an address"),
+                member: None,
+                node: None,
+                inviting: true,
+                after_ms: 123.25,
+            }],
+        };
+        let text = nearby(&view);
+        assert!(text.contains(address), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn owners_are_told_where_there_are_several() {
         let mut view = MembersView {
             members: vec![
@@ -197,6 +244,7 @@ mod tests {
                 member("ana", false, true),
                 member("laptop", false, true),
             ],
+            ..MembersView::default()
         };
         assert!(!members(&view).contains("owners"));
         view.members[1].owner = "another".to_owned();
@@ -211,6 +259,7 @@ mod tests {
     fn a_lonely_machine_is_told_how_to_add_one() {
         let view = MembersView {
             members: vec![member("desk", true, true)],
+            ..MembersView::default()
         };
         assert!(members(&view).ends_with("add a machine:  hive invite\n"));
         assert!(pending(&PendingView::default()).contains("hive invite"));

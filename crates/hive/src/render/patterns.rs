@@ -1,24 +1,39 @@
 //! `hive patterns`, `why` and `undo`: what was learned, what it is worth, and how to be rid of it.
 
-use hive_mind::pattern::{Side, Verdict};
-use hive_mind::reply::{OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView};
+use hive_mind::pattern::Verdict;
+use hive_mind::reply::{
+    Mode, OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView,
+};
 
 use crate::render::text::{count, waits, wrap};
 
-/// All patterns, two lines each.
-pub(crate) fn list(view: &PatternsView) -> String {
+/// What there is to say while nothing was learned.
+fn none(mode: Mode) -> String {
+    match mode {
+        Mode::Observe => {
+            "nothing learned: nothing is tried in mode observe\n\
+                          let it try what helps:  hive tune auto\n"
+        }
+        Mode::Suggest => {
+            "nothing learned: nothing is tried in mode suggest\n\
+                          let it try what helps:  hive tune auto\n"
+        }
+        Mode::Auto => {
+            "nothing learned yet: patterns appear once this machine was busy while you used it\n\
+             what it is doing now:  hive status\n"
+        }
+    }
+    .to_owned()
+}
+
+/// All patterns, two lines each, on a machine in this mode.
+pub(crate) fn list(view: &PatternsView, mode: Mode) -> String {
     if view.patterns.is_empty() {
-        return "nothing learned yet: patterns appear once this machine was busy while you used it\n\
-                what it is doing now:  hive status\n"
-            .to_owned();
+        return none(mode);
     }
     let mut out = String::new();
     for pattern in &view.patterns {
-        out.push_str(&wrap(
-            &format!("{}  {}", pattern.name, sentence(pattern)),
-            0,
-            5,
-        ));
+        out.push_str(&wrap(&format!("{}  {}", pattern.name, pattern.words), 0, 5));
         out.push_str(&facts(pattern));
         for other in &pattern.others {
             out.push_str(&wrap(&other_words(other), 5, 7));
@@ -33,7 +48,7 @@ pub(crate) fn list(view: &PatternsView) -> String {
 /// Everything about one pattern.
 pub(crate) fn why(view: &WhyView) -> String {
     let pattern = &view.pattern;
-    let mut out = wrap(&format!("{}  {}", pattern.name, sentence(pattern)), 0, 5);
+    let mut out = wrap(&format!("{}  {}", pattern.name, pattern.words), 0, 5);
     out.push_str(&facts(pattern));
     for line in &view.because {
         out.push_str(&wrap(line, 5, 7));
@@ -104,18 +119,6 @@ fn put_back(view: &UndoneView) -> String {
     wrap(&out, 0, 2)
 }
 
-/// What is done, for whom.
-pub(crate) fn sentence(pattern: &PatternView) -> String {
-    let words = &pattern.words;
-    if words.contains(" while ") || words.contains(" for ") {
-        return words.clone();
-    }
-    match pattern.action.side() {
-        Side::Background => format!("{words} while {} runs", pattern.role.words()),
-        Side::Protected => words.clone(),
-    }
-}
-
 /// Where a pattern stands, in words.
 pub(crate) fn state_words(pattern: &PatternView) -> String {
     let word = match pattern.state {
@@ -183,7 +186,7 @@ mod tests {
             name: "p-1".to_owned(),
             id: "00".repeat(16),
             action: Action::BackgroundNice,
-            words: "background at nice 11".to_owned(),
+            words: "background at nice 11 while an interactive program runs".to_owned(),
             role: WorkloadType::Interactive,
             context: Context {
                 binding: Binding::Task,
@@ -228,7 +231,7 @@ mod tests {
             patterns: vec![helping(), without_effect()],
         };
         assert_eq!(
-            list(&view),
+            list(&view, Mode::Auto),
             "p-1  background at nice 11 while an interactive program runs\n     \
              proven here, on; waits 60 % less [40-65 %]; 8 pairs\n\
              p-2  finer time slice for the interactive program\n     \
@@ -240,8 +243,36 @@ mod tests {
 
     #[test]
     fn no_patterns_is_said_in_words_with_the_next_command() {
-        let text = list(&PatternsView::default());
+        let text = list(&PatternsView::default(), Mode::Auto);
         assert!(text.contains("nothing learned yet") && text.contains("hive status"));
+        for mode in [Mode::Observe, Mode::Suggest] {
+            let text = list(&PatternsView::default(), mode);
+            assert!(text.contains("nothing is tried in mode"), "{text}");
+            assert!(text.contains("hive tune auto"), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_names_in_json_are_of_one_style() {
+        fn look(value: &serde_json::Value) {
+            let plain = |word: &str| !word.contains(char::is_uppercase);
+            match value {
+                serde_json::Value::String(word) => assert!(plain(word), "{word}"),
+                serde_json::Value::Array(list) => list.iter().for_each(look),
+                serde_json::Value::Object(fields) => {
+                    for (name, value) in fields {
+                        assert!(plain(name), "{name}");
+                        look(value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for pattern in [helping(), without_effect()] {
+            let value = serde_json::to_value(&pattern).expect("plain data");
+            look(&value);
+            assert_eq!(value["action"], pattern.action.name());
+        }
     }
 
     #[test]

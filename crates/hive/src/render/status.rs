@@ -73,6 +73,14 @@ pub(crate) fn watched(view: &StatusView) -> String {
     if view.trial.is_some() {
         return format!("{time}; measuring now");
     }
+    match view.mode {
+        Mode::Auto => {}
+        Mode::Observe => return format!("{time}; in mode observe nothing is tried"),
+        Mode::Suggest => return format!("{time}; in mode suggest nothing is tried, only said"),
+    }
+    if let Some(why) = &view.left_alone {
+        return format!("{time}; nothing is changed: {why}");
+    }
     if view.watched_s < LOOKED_S {
         return format!("{time}; just started looking");
     }
@@ -222,7 +230,20 @@ mod tests {
             mode: Mode::Observe,
             ..quiet()
         };
+        assert!(screen(&view).contains("in mode observe nothing is tried"));
         assert!(screen(&view).contains("let it try what helps:  hive tune auto"));
+    }
+
+    #[test]
+    fn a_job_that_may_not_be_touched_says_why() {
+        let view = StatusView {
+            left_alone: Some("every offered action was set by hand".to_owned()),
+            ..quiet()
+        };
+        assert_eq!(
+            watched(&view),
+            "watched 7 h, busy 4 min; nothing is changed: every offered action was set by hand"
+        );
     }
 
     #[test]

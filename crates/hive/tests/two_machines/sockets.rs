@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Machine, told};
+use crate::{Machine, said, told};
 
 /// A machine whose daemon answers in a folder that its clients do not know of.
 fn elsewhere() -> Machine {
@@ -46,26 +46,51 @@ fn a_daemon_with_another_socket_is_found_asked_and_ended() {
 }
 
 #[test]
-fn a_daemon_without_any_socket_is_named_and_found_again() {
-    let machine = elsewhere();
-    let child = machine.daemon.as_ref().expect("it runs");
-    let (process, pid) = (child.id().to_string(), Pid::from_child(child));
-    // Held, so that it cannot make its socket again while it is looked for.
-    kill_process(pid, Signal::STOP).expect("it runs");
+fn a_daemon_without_any_socket_is_named_and_ended() {
+    let mut machine = elsewhere();
+    let process = held(&machine);
     std::fs::remove_file(machine.folder.path().join("elsewhere/hive.sock")).expect("there");
-    for (words, code) in [(&["down"][..], 3), (&["leave", "--yes"], 8)] {
-        let output = machine.hive(words);
-        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-        assert!(
-            told(&output).contains(&process),
-            "{words:?}: {}",
-            told(&output)
-        );
+    for (words, code) in [(&["status"][..], 3), (&["leave", "--yes"], 8)] {
+        names(&machine, words, code, &process);
     }
     assert!(machine.state().join("key").exists(), "nothing was deleted");
-    kill_process(pid, Signal::CONT).expect("it runs");
-    machine.until("it answers again", |machine| {
-        machine.hive(&["status"]).status.success().then_some(())
-    });
-    machine.ends_in_order();
+    machine.stop();
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told_of_by_every_verb_and_ended_by_down() {
+    let mut machine = Machine::start("desk");
+    let process = held(&machine);
+    let told = names(&machine, &["up", "--yes"], 6, &process);
+    assert!(
+        told.contains("[daemon.silent]") && told.contains("hive down"),
+        "{told}"
+    );
+    let told = names(&machine, &["status", "--json"], 6, &process);
+    let error: serde_json::Value = serde_json::from_str(&told).expect("json");
+    assert_eq!(
+        (&error["code"], &error["kind"]),
+        (&"daemon.silent".into(), &"silent".into())
+    );
+    let doctor = machine.hive(&["doctor"]);
+    assert_eq!(doctor.status.code(), Some(7));
+    assert!(said(&doctor).contains(&process), "{}", said(&doctor));
+    // Ends with a check that the daemon ended by itself, its values put back.
+    machine.stop();
+}
+
+/// Its daemon, stopped as one that hangs is; its number.
+fn held(machine: &Machine) -> String {
+    let child = machine.daemon.as_ref().expect("it runs");
+    kill_process(Pid::from_child(child), Signal::STOP).expect("it runs");
+    child.id().to_string()
+}
+
+/// A verb that cannot be done, and says by which process.
+fn names(machine: &Machine, words: &[&str], code: i32, process: &str) -> String {
+    let output = machine.hive(words);
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {told}");
+    assert!(told.contains(process), "{words:?}: {told}");
+    told
 }

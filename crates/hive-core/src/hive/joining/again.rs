@@ -7,6 +7,7 @@ use crate::hive::joining::Joining;
 use crate::hive::meta;
 use crate::hive::outside::HiveEffect;
 use crate::hive::writer::AfterSave;
+use crate::limits;
 use crate::reply::JoinStage;
 use crate::time::{Instant, Now, Span};
 use crate::wire::PairFrame;
@@ -23,6 +24,12 @@ impl Joining {
     pub(super) fn asks_again_at(&self, now: Instant) -> Instant {
         now.after(Span(ASK_AGAIN.0 << self.asked_again.min(ASK_DOUBLED_MAX)))
     }
+
+    /// Whether it failed so lately that its invite may still be open, and a person may try it again.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.failed_at
+            .is_some_and(|at| now.since(at) < limits::INVITE_LIFETIME)
+    }
 }
 
 impl Hive {
@@ -31,12 +38,17 @@ impl Hive {
         let view = self.join_state(now);
         match view.stage {
             JoinStage::Waiting => Some(alloc::format!(
-                "waits for the other machine to let it in; both must show: {}",
+                "this machine waits for the other one to let it in; both must show: {}",
                 view.words.unwrap_or_default()
             )),
-            JoinStage::Failed => {
+            JoinStage::Failed
+                if self
+                    .joining
+                    .as_ref()
+                    .is_some_and(|it| it.is_fresh(now.boot)) =>
+            {
                 let what = view.error.map(|error| error.what).unwrap_or_default();
-                Some(alloc::format!("is in no other hive yet: {what}"))
+                Some(alloc::format!("this machine could not join: {what}"))
             }
             _ => None,
         }

@@ -63,9 +63,20 @@ pub(super) fn made_here() -> CommandError {
     CommandError {
         code: "join.self".into(),
         kind: ErrorKind::Usage,
-        what: "that ticket was made on this machine".into(),
+        what: "that code was made on this machine".into(),
         known: String::new(),
         try_next: "type it on the machine that is to be let in".into(),
+    }
+}
+
+/// This machine belongs to a hive no more, and its key opens no other.
+pub(super) fn gone(what: &str) -> CommandError {
+    CommandError {
+        code: "join.gone".into(),
+        kind: ErrorKind::Conflict,
+        what: what.into(),
+        known: "to belong to a hive again it needs a new key".into(),
+        try_next: "hive leave, then hive join again".into(),
     }
 }
 
