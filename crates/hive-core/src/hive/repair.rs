@@ -24,8 +24,8 @@ pub(super) struct Repair {
 }
 
 /// Members of different versions may differ for as long as one is not updated: one keeps what the other does not store.
-/// RFC 6206 asks at its shortest interval as long as there is a difference, which cost such a hive 60 kB per member
-/// and minute (`hive-lab mixed`). What is asked again and again without anything coming of it is asked ever more rarely.
+/// RFC 6206 asks at its shortest interval as long as there is a difference, which cost such a hive 58 to 75 kB per member
+/// and minute (`hive-lab mixed`, decision 0035). What is asked again and again without anything coming of it is asked ever more rarely.
 #[derive(Clone, Copy, Debug, Default)]
 struct Vain {
     /// What was held when a difference was met last.
