@@ -184,6 +184,16 @@ impl StoreArgs {
     }
 }
 
+impl MixedArgs {
+    fn plan(&self) -> reports::mixed::Plan {
+        reports::mixed::Plan {
+            old_hive: self.old_hive.clone(),
+            entries: self.entries,
+            watch: Duration::from_secs(self.watch_s),
+        }
+    }
+}
+
 impl FaultsArgs {
     fn plan(&self) -> reports::faults::Plan {
         reports::faults::Plan {
@@ -244,17 +254,11 @@ fn run(what: What) -> Result<ExitCode> {
         }
         What::Faults(args) => {
             let tools = Tools::beside_this_program()?;
-            let plan = args.plan();
-            return measure(reports::faults::run(&tools, &plan), args.format);
+            return measure(reports::faults::run(&tools, &args.plan()), args.format);
         }
         What::Mixed(args) => {
             let tools = Tools::beside_this_program()?;
-            let plan = reports::mixed::Plan {
-                old_hive: args.old_hive,
-                entries: args.entries,
-                watch: Duration::from_secs(args.watch_s),
-            };
-            return measure(reports::mixed::run(&tools, &plan), args.format);
+            return measure(reports::mixed::run(&tools, &args.plan()), args.format);
         }
         What::Store(args) => {
             let tools = Tools::beside_this_program()?;
