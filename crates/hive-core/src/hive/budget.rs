@@ -309,7 +309,8 @@ impl Waiting {
         }
         self.said_at = Some(now);
         let gap = if allowance.is_scarce() {
-            allowance.time_to_earn(SCARCE_BATCHES * BATCH_BYTES)
+            let some = SCARCE_BATCHES * BATCH_BYTES;
+            allowance.time_to_earn(some.min(allowance.worth_waiting_for()))
         } else {
             NEWS_GAP
         };

@@ -173,12 +173,17 @@ impl Allowance {
         let day = author_bytes_per_day(members).saturating_mul(times);
         (self.capacity, self.income) = split(day);
         let gone = now.since(self.filled).0.saturating_add(self.off.0);
-        let earned = i128::from(self.income) * i128::from(gone) / i128::from(DAY.0);
-        let earned = i64::try_from(earned).unwrap_or(i64::MAX);
+        let income = u128::try_from(self.income).unwrap_or(0);
+        let earned = income * u128::from(gone) / u128::from(DAY.0);
         if earned > 0 {
-            self.filled = now;
+            // The part of a byte that is on its way is not lost, however often this is called.
+            let spent = (earned * u128::from(DAY.0)).div_ceil(income.max(1));
+            let rest = u128::from(gone).saturating_sub(spent);
+            let rest = u64::try_from(rest).unwrap_or(0);
+            self.filled = Instant(now.0.saturating_sub(rest));
             self.off = Span(0);
         }
+        let earned = i64::try_from(earned).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(earned);
         self.tokens = self.tokens.clamp(-self.capacity, self.capacity);
     }
@@ -216,6 +221,12 @@ impl Allowance {
         let income = u128::try_from(self.income.max(1)).unwrap_or(1);
         let span = u128::from(bytes) * u128::from(DAY.0) / income;
         Span(u64::try_from(span).unwrap_or(u64::MAX))
+    }
+
+    /// What a scarce bucket earns before it is nearly full: waiting for more than that would waste it.
+    #[must_use]
+    pub fn worth_waiting_for(&self) -> u64 {
+        u64::try_from(self.capacity / 4 * 3).unwrap_or(0)
     }
 
     /// Whether less than an eighth of a bucket is left.
