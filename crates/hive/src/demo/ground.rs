@@ -10,6 +10,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open};
 use tempfile::TempDir;
 
 use crate::problem::{Exit, Problem};
@@ -21,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(8);
 
 /// How long a machine may take to end. A guess: it ends its daemon first, which is given 5 s there.
 const END: Duration = Duration::from_secs(8);
+
+/// How long processes that were killed may take to end. A guess: on a machine that has no processor to spare.
+const DYING: Duration = Duration::from_secs(5);
 
 /// The name of the cable's plug on both machines. Names of containers' and VPNs' interfaces are not looked at.
 const CABLE: &str = "lan0";
@@ -314,30 +319,48 @@ fn apart(folder: &Path) -> Result<[Machine; 2], String> {
     Ok([desk, laptop])
 }
 
-/// Processes of the demo that are still there: orphans come to this process, which adopted them. They are killed.
+/// Processes of the demo that are still there: orphans come to this process, which adopted them. They are killed. One
+/// that was killed before may not have got as far as its end yet: it is waited for.
 fn orphans() -> Vec<String> {
     let mut left = Vec::new();
+    let mut met = Vec::new();
+    let start = Instant::now();
     loop {
-        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
-            // Already ended: only its corpse was left.
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(_) => return left,
+        bury();
+        // Those that the dead leave behind come to this process too.
+        let Some(pid) = children().into_iter().find(|pid| !met.contains(pid)) else {
+            return left;
+        };
+        met.push(pid);
+        if ends(pid, DYING.saturating_sub(start.elapsed())) {
+            continue;
         }
-    }
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    for pid in children
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-    {
-        left.push(format!("process {pid}"));
-        if let Some(pid) = rustix::process::Pid::from_raw(pid)
-            && let Err(why) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-        {
+        left.push(format!("process {}", pid.as_raw_nonzero()));
+        if let Err(why) = kill_process(pid, Signal::KILL) {
             left.push(format!("which cannot be killed ({why})"));
         }
     }
-    left
+}
+
+/// Takes note of the ends of all children that have ended.
+fn bury() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+fn children() -> Vec<Pid> {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let pids = children.split_whitespace().map(str::parse);
+    pids.filter_map(|pid| Pid::from_raw(pid.ok()?)).collect()
+}
+
+/// Whether a child is dead by then, buried or not.
+fn ends(pid: Pid, within: Duration) -> bool {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return true;
+    };
+    let limit = Timespec::try_from(within).ok();
+    let mut watched = [PollFd::new(&process, PollFlags::IN)];
+    poll(&mut watched, limit.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 fn interfaces() -> Vec<String> {
