@@ -87,8 +87,8 @@ fn start_on(
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
     let (disk, disk_failed) = start_disk(store, answers)?;
-
-    let (net, mdns, around) = open_network(&options, &config, &paths, &secret)?;
+    let network = open_network(&options, &config, &paths, &secret);
+    let (hands, disk, (net, mdns, around)) = with_network(hands, disk, network)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
     let node = Node::new(
         NodeConfig {
@@ -173,6 +173,23 @@ fn has_spoken(secret: &Secret, restored: &[Record]) -> bool {
 fn label(options: &Options) -> Result<Option<Label>, StartError> {
     let label = options.label.as_deref().map(Label::new).transpose();
     label.map_err(StartError::Label)
+}
+
+/// Both threads, if there is a network for them; else they end first, so that whoever starts it again finds journal
+/// and store free.
+fn with_network<Network>(
+    hands: Hands,
+    disk: Disk,
+    network: Result<Network, StartError>,
+) -> Result<(Hands, Disk, Network), StartError> {
+    match network {
+        Ok(network) => Ok((hands, disk, network)),
+        Err(why) => {
+            hands.finish();
+            disk.finish();
+            Err(why)
+        }
+    }
 }
 
 fn open_network(

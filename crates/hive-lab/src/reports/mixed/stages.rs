@@ -16,8 +16,9 @@ use crate::world::daemon::{until, within};
 /// Between two new entries: as in `lan`.
 const PACE: Duration = Duration::from_millis(60);
 
-/// How long an entry may take before it counts as missing.
-const ARRIVES: Duration = Duration::from_secs(20);
+/// How long an entry may take before it counts as missing. Whoever has no connection to an author for 20 s asks the
+/// others, and one question may be lost on a connection that has just been cut.
+const ARRIVES: Duration = Duration::from_mins(1);
 
 /// How long is looked for maps that may never become equal. A guess: ten times what equal ones take.
 const HOPELESS: Duration = Duration::from_secs(20);
