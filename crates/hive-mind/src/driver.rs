@@ -416,7 +416,7 @@ impl Driver {
     fn reply(&mut self, id: CommandId, mut reply: Reply) {
         match &mut reply {
             Reply::Invite(view) => view.port = self.net.port(),
-            Reply::Status(view) if self.is_unguarded() => view.needs.push(unguarded()),
+            Reply::Status(view) => view.needs.extend(self.needs()),
             _ => {}
         }
         let gone = self
@@ -428,8 +428,12 @@ impl Driver {
         }
     }
 
-    fn is_unguarded(&self) -> bool {
-        self.guarded.as_ref().is_some_and(|there| !*there.borrow())
+    /// What a person should do about the processes around this node.
+    fn needs(&self) -> impl Iterator<Item = NeedView> {
+        let is_unguarded = self.guarded.as_ref().is_some_and(|there| !*there.borrow());
+        let stuck = Some(self.hands.stuck()).filter(|changes| *changes > 0);
+        let unguarded = is_unguarded.then(unguarded);
+        unguarded.into_iter().chain(stuck.map(left_on))
     }
 
     fn tell(&self, happening: Happening) {
@@ -496,6 +500,19 @@ fn fault(error: &StoreError) -> StoreFault {
     StoreFault {
         why: error.to_string(),
         remedy: error.remedy().to_owned(),
+    }
+}
+
+fn left_on(changes: u32) -> NeedView {
+    NeedView {
+        code: "undo.failed".to_owned(),
+        words: format!(
+            "changes of an earlier run that could not be put back with the rights at hand: {changes}"
+        ),
+        fix: vec![
+            "hive down, then hive up with the rights that the daemon had".to_owned(),
+            "or restart this machine, which ends what is on".to_owned(),
+        ],
     }
 }
 

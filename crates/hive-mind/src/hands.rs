@@ -26,6 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The thread that owns the host.
 pub(crate) struct Hands {
     facts: MachineFacts,
+    stuck: u32,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -96,7 +97,11 @@ impl Hands {
                 OpenError::Busy => StartError::AlreadyRunning(folder),
                 other => StartError::Host(other.to_string()),
             })?;
-        tracing::info!(?recovery, "the machine is as we found it");
+        if recovery.failed == 0 {
+            tracing::info!(?recovery, "the machine is as we found it");
+        } else {
+            tracing::warn!(?recovery, "not everything could be put back");
+        }
         let facts = host.facts().clone();
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -119,6 +124,7 @@ impl Hands {
             .map_err(|why| StartError::Host(why.to_string()))?;
         Ok(Self {
             facts,
+            stuck: recovery.failed,
             jobs: Some(jobs),
             thread: Some(thread),
         })
@@ -127,6 +133,11 @@ impl Hands {
     /// What does not change.
     pub(crate) fn facts(&self) -> &MachineFacts {
         &self.facts
+    }
+
+    /// How many changes of an earlier run could not be put back at the start; they stay noted for the next one.
+    pub(crate) fn stuck(&self) -> u32 {
+        self.stuck
     }
 
     /// Looks at the machine.

@@ -184,7 +184,7 @@ pub(crate) fn silent(running: Option<&Running>) -> Problem {
 }
 
 /// A daemon that runs, but not where it was asked.
-fn unreachable(asked: &Path, running: &Running) -> Problem {
+pub(crate) fn unreachable(asked: &Path, running: &Running) -> Problem {
     let Running {
         process, socket, ..
     } = running;

@@ -78,8 +78,11 @@ pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
     let status = match link.try_ask(link.client().status()) {
         Ok(status) => status,
         Err(error) => {
-            let running = link.mute(&error).ok_or_else(|| nothing(&link, error))?;
-            return stop_mute(&running, &place::paths(at)?.state);
+            let state = place::paths(at)?.state;
+            return match link.mute(&error) {
+                Some(running) => stop_mute(&running, &state),
+                None => left_on(&state)?.ok_or_else(|| nothing(&link, error)),
+            };
         }
     };
     let undone = put_back(&link, &status);
@@ -112,20 +115,43 @@ fn stop_mute(running: &Running, state: &Path) -> Result<(Exit, String), Problem>
 
 /// What a killed daemon had on is put back by its guardian; whoever has the journal first.
 fn killed(running: &Running, state: &Path) -> Result<(Exit, String), Problem> {
-    let recovery = restored(state)?;
     let mut words = format!(
         "the daemon (pid {}) did not end by itself and was killed; ",
         running.process
     );
+    let recovery = restored(state)?;
     if recovery.failed == 0 {
         words.push_str("what was on is put back\nstopped\n");
         return Ok((Exit::Ok, words));
     }
-    let failed = count(recovery.failed as usize, "change", "changes");
-    words.extend([format!(
-        "{failed} could not be put back\nstopped\n  try: hive up   (puts back what is still noted as on)\n"
-    )]);
+    words.push_str(&stuck(&recovery));
     Ok((Exit::Partly, words))
+}
+
+/// No daemon runs; puts back what one left on that was killed together with its guardian. None = nothing was on.
+fn left_on(state: &Path) -> Result<Option<(Exit, String)>, Problem> {
+    if !state.join("journal").is_file() {
+        return Ok(None);
+    }
+    let recovery = restored(state)?;
+    if recovery.failed > 0 {
+        let words = format!("no daemon runs; {}", stuck(&recovery));
+        return Ok(Some((Exit::Partly, words)));
+    }
+    let back = recovery.restored as usize;
+    let words = format!(
+        "no daemon runs; {} of an earlier one put back\nstopped\n",
+        count(back, "thread or session", "threads and sessions")
+    );
+    Ok((back > 0).then_some((Exit::Ok, words)))
+}
+
+fn stuck(recovery: &Recovery) -> String {
+    format!(
+        "{} could not be put back with the rights at hand\nstopped\n  \
+         try: hive up   (with the rights that the daemon had; puts back what is still noted as on)\n",
+        count(recovery.failed as usize, "change", "changes")
+    )
 }
 
 /// Puts back what the journal of this folder says is on, once no other process holds it.
@@ -138,8 +164,11 @@ pub(super) fn restored(state: &Path) -> Result<Recovery, Problem> {
     };
     let start = Instant::now();
     loop {
+        let is_early = start.elapsed() < GUARDIAN_DONE;
         match recover(&config) {
-            Err(OpenError::Busy) if start.elapsed() < GUARDIAN_DONE => std::thread::sleep(LOOK),
+            Err(OpenError::Busy) if is_early => std::thread::sleep(LOOK),
+            // The guardian may have rights that this process has not, and its turn.
+            Ok(recovery) if recovery.failed > 0 && is_early => std::thread::sleep(LOOK),
             Ok(recovery) => return Ok(recovery),
             Err(why) => {
                 return Err(Problem::new(

@@ -106,6 +106,16 @@ fn put_back(state: &Path) -> Result<(), Problem> {
         act: Acting::Yes,
     };
     match hive_mind::recover(&config) {
+        Ok(recovery) if recovery.failed > 0 => Err(Problem::new(
+            Exit::Partly,
+            "leave.restore",
+            "what is on could not be put back with the rights at hand",
+        )
+        .known("nothing was deleted; the journal of what is on is kept")
+        .try_next(
+            "hive up with the rights that the daemon had, then: hive leave\n  \
+             or restart this machine, which ends what is on, then: hive leave",
+        )),
         Ok(_) => Ok(()),
         Err(OpenError::Busy) => Err(Problem::new(
             Exit::Conflict,

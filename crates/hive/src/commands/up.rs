@@ -11,7 +11,7 @@ use hive_mind::{ClientError, Running};
 use crate::args::{ConsentFlags, Place};
 use crate::commands::daemon::NOT_STARTED;
 use crate::consent::{self, Consent};
-use crate::link::{Link, silent};
+use crate::link::{Link, silent, unreachable};
 use crate::log;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -75,6 +75,9 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
     }
     let paths = place::paths(at)?;
     place::private_folder(&paths.state)?;
+    if let Some(running) = Running::on(&paths.state).filter(|it| it.socket != paths.socket) {
+        return Err(unreachable(&paths.socket, &running));
+    }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
     let file = log::open(&log).map_err(failed)?;

@@ -42,6 +42,10 @@ fn a_daemon_with_another_socket_is_found_asked_and_ended() {
         "{}",
         told(&output)
     );
+    // Nor is it taken for one that hangs.
+    let up = machine.hive(&["--socket", &wrong.to_string_lossy(), "up", "--yes"]);
+    assert_eq!(up.status.code(), Some(3), "{}", told(&up));
+    assert!(told(&up).contains("[daemon.unreachable]"), "{}", told(&up));
     machine.ends_in_order();
 }
 
