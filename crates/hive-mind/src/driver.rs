@@ -511,7 +511,7 @@ fn left_on(changes: u32) -> NeedView {
         ),
         fix: vec![
             "hive down, then hive up with the rights that the daemon had".to_owned(),
-            "or restart this machine, which ends what is on".to_owned(),
+            "restart this machine, which ends what is on".to_owned(),
         ],
     }
 }

@@ -93,9 +93,13 @@ pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
     })?;
     let exit = undone.as_ref().map_or(Exit::Ok, exit_of);
     let words = stopped(undone.as_ref());
+    let state = place::paths(at)?.state;
     match end(&held(&running)?, END)? {
-        Ended::InOrder => Ok((exit, words)),
-        Ended::Killed => killed(&running, &place::paths(at)?.state),
+        // It may have started without the rights to put back what an earlier one left on.
+        Ended::InOrder => Ok(left_on(&state)?
+            .filter(|(left, _)| *left != Exit::Ok)
+            .unwrap_or((exit, words))),
+        Ended::Killed => killed(&running, &state),
     }
 }
 
