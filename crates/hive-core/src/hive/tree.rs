@@ -38,7 +38,7 @@ const SPARED_MAX: u32 = 64;
 /// Rounds of naming that may follow each other at once, and one more per this span: 36 a day. A round is a
 /// frame on each of some four links, at 210 bytes and 7 for each name: 30 kB a day, and as much again is heard.
 const ROUNDS_MAX: u64 = 8;
-const ROUND_EVERY: Span = Span::from_secs(2_400);
+pub(in crate::hive) const ROUND_EVERY: Span = Span::from_secs(2_400);
 
 /// News that was named is asked for when it has not come by then: a guess, five times the way through a tree
 /// of a hundred members on a LAN; and asked of the next that named it after this, a guess too.

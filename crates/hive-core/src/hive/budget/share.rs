@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hive::tree::ROUND_EVERY;
 use crate::time::{Instant, Now, Span, WallTime};
 
 /// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
@@ -78,7 +79,7 @@ const AUDIT_BYTES_PER_AUTHOR: u64 = 2 * 16 * 17;
 
 /// Rounds of naming news in a large hive (see `hive/tree.rs`), each a frame of half a dozen names on some four
 /// links; what is named to others and what others name to us meet halfway.
-const NAMING_BYTES_PER_DAY: u64 = 36 * 4 * (MESSAGE_BYTES + 40);
+const NAMING_BYTES_PER_DAY: u64 = DAY.0 / ROUND_EVERY.0 * 4 * (MESSAGE_BYTES + 40);
 
 /// An author may always cause one small batch a day, in however large a hive. A hive of 256 still stays below
 /// the 1 MB of the specification with it; one of 1,000 does not.
