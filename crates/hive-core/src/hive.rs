@@ -15,6 +15,7 @@ pub mod advise;
 mod meta;
 mod writer;
 mod own;
+pub mod owner;
 mod sync;
 mod repair;
 pub mod neighbours;
@@ -146,6 +147,7 @@ impl Hive {
             at_start.extend(meta::hive(&genesis, &secret));
         }
         at_start.push(meta::label(&label));
+        at_start.push(meta::owner(me));
         let roster = Roster::of(&genesis, &store);
         let mut hive = Self {
             key: config.key,
@@ -184,6 +186,7 @@ impl Hive {
                 is_new: founded.is_none(),
                 had_company: meta.company,
                 counted_starts: meta.incarnation.is_some(),
+                bare: meta.bare,
             },
             saves: 0,
             saved: 0,

@@ -319,6 +319,7 @@ impl Hive {
         }
         needs.extend(self.need_of_the_contested());
         needs.extend(self.need_of_the_lost());
+        needs.extend(self.need_of_the_bare());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),

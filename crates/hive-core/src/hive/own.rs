@@ -23,6 +23,8 @@ pub(super) struct Past {
     pub(super) had_company: bool,
     /// It is known how often this machine ran.
     pub(super) counted_starts: bool,
+    /// Nothing but the key was left when this hive was founded.
+    pub(super) bare: bool,
 }
 
 impl Hive {
@@ -39,6 +41,7 @@ impl Hive {
         if !self.past.had_company && self.roster.order().len() > 1 {
             self.past.had_company = true;
             self.save(alloc::vec![meta::company(true)], AfterSave::Nothing);
+            self.forget_bareness();
         }
     }
 
