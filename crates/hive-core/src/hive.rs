@@ -60,7 +60,7 @@ use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
-use crate::statement::{Farewell, Label};
+use crate::statement::{Farewell, Label, Rotate};
 use crate::time::{Instant, Now};
 use crate::vocabulary::Vocabulary;
 use crate::wire::{Entry, Genesis, Head};
@@ -93,6 +93,8 @@ pub struct Hive {
     expelled: BTreeSet<NodeId>,
     /// By whom and how this machine was told that it was removed.
     dismissed: Option<(NodeId, Farewell)>,
+    /// To which key this one's place went, as this machine was told.
+    moved: Option<Rotate>,
     /// How often removed machines were told so.
     told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
@@ -165,6 +167,7 @@ impl Hive {
             roster,
             expelled: BTreeSet::new(),
             dismissed: meta.dismissed,
+            moved: meta.moved.filter(|rotate| rotate.old == me),
             told_off: BTreeMap::new(),
             allowed: Vec::new(),
             announced: Vec::new(),

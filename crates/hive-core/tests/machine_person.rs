@@ -725,7 +725,10 @@ fn what_was_left_behind_without_a_verdict_is_not_in_trial_for_ever() {
     });
     restarted.drain();
     let left = restarted.machine.patterns(restarted.clock()).patterns;
-    assert!(left.iter().all(|it| it.state != PatternState::Undone), "{left:?}");
+    assert!(
+        left.iter().all(|it| it.state != PatternState::Undone),
+        "{left:?}"
+    );
 }
 
 #[test]

@@ -164,10 +164,10 @@ mod tests {
     fn a_store_that_is_gone_beside_a_key_is_told_and_nothing_is_made() {
         let home = Home::new();
         let secret = home.noted();
-        for is_empty in [false, true] {
-            fs::remove_file(home.paths.store()).expect("it was there");
-            if is_empty {
-                fs::write(home.paths.store(), "").expect("writable");
+        fs::write(home.paths.store(), "").expect("writable");
+        for is_there in [true, false] {
+            if !is_there {
+                fs::remove_file(home.paths.store()).expect("it was there");
             }
             let before = home.all();
             let refused = home.start(false).err().expect("refused");
@@ -180,10 +180,7 @@ mod tests {
         assert_eq!(bare.restored, [owner::bare()]);
         drop(bare);
         // From then on it is a store like any other.
-        assert_eq!(
-            home.start(false).expect("starts").restored,
-            [owner::bare()]
-        );
+        assert_eq!(home.start(false).expect("starts").restored, [owner::bare()]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::hive::outside::{Record, Table};
 use crate::hive::store::AuthorMap;
 use crate::hive::store::pins::Named;
 use crate::id::{HiveId, NodeId};
-use crate::statement::{Farewell, Label};
+use crate::statement::{Farewell, Label, Rotate};
 use crate::time::WallTime;
 use crate::wire::{Entry, Genesis, Head};
 
@@ -74,6 +74,8 @@ pub(super) struct Meta {
     pub(super) sponsor: Option<NodeId>,
     /// By whom and how this machine was told that it was removed.
     pub(super) dismissed: Option<(NodeId, Farewell)>,
+    /// To which key this one's place went, as this machine was told.
+    pub(super) moved: Option<Rotate>,
     pub(super) joining: Option<Proved>,
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
@@ -99,6 +101,7 @@ impl Meta {
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
                 DISMISSED => meta.dismissed = decode(value),
+                MOVED => meta.moved = decode(value),
                 JOINING => meta.joining = decode(value),
                 key => {
                     if let Some(node) = node_after(PENDING, key) {
@@ -198,6 +201,10 @@ pub(super) fn dismissed(word: Option<&(NodeId, Farewell)>) -> Record {
     maybe(DISMISSED.to_vec(), word)
 }
 
+pub(super) fn moved(rotate: Option<&Rotate>) -> Record {
+    maybe(MOVED.to_vec(), rotate)
+}
+
 pub(super) fn joining(proved: Option<&Proved>) -> Record {
     maybe(JOINING.to_vec(), proved)
 }
@@ -241,6 +248,7 @@ const OWNER: &[u8] = b"owner";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
 const DISMISSED: &[u8] = b"dismissed";
+const MOVED: &[u8] = b"moved";
 const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";

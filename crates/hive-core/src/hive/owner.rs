@@ -1,10 +1,10 @@
 //! Whose store it is. A key and a store that do not belong together are told apart before a word is said: the key's
 //! machine would found a hive of its own, or ask for ever for words that it never said.
 
+use crate::hive::Hive;
 use crate::hive::meta;
 use crate::hive::outside::Record;
 use crate::hive::writer::AfterSave;
-use crate::hive::Hive;
 use crate::id::NodeId;
 use crate::reply::NeedView;
 

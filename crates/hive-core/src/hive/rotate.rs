@@ -3,11 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::hive::{Hive, meta};
 use crate::hive::outside::Lane;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, disk, step};
 use crate::hive::writer::AfterSave;
+use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::reply::{CommandError, ErrorKind, NeedView, NewKey, RotatedView};

@@ -96,7 +96,9 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
         // The mode that the answer set was in the store.
         consent::forget_answered(&paths.state)
             .map_err(|why| Problem::system("the answer could not be forgotten", &why))?;
-        eprintln!("the store was gone; this machine goes on under its key, and has to be let back in");
+        eprintln!(
+            "the store was gone; this machine goes on under its key, and has to be let back in"
+        );
     }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
@@ -133,7 +135,13 @@ fn not_started(log: &Path, before: u64) -> Problem {
     const IN_SIGHT: &str = "hive daemon   (runs it here, in sight)";
     let unsaid = Problem::new(Exit::Failed, "daemon.start", "the daemon did not start");
     if let Some(said) = log::last_error_since(log, before) {
-        let or = |said: String, other: &str| if said.is_empty() { other.to_owned() } else { said };
+        let or = |said: String, other: &str| {
+            if said.is_empty() {
+                other.to_owned()
+            } else {
+                said
+            }
+        };
         return Problem {
             exit: Exit::Failed,
             code: or(said.code, &unsaid.code),
@@ -174,7 +182,12 @@ fn end_half_started(child: &mut Child) {
 }
 
 fn closing(status: &StatusView) -> String {
-    let out = |need: &&NeedView| matches!(need.code.as_str(), "node.removed" | "node.left");
+    let out = |need: &&NeedView| {
+        matches!(
+            need.code.as_str(),
+            "node.removed" | "node.left" | "node.moved" | "node.bare"
+        )
+    };
     if let Some(need) = status.needs.iter().find(out) {
         return wrap(&format!("{}:  {}", need.words, need.fix.join(" or ")), 0, 2)
             .trim_end()

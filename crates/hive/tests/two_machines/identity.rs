@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-
 use crate::patience::ended;
 use crate::{Machine, knock, members, said, told};
 
@@ -14,7 +13,12 @@ fn kept(state: &Path) -> Vec<(OsString, Vec<u8>)> {
     let entries = fs::read_dir(state).expect("a folder");
     let mut all: Vec<_> = entries
         .map(|entry| entry.expect("readable"))
-        .filter(|entry| !entry.file_name().to_string_lossy().starts_with("daemon.log"))
+        .filter(|entry| {
+            !entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("daemon.log")
+        })
         .map(|entry| (entry.file_name(), fs::read(entry.path()).expect("readable")))
         .collect();
     all.sort();
@@ -33,7 +37,10 @@ fn is_refused(machine: &Machine, code: &str, words: &[&str]) {
         for word in words {
             assert!(line.contains(word), "{verb:?}: {word} is missing in {line}");
         }
-        assert!(kept(&machine.state()) == before, "{verb:?} changed something");
+        assert!(
+            kept(&machine.state()) == before,
+            "{verb:?} changed something"
+        );
     }
     assert_eq!(machine.hive(&["status"]).status.code(), Some(3));
 }
@@ -45,7 +52,12 @@ fn a_store_that_is_gone_or_empty_beside_its_key_founds_no_hive() {
     machine.stop();
     let store = machine.state().join("store.redb");
     let whole = fs::read(&store).expect("it is there");
-    let words = ["store.redb is missing or empty", "nothing was changed", "hive join CODE", "hive leave"];
+    let words = [
+        "store.redb is missing or empty",
+        "nothing was changed",
+        "hive join CODE",
+        "hive leave",
+    ];
     fs::write(&store, "").expect("writable");
     is_refused(&machine, "store.lost", &words);
     fs::remove_file(&store).expect("it was there");
@@ -57,7 +69,10 @@ fn a_store_that_is_gone_or_empty_beside_its_key_founds_no_hive() {
     fs::write(&store, whole).expect("writable");
     machine.go("desk");
     let after = machine.json(&["status", "--json"]);
-    assert_eq!((&after["node"], &after["hive"]), (&before["node"], &before["hive"]));
+    assert_eq!(
+        (&after["node"], &after["hive"]),
+        (&before["node"], &before["hive"])
+    );
     machine.ends_in_order();
 }
 
@@ -69,11 +84,19 @@ fn a_key_that_is_gone_zero_or_anothers_beside_a_store_is_replaced_by_none() {
     let key = machine.state().join("key");
     let own = fs::read(&key).expect("it is there");
     fs::write(&key, [7; 32]).expect("writable");
-    is_refused(&machine, "key.other", &["nothing was changed", "backup", "hive leave"]);
+    is_refused(
+        &machine,
+        "key.other",
+        &["nothing was changed", "backup", "hive leave"],
+    );
     fs::write(&key, [0; 32]).expect("writable");
     is_refused(&machine, "daemon.start", &["damaged", "hive leave"]);
     fs::remove_file(&key).expect("it was there");
-    is_refused(&machine, "key.lost", &["nothing was changed", "backup", "hive leave"]);
+    is_refused(
+        &machine,
+        "key.lost",
+        &["nothing was changed", "backup", "hive leave"],
+    );
     assert!(!key.exists(), "a key was made");
     fs::write(&key, own).expect("writable");
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -91,7 +114,11 @@ fn a_code_is_the_way_back_for_a_machine_that_kept_nothing_but_its_key() {
         let join = knock(laptop, &desk.json(&["invite", "--json"]));
         let who = desk.until("somebody waits", |desk| {
             let view = desk.json(&["pending", "--json"]);
-            Some(view["pending"].as_array()?.first()?["node"].as_str()?.to_owned())
+            Some(
+                view["pending"].as_array()?.first()?["node"]
+                    .as_str()?
+                    .to_owned(),
+            )
         });
         let approved = desk.hive(&["approve", &who]);
         assert!(approved.status.success(), "{}", told(&approved));

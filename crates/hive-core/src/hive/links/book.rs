@@ -17,6 +17,13 @@ const ADDRESSES_MAX: usize = 4;
 /// Machines remembered that were heard on the network.
 const NEARBY_MAX: usize = 64;
 
+/// How long somebody heard on the network counts as there. A guess: `hive nearby` asks before it shows, and whoever is
+/// there answers in milliseconds; some questions may be lost.
+const NEARBY_FOR: Span = Span::from_secs(120);
+
+/// A member has several addresses if all of them answer one question. A guess with room: an answer takes milliseconds.
+const TOGETHER: Span = Span::from_secs(10);
+
 /// How long a member that misbehaved is not spoken with. Source: `research/security.md` 4.6.
 const SHUNNED: Span = Span::from_secs(600);
 
@@ -315,6 +322,25 @@ impl Links {
         let holds = |seen: &Seen| seen.locator == Some(locator);
         let found = self.nearby.iter().filter(|(_, seen)| holds(seen));
         found.map(|(address, _)| *address).collect()
+    }
+
+    /// Who was heard lately. Of a member that moved only where it was heard last.
+    pub(in crate::hive) fn heard(
+        &self,
+        now: Instant,
+    ) -> impl Iterator<Item = (&SocketAddr, &Seen)> {
+        let mut last: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        for seen in self.nearby.values() {
+            if let Some(node) = seen.member {
+                let at = last.entry(node).or_insert(seen.at);
+                *at = seen.at.max(*at);
+            }
+        }
+        self.nearby.iter().filter(move |(_, seen)| {
+            let last = seen.member.and_then(|node| last.get(&node));
+            let moved = last.is_some_and(|last| last.since(seen.at) > TOGETHER);
+            now.since(seen.at) <= NEARBY_FOR && !moved
+        })
     }
 
     pub(super) fn remember(&mut self, address: SocketAddr, seen: Seen) {
