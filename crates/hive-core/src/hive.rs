@@ -93,6 +93,8 @@ pub struct Hive {
     expelled: BTreeSet<NodeId>,
     /// By whom and how this machine was told that it was removed.
     dismissed: Option<(NodeId, Farewell)>,
+    /// Nothing but the key was left when this hive was founded.
+    bare: bool,
     /// To which key this one's place went, as this machine was told.
     moved: Option<Rotate>,
     /// How often removed machines were told so.
@@ -167,6 +169,7 @@ impl Hive {
             roster,
             expelled: BTreeSet::new(),
             dismissed: meta.dismissed,
+            bare: meta.bare,
             moved: meta.moved.filter(|rotate| rotate.old == me),
             told_off: BTreeMap::new(),
             allowed: Vec::new(),
@@ -189,7 +192,6 @@ impl Hive {
                 is_new: founded.is_none(),
                 had_company: meta.company,
                 counted_starts: meta.incarnation.is_some(),
-                bare: meta.bare,
             },
             saves: 0,
             saved: 0,

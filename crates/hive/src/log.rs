@@ -136,6 +136,14 @@ pub(crate) fn since(log: &Path, length: u64) -> String {
     String::from_utf8_lossy(all.get(from..).unwrap_or(&all)).into_owned()
 }
 
+/// Which part of an error a word is of.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    What,
+    Known,
+    Try,
+}
+
 fn error_in(text: &str) -> Option<Said> {
     let run = text.rsplit(START).next()?;
     let run = format!("\n{run}");
@@ -144,20 +152,28 @@ fn error_in(text: &str) -> Option<Said> {
         return None;
     }
     let mut said = Said::default();
-    let mut part = &mut said.what;
-    let mut is_coded = false;
+    let mut place = Place::What;
     for word in error.split_whitespace() {
-        if !is_coded && word.starts_with('[') && word.ends_with(']') && word.contains('.') {
+        match place {
             // After the code comes what is known.
-            is_coded = true;
-            word.trim_matches(['[', ']']).clone_into(&mut said.code);
-            part = &mut said.known;
-        } else if is_coded && word == "try:" && said.try_next.is_empty() {
-            part = &mut said.try_next;
-        } else {
-            part.push_str(if part.is_empty() { "" } else { " " });
-            part.push_str(word);
+            Place::What if word.starts_with('[') && word.ends_with(']') && word.contains('.') => {
+                word.trim_matches(['[', ']']).clone_into(&mut said.code);
+                place = Place::Known;
+                continue;
+            }
+            Place::Known if word == "try:" => {
+                place = Place::Try;
+                continue;
+            }
+            _ => {}
         }
+        let part = match place {
+            Place::What => &mut said.what,
+            Place::Known => &mut said.known,
+            Place::Try => &mut said.try_next,
+        };
+        part.push_str(if part.is_empty() { "" } else { " " });
+        part.push_str(word);
     }
     Some(said)
 }

@@ -23,8 +23,6 @@ pub(super) struct Past {
     pub(super) had_company: bool,
     /// It is known how often this machine ran.
     pub(super) counted_starts: bool,
-    /// Nothing but the key was left when this hive was founded.
-    pub(super) bare: bool,
 }
 
 impl Hive {

@@ -29,15 +29,15 @@ pub fn bare() -> Record {
 impl Hive {
     /// Whoever belongs to a hive with others, or left for another one, has its place again.
     pub(super) fn forget_bareness(&mut self) {
-        if self.past.bare {
-            self.past.bare = false;
+        if self.bare {
+            self.bare = false;
             self.save(alloc::vec![meta::bare(false)], AfterSave::Nothing);
         }
     }
 
     /// What a person can do about it.
     pub(super) fn need_of_the_bare(&self) -> Option<NeedView> {
-        self.past.bare.then(|| NeedView {
+        self.bare.then(|| NeedView {
             code: "node.bare".into(),
             words: "the store of this machine was lost and its key was kept: it stands alone in a new hive, and its old one may \
                     wait for it. To come back, run the first command on a machine of the old one and the second here. If no other \

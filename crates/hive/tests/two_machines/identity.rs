@@ -8,19 +8,21 @@ use std::path::Path;
 use crate::patience::ended;
 use crate::{Machine, knock, members, said, told};
 
-/// Everything that makes the machine who it is, with its contents.
+/// Everything that makes the machine who it is, with its contents. Of a whole store only that it is there: being opened
+/// is noted in the file.
 fn kept(state: &Path) -> Vec<(OsString, Vec<u8>)> {
-    let entries = fs::read_dir(state).expect("a folder");
-    let mut all: Vec<_> = entries
-        .map(|entry| entry.expect("readable"))
-        .filter(|entry| {
-            !entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("daemon.log")
-        })
-        .map(|entry| (entry.file_name(), fs::read(entry.path()).expect("readable")))
-        .collect();
+    let mut all = Vec::new();
+    for entry in fs::read_dir(state).expect("a folder") {
+        let entry = entry.expect("readable");
+        let name = entry.file_name();
+        let mut bytes = fs::read(entry.path()).expect("readable");
+        if name == "store.redb" {
+            bytes.truncate(1);
+        }
+        if !name.to_string_lossy().starts_with("daemon.log") {
+            all.push((name, bytes));
+        }
+    }
     all.sort();
     all
 }

@@ -377,3 +377,39 @@ impl Known {
         self.away = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(links: &Links, now: u64) -> Vec<SocketAddr> {
+        let heard = links.heard(Instant(now * 1_000_000));
+        heard.map(|(address, _)| *address).collect()
+    }
+
+    #[test]
+    fn who_is_heard_no_more_or_moved_is_forgotten() {
+        let mut links = Links::new(BTreeMap::new());
+        let [first, second, stranger] =
+            [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 4_483)));
+        let hear = |links: &mut Links, address, member: Option<u8>, second: u64| {
+            let seen = Seen {
+                member: member.map(|node| NodeId([node; 32])),
+                locator: None,
+                at: Instant(second * 1_000_000),
+                after: Span(0),
+            };
+            links.remember(address, seen);
+        };
+        // Two addresses that answer one question, and somebody else.
+        hear(&mut links, first, Some(1), 100);
+        hear(&mut links, second, Some(1), 101);
+        hear(&mut links, stranger, None, 100);
+        assert_eq!(heard(&links, 102), [first, second, stranger]);
+        // A later question is answered by one of them alone.
+        hear(&mut links, second, Some(1), 160);
+        assert_eq!(heard(&links, 161), [second, stranger]);
+        assert_eq!(heard(&links, 230), [second]);
+        assert_eq!(heard(&links, 281), []);
+    }
+}
