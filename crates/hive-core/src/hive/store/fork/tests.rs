@@ -295,7 +295,9 @@ fn equal_memories_have_equal_marks_and_only_what_differs_is_looked_at() {
     };
     let seeing = |heads: &[Head]| {
         let mut store = Store::new(HIVE);
-        heads.iter().for_each(|head| store.remember(*head));
+        for head in heads {
+            store.remember(*head);
+        }
         store
     };
     let (salt, authors) = ([3; 8], [author]);
