@@ -143,15 +143,12 @@ impl Hive {
         let own = store.map(me).map_or(0, |map| map.head().incarnation);
         let before = meta.incarnation.unwrap_or(0).max(own);
         let incarnation = writer::next_incarnation(before, &mut chance);
-        let mut at_start: Vec<Record> = damaged
-            .iter()
-            .flat_map(|author| disk::wipe(*author, restored))
-            .collect();
+        let wiped = damaged.iter().map(|author| disk::wipe(*author, restored));
+        let mut at_start: Vec<Record> = wiped.flatten().collect();
         if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
-        at_start.push(meta::label(&label));
-        at_start.push(meta::owner(me));
+        at_start.extend([meta::label(&label), meta::owner(me)]);
         let roster = Roster::of(&genesis, &store);
         let mut hive = Self {
             key: config.key,

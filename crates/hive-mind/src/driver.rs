@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::doctor::{self, NetworkView};
 use crate::hands::Hands;
-use crate::identity::{self, Identity};
+use crate::identity;
 use crate::key::{self, Secret};
 use crate::mind::{EndError, Shared, StoreFault};
 use crate::net::bells::Bells;
@@ -81,21 +81,17 @@ fn start_on(
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;
     key::private_folder(&paths.state)?;
-    let Identity {
-        secret,
-        store,
-        restored,
-    } = identity::settled(&paths, options.without_store, open)?;
+    let own = identity::settled(&paths, options.without_store, open)?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
-    let (disk, disk_failed) = start_disk(store, answers)?;
-    let network = open_network(&options, &config, &paths, &secret);
+    let (disk, disk_failed) = start_disk(own.store, answers)?;
+    let network = open_network(&options, &config, &paths, &own.secret);
     let (hands, disk, (net, mdns, around)) = with_network(hands, disk, network)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
     let node = Node::new(
         NodeConfig {
-            key: KeyPair::from_secret(&secret),
+            key: KeyPair::from_secret(&own.secret),
             facts: hands.facts().clone(),
             mode: options.mode,
             label,
@@ -103,7 +99,7 @@ fn start_on(
             never: programs(&config.tune.never),
             peers: [config.network.peers, options.peers].concat(),
         },
-        &restored,
+        &own.restored,
         key::chance()?,
         clock::now(),
     );
