@@ -36,6 +36,8 @@ enum What {
     MainJob(FormatArgs),
     /// Programs the hive was not told of time themselves, hive on against paused
     Offstage(OffstageArgs),
+    /// What the daemon takes from a machine with many processes
+    Cost(CostArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -211,6 +213,18 @@ impl FaultsArgs {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
+struct CostArgs {
+    /// Idle processes beside the daemon
+    #[arg(long, default_value_t = 1_000)]
+    processes: usize,
+    /// Length of each window, in seconds
+    #[arg(long, default_value_t = 60)]
+    window_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
 struct OffstageArgs {
     /// Alternations of hive on and paused, per case
     #[arg(long, default_value_t = 10)]
@@ -297,6 +311,14 @@ fn run(what: What) -> Result<ExitCode> {
                 learn_s: args.learn_s,
             };
             return measure(reports::offstage::run(&tools, plan), args.format);
+        }
+        What::Cost(args) => {
+            let tools = Tools::beside_this_program()?;
+            let plan = reports::cost::Plan {
+                processes: args.processes,
+                window: Duration::from_secs(args.window_s),
+            };
+            return measure(reports::cost::run(&tools, plan), args.format);
         }
         What::Canary(format) => {
             let tools = Tools::beside_this_program()?;
