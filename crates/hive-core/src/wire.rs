@@ -25,7 +25,7 @@ pub const VERSION: u8 = 1;
 
 /// How many kinds of frames there are. More may come with the same version, if who does not know them can pass them
 /// over: what is lost with them must be found by the kinds that everybody knows.
-pub const FRAME_KINDS: u8 = 17;
+pub const FRAME_KINDS: u8 = 18;
 
 /// What connected members say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub enum Frame {
     },
     /// Two signed heads that cannot both be honest.
     Proof(Head, Head),
-    /// "These heads I saw lately; did you see others?"
+    /// "These heads I saw lately; did you see others?" Of authors of whom the receiver saw something else.
     Audit(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Trace>),
     /// "I saw these": heads that contradict, or may contradict, what an audit told.
     Heads(#[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")] Vec<Head>),
@@ -90,6 +90,14 @@ pub enum Frame {
         by: NodeId,
         /// Its signed word.
         word: Farewell,
+    },
+    /// "This I saw lately of each author; of whom did you see something else?" Answered with an audit of those.
+    Rings {
+        /// Drawn for this frame, so that nobody can prepare two histories that look alike.
+        salt: [u8; 8],
+        /// In rising order.
+        #[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")]
+        rings: Vec<RingMark>,
     },
 }
 
@@ -139,6 +147,16 @@ pub struct Trace {
     /// At most one per place in the ring.
     #[serde(deserialize_with = "bounded::<_, _, TRACE_MAX>")]
     pub heads: Vec<HeadMark>,
+}
+
+/// The heads that were seen of one author lately, in eight bytes. Two different histories look alike once in four
+/// thousand million times, each day anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RingMark {
+    /// First bytes of whose they are.
+    pub author: [u8; 4],
+    /// First bytes of the hash over the salt and the ids of the heads.
+    pub check: [u8; 4],
 }
 
 /// A state of an author's map that a word of removal names.

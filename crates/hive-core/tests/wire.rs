@@ -8,7 +8,7 @@ use hive_core::statement::{Farewell, HeadRef, Key, Label};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
-    Line, OwnDelta, PairFrame, Pin, Refusal, Trace,
+    Line, OwnDelta, PairFrame, Pin, Refusal, RingMark, Trace,
 };
 use proptest::prelude::*;
 
@@ -195,6 +195,16 @@ fn frames_of_spreading() -> Vec<(&'static str, Frame)> {
                     node: NodeId([2; 32]),
                     sig: [[3; 32], [4; 32]],
                 },
+            },
+        ),
+        (
+            "rings",
+            Frame::Rings {
+                salt: [5; 8],
+                rings: vec![RingMark {
+                    author: [1; 4],
+                    check: [2; 4],
+                }],
             },
         ),
     ]

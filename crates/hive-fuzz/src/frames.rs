@@ -6,7 +6,7 @@ use hive_core::statement::{Key, Label, Statement};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     ADDRESSES_MAX, ASSEMBLED_BYTES_MAX, DecodeError, Delta, Entry, Frame, Genesis, Have, Head,
-    HeadMark, LINES_MAX, Line, OwnDelta, PairFrame, Refusal, TRACE_MAX, Trace,
+    HeadMark, LINES_MAX, Line, OwnDelta, PairFrame, Refusal, RingMark, TRACE_MAX, Trace,
 };
 
 use crate::{Outcome, Target};
@@ -104,6 +104,7 @@ fn check_frame(data: &[u8], frame: &Frame) {
             assert!(traces.iter().all(|trace| trace.heads.len() <= TRACE_MAX));
         }
         Frame::Heads(heads) => assert!(heads.len() <= LINES_MAX),
+        Frame::Rings { rings, .. } => assert!(rings.len() <= LINES_MAX),
         Frame::Want(wants) => assert!(wants.len() <= LINES_MAX),
         Frame::Proof(one, two) => {
             for head in [one, two] {
@@ -206,6 +207,10 @@ fn golden() -> Vec<Frame> {
         last,
         bytes: bytes.to_vec(),
     };
+    let ring = |first| RingMark {
+        author: [first; 4],
+        check: [7; 4],
+    };
     vec![
         Frame::Probe { h: [7; 16] },
         Frame::Same,
@@ -220,6 +225,10 @@ fn golden() -> Vec<Frame> {
         Frame::Proof(head(3), head(4)),
         Frame::Audit(vec![trace]),
         Frame::Heads(vec![head(3), head(4)]),
+        Frame::Rings {
+            salt: [5; 8],
+            rings: vec![ring(1), ring(2)],
+        },
     ]
 }
 

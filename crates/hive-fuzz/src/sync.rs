@@ -13,7 +13,7 @@ use hive_core::limits;
 use hive_core::reply::Reply;
 use hive_core::statement::{Admit, Role, Statement};
 use hive_core::time::{Hlc, Span};
-use hive_core::wire::{Frame, Have, Head, HeadMark, LINES_MAX, Line, OwnDelta, Trace};
+use hive_core::wire::{Frame, Have, Head, HeadMark, LINES_MAX, Line, OwnDelta, RingMark, Trace};
 
 use crate::forge::{self, Held, Who};
 use crate::maps;
@@ -456,6 +456,18 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
             id: *id.0.first_chunk().expect("half of it"),
         }],
     };
+    let rings = |heads: &[&Head]| {
+        let mark = |head: &&Head| RingMark {
+            author: *head.author.0.first_chunk().expect("longer"),
+            check: [7; 4],
+        };
+        let mut rings: Vec<RingMark> = heads.iter().map(mark).collect();
+        rings.sort_unstable();
+        Frame::Rings {
+            salt: [5; 8],
+            rings,
+        }
+    };
     let want = |who: Who, incarnation, seq| Have {
         author: who.node(),
         incarnation,
@@ -483,6 +495,7 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
         Frame::Audit(vec![trace(evil[2].head(), evil[2].id())]),
         Frame::Audit(vec![trace(honest[3].head(), HeadId([7; 32]))]),
         Frame::Heads(vec![*evil[1].head(), *honest[5].head(), *own[0].head()]),
+        rings(&[evil[0].head(), honest[HELD].head(), own[0].head()]),
     ];
     for map in own.iter().copied().chain(honest).chain(evil) {
         frames.push(Frame::Delta(map.delta(None)));

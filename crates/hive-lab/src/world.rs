@@ -125,6 +125,10 @@ pub fn on_path(tool: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
 }
 
+/// How long the bridge remembers where an address is, in hundredths of a second: a day. What it forgot it sends to all,
+/// and a veth counts that, where a real card drops what is for somebody else.
+const REMEMBERS: u32 = 8_640_000;
+
 impl World {
     /// A world without computers yet.
     pub fn new(tools: &Tools) -> Result<Self> {
@@ -143,10 +147,11 @@ impl World {
         let hub = Holder::start(&tools.lab, &["--net"], None)?;
         hub.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
         hub.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
-        hub.ip(
-            "link set lo up\nlink add br0 type bridge stp_state 0 mcast_snooping 0\n\
-             link set br0 up\n",
-        )?;
+        hub.ip(&format!(
+            "link set lo up\n\
+                 link add br0 type bridge stp_state 0 mcast_snooping 0 ageing_time {REMEMBERS}\n\
+                 link set br0 up\n"
+        ))?;
         Ok(Self {
             tools,
             switch: None,

@@ -16,6 +16,7 @@ pub(crate) mod pack;
 mod pair;
 pub(crate) mod query;
 mod reach;
+mod silence;
 mod socket;
 mod tls;
 
@@ -93,6 +94,10 @@ pub(crate) enum Report {
         number: u64,
         peer: NodeId,
         misdeed: Misdeed,
+    },
+    /// A member's word came in by itself; for so long nothing had been sent to it.
+    CameIn {
+        silence: Duration,
     },
     Renew {
         number: u64,
@@ -410,6 +415,7 @@ impl Net {
                     self.inputs.push_back(Input::PeerDown { peer });
                 }
             }
+            Report::CameIn { silence } => self.keeper.note(Note::CameIn(silence)),
             Report::DialEnded { peer } => self.on_dial_ended(peer),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");

@@ -1,5 +1,8 @@
 //! Finding out authors that say two things: what to do with a proof, and the daily comparison of heads
 //! that finds the forks which comparing on arrival missed.
+//!
+//! One member tells another one hash of the heads it saw of each author. The other answers with the ids of its heads of
+//! those authors where that differs, and is answered with the heads that contradict them, or may.
 
 use alloc::vec::Vec;
 
@@ -11,7 +14,7 @@ use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::time::{Instant, Now, Span};
-use crate::wire::{Frame, Head, Trace};
+use crate::wire::{Frame, Head, RingMark, Trace};
 
 /// The first comparison comes this long after a start, and up to as long again. A guess: a machine that
 /// is switched off every night takes part, one that restarts in a loop does not fill the network.
@@ -37,7 +40,7 @@ impl Hive {
         self.links.any_connected().then_some(self.audit.at)
     }
 
-    /// Tells one connected member, drawn by lot, which heads were seen here.
+    /// Tells one connected member, drawn by lot, what was seen here.
     pub(super) fn on_audit_time(&mut self, now: Now) {
         if now.boot < self.audit.at {
             return;
@@ -48,16 +51,32 @@ impl Hive {
         let Some(peer) = connected.get(pick).copied() else {
             return;
         };
-        let stored: Vec<NodeId> = self
-            .store
-            .maps()
-            .map(|(author, _)| *author)
-            .filter(|author| self.roster.stores(*author))
-            .take(crate::wire::LINES_MAX)
-            .collect();
-        let traces = self.store.traces(&stored);
-        self.send(peer, Lane::Bulk, &Frame::Audit(traces));
+        let salt = self.chance.bytes();
+        let rings = self.store.ring_marks(salt, &self.stored());
+        self.send(peer, Lane::Bulk, &Frame::Rings { salt, rings });
         self.audit.at = now.boot.after(limits::AUDIT_EVERY);
+    }
+
+    fn stored(&self) -> Vec<NodeId> {
+        let authors = self.store.maps().map(|(author, _)| *author);
+        let stored = authors.filter(|author| self.roster.stores(*author));
+        stored.take(crate::wire::LINES_MAX).collect()
+    }
+
+    /// Answers with what was seen here of those authors of whom the sender saw something else.
+    pub(super) fn on_rings(&mut self, peer: NodeId, salt: [u8; 8], rings: &[RingMark]) {
+        let differ = self.store.seen_otherwise(salt, &self.stored(), rings);
+        let proofs: Vec<(Head, Head)> = differ
+            .iter()
+            .filter_map(|author| self.store.fork(*author).copied())
+            .collect();
+        for (one, two) in proofs {
+            self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
+        }
+        let traces = self.store.traces(&differ);
+        if !traces.is_empty() {
+            self.send(peer, Lane::Bulk, &Frame::Audit(traces));
+        }
     }
 
     /// Answers with the heads seen here that the sender did not see.

@@ -203,6 +203,10 @@ impl Hive {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
             }
             Frame::Audit(traces) => self.on_audit(peer, &traces),
+            Frame::Rings { rings, .. } if !rings.is_sorted_by(|a, b| a < b) => {
+                self.misbehaved(now, peer, Misdeed::BadFrame);
+            }
+            Frame::Rings { salt, rings } => self.on_rings(peer, salt, &rings),
             Frame::Heads(heads) => self.on_heads(now, &heads),
             Frame::IHave(hints) => self.on_hints(now, peer, &hints),
             Frame::Graft(wants) => self.on_graft(now, peer, &wants),

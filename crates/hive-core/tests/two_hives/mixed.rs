@@ -7,6 +7,7 @@ use hive_core::pattern::Evidence;
 use hive_core::statement::{Anomaly, Farewell, HeadRef, Mark, Rotate, Statement};
 use hive_core::time::Span;
 use hive_core::vocabulary::Vocabulary;
+use hive_core::wire::FRAME_KINDS;
 
 use crate::pattern;
 use crate::world::World;
@@ -150,7 +151,7 @@ fn a_large_hive_with_a_push_tree_and_members_that_do_not_know_it_ends_equal() {
 fn a_frame_of_a_later_version_is_passed_over_and_garbage_is_not() {
     let mut world = mixed(2, false);
     let (now, peer) = (world.now(), world.hives[1].me());
-    for kind in [17, 40, 127] {
+    for kind in [FRAME_KINDS, 40, 127] {
         world.hives[0].on_received(now, peer, &[1, kind, 1, 2, 3]);
     }
     world.settle();

@@ -62,6 +62,8 @@ pub(crate) struct Standing {
     pub(crate) connected: usize,
     /// The last answer on this network, and whose.
     pub(crate) reached: Option<(NodeId, Reached)>,
+    /// The longest silence that a member's word ended by itself.
+    pub(crate) came_in: Option<Duration>,
     /// The longest silence that the way in survived, of those tried.
     pub(crate) survived: Option<Duration>,
     /// The shortest that it did not.
@@ -88,6 +90,8 @@ pub(crate) enum Note {
     },
     /// Another network, or woken up.
     Moved,
+    /// A member's word came in by itself; for so long nothing had been sent to that member.
+    CameIn(Duration),
     /// Ask somebody now, and tell.
     Check(oneshot::Sender<Standing>),
 }
@@ -150,6 +154,8 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 struct Watchman {
     timing: Timing,
+    /// Since when this network is what it is.
+    since: Instant,
     links: BTreeMap<NodeId, Link>,
     standing: Standing,
     plan: Option<(Instant, Plan)>,
@@ -161,6 +167,7 @@ impl Watchman {
     fn new(timing: Timing) -> Self {
         Self {
             timing,
+            since: Instant::now(),
             links: BTreeMap::new(),
             standing: Standing::default(),
             plan: None,
@@ -203,7 +210,7 @@ impl Watchman {
                     pinger,
                 };
                 self.links.insert(peer, link);
-                if self.standing.reached.is_none() {
+                if self.standing.reached.is_none() && !self.is_seen_open() {
                     self.plan_if_none(self.timing.ask_after, Plan::Ask);
                 } else if self.is_shut() && self.standing.keeping.is_none() {
                     self.choose();
@@ -214,11 +221,13 @@ impl Watchman {
                 self.work = None;
                 self.plan = None;
                 self.standing = Standing::default();
+                self.since = Instant::now();
                 if !self.links.is_empty() {
                     self.plan_if_none(self.timing.ask_after, Plan::Ask);
                 }
                 self.tell();
             }
+            Note::CameIn(silence) => self.on_word(silence),
             Note::Check(answer) => {
                 self.waiting.push(answer);
                 let trying = matches!(self.plan, Some((_, Plan::Try { .. })));
@@ -232,6 +241,24 @@ impl Watchman {
                 }
             }
         }
+    }
+
+    /// What is seen need not be asked. It says nothing about silences that began on another network.
+    fn on_word(&mut self, silence: Duration) {
+        if self.since.elapsed() < silence {
+            return;
+        }
+        self.standing.came_in = self.standing.came_in.max(Some(silence));
+        if self.is_seen_open() && matches!(self.plan, Some((_, Plan::Ask))) {
+            tracing::debug!(?silence, "the way in was seen to stay open");
+            self.plan = None;
+        }
+    }
+
+    /// Whether a word came in after a silence as long as the longest that would be tried.
+    fn is_seen_open(&self) -> bool {
+        let longest = self.timing.silences.last().copied();
+        !self.is_shut() && self.standing.came_in >= longest
     }
 
     fn on_down(&mut self, peer: NodeId, number: u64, lost: bool) {
@@ -256,6 +283,7 @@ impl Watchman {
             }
             _ if lost && !self.is_shut() => {
                 self.standing.reached = None;
+                self.standing.came_in = None;
                 self.plan = Some((Instant::now() + self.timing.suspect_after, Plan::Ask));
             }
             _ => {}
@@ -416,5 +444,44 @@ async fn due(plan: Option<(Instant, Plan)>, busy: bool) -> Plan {
             plan
         }
         _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(timing: Timing) -> Watchman {
+        let mut watchman = Watchman::new(timing);
+        watchman.plan_if_none(timing.ask_after, Plan::Ask);
+        watchman
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_what_was_seen() {
+        // Any silence is long enough here.
+        let timing = Timing {
+            silences: [Duration::ZERO; 5],
+            ..TIMING
+        };
+        let mut seen = asking(timing);
+        seen.hear(Note::CameIn(Duration::ZERO));
+        assert_eq!((seen.plan, seen.is_seen_open()), (None, true));
+        // On another network it may be otherwise.
+        seen.hear(Note::Moved);
+        assert!(!seen.is_seen_open());
+    }
+
+    #[tokio::test]
+    async fn a_short_silence_and_one_that_began_elsewhere_show_nothing() {
+        let mut short = asking(TIMING);
+        short.since = Instant::now();
+        short.hear(Note::CameIn(Duration::ZERO));
+        assert!(short.plan.is_some() && !short.is_seen_open());
+        assert_eq!(short.standing.came_in, Some(Duration::ZERO));
+        let mut elsewhere = asking(TIMING);
+        elsewhere.hear(Note::CameIn(Duration::from_hours(1)));
+        assert!(elsewhere.plan.is_some() && !elsewhere.is_seen_open());
+        assert_eq!(elsewhere.standing.came_in, None);
     }
 }

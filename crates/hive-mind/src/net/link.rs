@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::net::crossing::Knocking;
 use crate::net::pack::UnpackError;
+use crate::net::silence::{self, Moment};
 use crate::net::{Ready, Report, pack, reach};
 
 /// Frames that may wait on one lane. A peer that leaves more unread is cut off and asked again later. A guess.
@@ -20,20 +21,6 @@ const WAITING_FRAMES_MAX: usize = 1_024;
 
 /// From the handshake to the other side's hello. Source: `research/security.md` 4.6 (handshake 5 s).
 const HELLO_FOR: Duration = Duration::from_secs(5);
-
-/// A live peer acknowledges within 25 ms and its round trip (`research/transport.md` 3.1); one that has not done
-/// so this long after something was sent is gone. Source: DESIGN 5 (1 s application time-out).
-const SILENCE: Duration = Duration::from_secs(1);
-
-/// By then whatever was under way has arrived. A guess, above the round trips of a far-away home connection.
-const SETTLED: Duration = Duration::from_millis(300);
-
-/// A window that begins so long after the sending is longer by this factor than that, which is its end at 3.3 times
-/// its beginning.
-const WINDOW_GROWS: f64 = 2.3;
-
-/// A second look before cutting off, for answers that have arrived but were not yet processed. A guess.
-const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// How long the last frames to a peer that is let go may take to be acknowledged. Source: DESIGN 5 (1 s
 /// application time-out).
@@ -171,6 +158,17 @@ impl Line {
         Some((send, receive, nonce))
     }
 
+    async fn tell_of_silences(
+        &self,
+        mut sent: watch::Receiver<Instant>,
+        mut heard: watch::Receiver<Instant>,
+    ) {
+        loop {
+            let silence = silence::broken_by_a_word(&self.connection, &mut sent, &mut heard).await;
+            self.report(Report::CameIn { silence }).await;
+        }
+    }
+
     async fn report(&self, report: Report) {
         if self.reports.send(report).await.is_err() {
             tracing::trace!("the loop has ended");
@@ -213,12 +211,15 @@ impl Greeted {
             line.report(next).await;
         }
         let (sent, watched) = watch::channel(Instant::now());
+        let (heard, also_watched) = watch::channel(Instant::now());
+        let sent_too = sent.subscribe();
         let end = tokio::select! {
-            end = read_lane(&line, receive) => end,
-            end = read_bulk(&line) => end,
+            end = read_lane(&line, receive, &heard) => end,
+            end = read_bulk(&line, &heard) => end,
             end = write_lane(send, urgent_frames, &sent) => end,
             end = write_bulk(&line, bulk_frames, &sent) => end,
-            end = watch_for_silence(&line.connection, watched) => end,
+            () = silence::until_silent(&line.connection, watched) => End::Silent,
+            () = line.tell_of_silences(sent_too, also_watched) => End::Closed,
             end = renew(&line) => end,
             () = reach::answer(&line.connection) => End::Closed,
             _ = line.connection.closed() => End::Closed,
@@ -254,10 +255,12 @@ impl Greeted {
     }
 }
 
-async fn read_lane(line: &Line, mut stream: RecvStream) -> End {
+async fn read_lane(line: &Line, mut stream: RecvStream, heard: &Moment) -> End {
     let mut pace = Pace::new();
     loop {
-        match read_packed(&mut stream).await {
+        let read = read_packed(&mut stream).await;
+        heard.send_replace(Instant::now());
+        match read {
             // A sign of life was asked for; the transport has already given it.
             Ok(frame) if frame.is_empty() => {}
             Ok(frame) => {
@@ -307,7 +310,7 @@ impl Pace {
 }
 
 /// The second stream is the bulk lane; a third is nobody's.
-async fn read_bulk(line: &Line) -> End {
+async fn read_bulk(line: &Line, heard: &Moment) -> End {
     let Ok(mut stream) = line.connection.accept_uni().await else {
         return End::Closed;
     };
@@ -318,7 +321,7 @@ async fn read_bulk(line: &Line) -> End {
         Err(ReadExactError::ReadError(_)) => return End::Closed,
     }
     tokio::select! {
-        end = read_lane(line, stream) => end,
+        end = read_lane(line, stream, heard) => end,
         third = line.connection.accept_uni() => match third {
             Ok(_) => End::Misdeed(Misdeed::OutOfTurn),
             Err(_) => End::Closed,
@@ -326,13 +329,10 @@ async fn read_bulk(line: &Line) -> End {
     }
 }
 
-/// Says when something was last given to be sent.
-type Sent = watch::Sender<Instant>;
-
 async fn write_lane(
     mut stream: SendStream,
     mut frames: mpsc::Receiver<Vec<u8>>,
-    sent: &Sent,
+    sent: &Moment,
 ) -> End {
     while let Some(frame) = frames.recv().await {
         sent.send_replace(Instant::now());
@@ -351,7 +351,7 @@ async fn write_lane(
     End::LetGo
 }
 
-async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sent) -> End {
+async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Moment) -> End {
     let Some(first) = frames.recv().await else {
         return std::future::pending().await;
     };
@@ -371,66 +371,6 @@ async fn write_bulk(line: &Line, mut frames: mpsc::Receiver<Vec<u8>>, sent: &Sen
     }
     // The urgent lane brings the last word.
     std::future::pending().await
-}
-
-/// A dead peer is noticed by the transport's own repetitions: what is not acknowledged is sent again after about
-/// `p`, 3`p`, 7`p`, 15`p` (RFC 9002 6.2, `p` from the round trip), so of any window that ends 3.3 times later than
-/// it begins, one repetition falls inside. Something to be answered sent but nothing received within it = nobody is
-/// there. This costs no byte and nothing waits for it. The window begins late enough for acknowledgements that were
-/// still under way when the peer died. What was sent while an earlier window was open is looked at later, through a
-/// window that is longer by as much: the repetitions have become rarer by then. A window in which this machine itself
-/// was kept from running tells nothing: what has arrived may wait in the socket.
-async fn watch_for_silence(connection: &Connection, mut sent: watch::Receiver<Instant>) -> End {
-    loop {
-        if sent.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let last = *sent.borrow_and_update();
-        tokio::time::sleep(SETTLED).await;
-        loop {
-            let before = Exchanged::of(connection);
-            let silent = || before.is_silence_until(&Exchanged::of(connection));
-            let window = last.elapsed().mul_f64(WINDOW_GROWS);
-            let window = window.max(SILENCE.saturating_sub(SETTLED));
-            let began = Instant::now();
-            tokio::time::sleep(window).await;
-            if !silent() {
-                break;
-            }
-            tokio::time::sleep(SECOND_LOOK).await;
-            if !silent() {
-                break;
-            }
-            if began.elapsed() <= window + 2 * SECOND_LOOK {
-                return End::Silent;
-            }
-        }
-    }
-}
-
-/// What a connection's transport has counted.
-struct Exchanged {
-    asked: u64,
-    heard: u64,
-}
-
-impl Exchanged {
-    /// Acknowledgements are not counted as asking: nobody answers them. Neither are tries of longer packets, each a ping
-    /// and a wish for an answer at once: they may be lost for their length. The transport's own repetitions mostly
-    /// hold such a wish and nothing else (quinn-proto 0.11, `maybe_queue_probe`).
-    fn of(connection: &Connection) -> Self {
-        let stats = connection.stats();
-        let frames = stats.frame_tx;
-        let asked = frames.stream + frames.ping + frames.immediate_ack;
-        Self {
-            asked: asked.saturating_sub(2 * stats.path.sent_plpmtud_probes),
-            heard: stats.udp_rx.datagrams,
-        }
-    }
-
-    fn is_silence_until(&self, later: &Self) -> bool {
-        later.asked > self.asked && later.heard == self.heard
-    }
 }
 
 /// The dialler asks for a new connection once a day; the old one stays until the new one replaces it.
@@ -535,15 +475,6 @@ pub(crate) fn turn_away(connection: &Connection, code: VarInt) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn silence_is_no_answer_to_what_was_asked() {
-        let at = |asked, heard| Exchanged { asked, heard };
-        assert!(at(3, 7).is_silence_until(&at(4, 7)));
-        assert!(!at(3, 7).is_silence_until(&at(4, 8)));
-        // Whoever only acknowledges has nothing to wait for.
-        assert!(!at(3, 7).is_silence_until(&at(3, 7)));
-    }
 
     #[test]
     fn a_member_that_sends_without_end_is_read_at_one_megabyte_a_second() {

@@ -1,7 +1,8 @@
 //! Authors that contradict themselves: the last heads seen of each, and proofs that anybody can check.
 //!
 //! Comparing a head with the one held finds a fork only if both branches meet at the same batch. So the
-//! heads of the last [`limits::RING_HEADS`] batches are kept, and members compare their ids once a day.
+//! heads of the last [`limits::RING_HEADS`] batches are kept, and members compare them once a day: first one hash
+//! for each author, then the ids of those that differ.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use crate::hive::store::Store;
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
 use crate::signed::is_signed_by;
-use crate::wire::{Head, HeadMark, Trace};
+use crate::wire::{Head, HeadMark, RingMark, Trace};
 
 /// The heads of an author's last batches, as far as they were seen: one place per batch number, modulo
 /// the size, so that a head makes way only for one that is a whole ring newer.
@@ -91,6 +92,58 @@ impl Store {
             found |= self.join_proof(&other, head);
         }
         found
+    }
+
+    /// One hash of what was seen of each author since it was last proven to lie, in rising order; of whom nothing was
+    /// seen there is none.
+    #[must_use]
+    pub fn ring_marks(&self, salt: [u8; 8], authors: &[NodeId]) -> Vec<RingMark> {
+        let mut marks: Vec<RingMark> = authors
+            .iter()
+            .filter_map(|author| self.ring_mark(salt, *author))
+            .collect();
+        marks.sort_unstable();
+        marks.dedup();
+        marks
+    }
+
+    /// Of which of these authors something was seen here and something else there, in rising order. `theirs` is
+    /// sorted, as [`Self::ring_marks`] gives it.
+    #[must_use]
+    pub fn seen_otherwise(
+        &self,
+        salt: [u8; 8],
+        authors: &[NodeId],
+        theirs: &[RingMark],
+    ) -> Vec<NodeId> {
+        let mut others: Vec<NodeId> = authors
+            .iter()
+            .copied()
+            .filter(|author| {
+                let hint = hint_of(*author);
+                let of_it = |mark: &RingMark| mark.author.cmp(&hint);
+                theirs.binary_search_by(of_it).is_ok()
+                    && self
+                        .ring_mark(salt, *author)
+                        .is_some_and(|mine| theirs.binary_search(&mine).is_err())
+            })
+            .collect();
+        others.sort_unstable();
+        others
+    }
+
+    fn ring_mark(&self, salt: [u8; 8], author: NodeId) -> Option<RingMark> {
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/ring");
+        hasher.update(&salt);
+        let mut any = false;
+        for head in self.unproven(author) {
+            hasher.update(&head.id(self.hive).0);
+            any = true;
+        }
+        let mut check = [0; 4];
+        hasher.finalize_xof().fill(&mut check);
+        let author = hint_of(author);
+        any.then_some(RingMark { author, check })
     }
 
     /// What was seen of every author since it was last proven to lie, for another member to compare.
@@ -186,6 +239,11 @@ fn in_order(hive: HiveId, one: Head, two: Head) -> Proof {
 
 fn rank(hive: HiveId, head: &Head) -> (u32, u64, HeadId) {
     (head.incarnation, head.seq, head.id(hive))
+}
+
+fn hint_of(author: NodeId) -> [u8; 4] {
+    let [a, b, c, d, ..] = author.0;
+    [a, b, c, d]
 }
 
 fn first_half(hash: [u8; 32]) -> [u8; 16] {

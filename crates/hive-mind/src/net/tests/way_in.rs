@@ -199,6 +199,29 @@ async fn who_can_be_reached_is_told_so_and_keeps_nothing_open() {
     assert_eq!(alone, Standing::default());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_is_not() {
+    let (mut one, mut two) = acquainted().await;
+    patiently(async {
+        loop {
+            let quiet = tokio::time::timeout(Duration::from_secs(1), one.next()).await;
+            assert!(quiet.is_err(), "nobody said anything");
+            two.net.send(one.id(), Lane::Urgent, b"news".to_vec());
+            let frame = b"news".to_vec();
+            let peer = two.id();
+            one.expect(&Input::Received { peer, frame }).await;
+            let known = standing(&one).await;
+            if let Some(silence) = known.came_in {
+                assert!(silence < Duration::from_mins(1), "{silence:?}");
+                return;
+            }
+        }
+    })
+    .await;
+    // Nothing but answers came in at the other one.
+    assert_eq!(standing(&two).await.came_in, None);
+}
+
 #[tokio::test]
 async fn a_question_that_is_none_is_not_answered_and_harms_nothing() {
     let (member, mut target) = (Machine::new(1), Machine::new(2));

@@ -280,3 +280,48 @@ fn a_later_lie_is_not_hidden_behind_an_old_one() {
     assert!(store.witness(&proofs[1].1));
     assert_eq!(store.forked_in(author), Some(2));
 }
+
+#[test]
+fn equal_memories_have_equal_marks_and_only_what_differs_is_looked_at() {
+    let author = liar().node();
+    let head = |flavour: u8| {
+        let key = Key {
+            kind: 200,
+            id: [7; 16],
+        };
+        let change = alloc::vec![(key, Some(alloc::vec![flavour]))];
+        let map = Store::new(HIVE).draft(&liar(), 1, Hlc(1), change);
+        *map.expect("small").head()
+    };
+    let seeing = |heads: &[Head]| {
+        let mut store = Store::new(HIVE);
+        for head in heads {
+            store.remember(*head);
+        }
+        store
+    };
+    let (salt, authors) = ([3; 8], [author]);
+    let (one, same, other) = (seeing(&[head(1)]), seeing(&[head(1)]), seeing(&[head(2)]));
+    let marks = one.ring_marks(salt, &authors);
+    assert_eq!(marks.len(), 1);
+    assert_eq!(same.ring_marks(salt, &authors), marks);
+    assert!(same.seen_otherwise(salt, &authors, &marks).is_empty());
+    assert_eq!(other.seen_otherwise(salt, &authors, &marks), authors);
+    // Another day's marks look otherwise, of the same memory.
+    assert_ne!(one.ring_marks([4; 8], &authors), marks);
+    assert_eq!(same.seen_otherwise([4; 8], &authors, &marks), authors);
+    // Who saw nothing has nothing to compare, on either side.
+    let nothing = seeing(&[]);
+    assert!(nothing.ring_marks(salt, &authors).is_empty());
+    assert!(nothing.seen_otherwise(salt, &authors, &marks).is_empty());
+    assert!(one.seen_otherwise(salt, &authors, &[]).is_empty());
+    // Of two whose names begin alike each is found by its own mark.
+    let twin = RingMark {
+        author: marks[0].author,
+        check: [0; 4],
+    };
+    let mut both = alloc::vec![twin, marks[0]];
+    both.sort_unstable();
+    assert!(same.seen_otherwise(salt, &authors, &both).is_empty());
+    assert_eq!(other.seen_otherwise(salt, &authors, &both), authors);
+}
