@@ -13,3 +13,4 @@ pub mod bytes;
 pub mod main_job;
 pub mod offstage;
 pub mod canary;
+pub mod cost;
