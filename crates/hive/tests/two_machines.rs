@@ -15,6 +15,9 @@ mod sockets;
 #[path = "two_machines/identity.rs"]
 mod identity;
 
+#[path = "two_machines/leftovers.rs"]
+mod leftovers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
