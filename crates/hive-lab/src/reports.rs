@@ -14,3 +14,4 @@ pub mod ways;
 pub mod main_job;
 pub mod offstage;
 pub mod canary;
+pub mod cost;

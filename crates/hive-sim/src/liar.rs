@@ -62,8 +62,10 @@ pub enum Lie {
     TooManyEntries,
     /// The own map with more bytes than a map may have.
     TooManyBytes,
-    /// Two states of the own map under one number.
+    /// Two states of the own map under one number, to everybody.
     ForkedState,
+    /// Two states of the own map under one number: one to some members, the other to the others.
+    TwoFaced,
     /// A state of the own map from the far future.
     FarFuture,
     /// A state of the own map with the highest incarnation.
@@ -111,7 +113,7 @@ impl Lie {
     ];
 
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ForgedSignature,
         Self::EditedEntry,
         Self::InflatedForeignCounter,
@@ -132,6 +134,7 @@ impl Lie {
         Self::TooManyEntries,
         Self::TooManyBytes,
         Self::ForkedState,
+        Self::TwoFaced,
         Self::FarFuture,
         Self::TopIncarnation,
         Self::TopNumber,
@@ -163,6 +166,7 @@ impl Lie {
             Self::TooManyEntries => "too_many_entries",
             Self::TooManyBytes => "too_many_bytes",
             Self::ForkedState => "forked_state",
+            Self::TwoFaced => "two_faced",
             Self::FarFuture => "far_future",
             Self::TopIncarnation => "top_incarnation",
             Self::TopNumber => "top_number",
@@ -232,10 +236,11 @@ impl Liar {
         }
     }
 
-    /// What leaves instead of an honest frame.
+    /// What leaves for a peer instead of an honest frame.
     pub fn tamper(
         &mut self,
         me: NodeId,
+        peer: NodeId,
         frame: Vec<u8>,
         faults: &mut Faults,
         attacks: &mut Attacks,
@@ -248,7 +253,7 @@ impl Liar {
         if lie.is_heavy() && self.heavy_left == 0 {
             return vec![Parcel::honest(frame)];
         }
-        let Some(mut parcels) = self.told(lie, &frame) else {
+        let Some(mut parcels) = self.told(lie, peer, &frame) else {
             return vec![Parcel::honest(frame)];
         };
         self.heavy_left -= u32::from(lie.is_heavy());
@@ -261,7 +266,7 @@ impl Liar {
     }
 
     /// What the lie sends; nothing if there is nothing yet to lie about.
-    fn told(&mut self, lie: Lie, frame: &[u8]) -> Option<Vec<Parcel>> {
+    fn told(&mut self, lie: Lie, peer: NodeId, frame: &[u8]) -> Option<Vec<Parcel>> {
         let bytes = match lie {
             Lie::ForgedSignature => self.forged()?,
             Lie::EditedEntry => self.edited()?,
@@ -286,6 +291,7 @@ impl Liar {
             Lie::Garbage => self.dice.secret().to_vec(),
             Lie::Withheld => return Some(Vec::new()),
             Lie::ForgedProof => self.accused()?,
+            Lie::TwoFaced => self.forger.as_mut()?.face_for(peer)?.encode(),
             Lie::EndlessParts
             | Lie::UnsortedDigest
             | Lie::BoastfulDigest

@@ -20,6 +20,7 @@ pub mod placebo;
 pub mod power_cut;
 pub mod quiet_day;
 pub mod stranger_knocks;
+pub mod two_faces;
 pub mod two_machines;
 
 /// Why a story did not end well.
@@ -87,7 +88,7 @@ pub struct Outcome {
 }
 
 /// All stories, in the order in which they are read.
-pub const ALL: [Story; 10] = [
+pub const ALL: [Story; 11] = [
     Story {
         name: "two_machines",
         tell: two_machines::tell,
@@ -127,6 +128,10 @@ pub const ALL: [Story; 10] = [
     Story {
         name: "lost_disk",
         tell: lost_disk::tell,
+    },
+    Story {
+        name: "two_faces",
+        tell: two_faces::tell,
     },
 ];
 

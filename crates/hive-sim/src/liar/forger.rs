@@ -18,6 +18,15 @@ pub struct Forger {
     incarnation: u32,
     seq: u64,
     hlc: Hlc,
+    faces: Option<Faces>,
+    /// Whom it has shown one of its faces, in order.
+    shown: Vec<NodeId>,
+}
+
+/// Two states under one number.
+struct Faces {
+    version: (u32, u64),
+    frames: [Frame; 2],
 }
 
 /// A kind of statement that no version knows: stores keep it, views do not see it.
@@ -41,6 +50,8 @@ impl Forger {
             incarnation: 1,
             seq: 1,
             hlc: Hlc(1),
+            faces: None,
+            shown: Vec::new(),
         }
     }
 
@@ -108,6 +119,29 @@ impl Forger {
             Lie::TooManyBytes => Some(self.greedy(&[LONG_VALUES; 3], LONG_VALUE)),
             _ => None,
         }
+    }
+
+    /// The one of two states under one number that this peer is always shown; the next new peer is shown the other.
+    pub(super) fn face_for(&mut self, peer: NodeId) -> Option<Frame> {
+        let held = (self.incarnation, self.seq);
+        if self.faces.as_ref().is_none_or(|it| it.version < held) {
+            self.step();
+            let face = |text: &str| {
+                let label = Label::new(text).ok()?;
+                Some(self.whole(&[Statement::Profile(Profile { label })]))
+            };
+            self.faces = Some(Faces {
+                version: (self.incarnation, self.seq),
+                frames: [face("one face")?, face("the other")?],
+            });
+        }
+        let known = self.shown.iter().position(|it| *it == peer);
+        let nth = known.unwrap_or_else(|| {
+            self.shown.push(peer);
+            self.shown.len() - 1
+        });
+        let faces = self.faces.as_ref()?;
+        faces.frames.get(nth % 2).cloned()
     }
 
     fn step(&mut self) {

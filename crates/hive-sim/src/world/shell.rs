@@ -304,7 +304,7 @@ impl World {
         self.note(b"send", id, &frame);
         let me = self.hosts[id.0].key;
         let parcels = if let Some(liar) = self.hosts[id.0].liar.as_mut() {
-            liar.tamper(me, frame, &mut self.faults, &mut self.attacks)
+            liar.tamper(me, peer, frame, &mut self.faults, &mut self.attacks)
         } else {
             self.witness.saw_frame(&frame);
             self.witness.saw_sent(&self.hosts[id.0], peer, &frame);

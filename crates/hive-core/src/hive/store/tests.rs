@@ -87,6 +87,21 @@ proptest! {
     }
 
     #[test]
+    fn authors_that_say_two_things_are_joined_the_same_in_any_order(one in changes(), other in changes(), order in any::<u64>()) {
+        // Both histories number their states alike, so that many numbers stand for two of them.
+        let states: Vec<AuthorMap> = histories(&one).into_iter().chain(histories(&other)).collect();
+        let mut shuffled: Vec<&AuthorMap> = states.iter().collect();
+        shuffled.sort_by_key(|map| blake3::hash(&[&map.id.0[..], &order.to_le_bytes()].concat()).to_hex());
+        let all = joined(shuffled.iter().copied());
+        prop_assert_eq!(versions(&joined(states.iter().rev())), versions(&all));
+        prop_assert_eq!(versions(&joined(&states)), versions(&all));
+        for (author, version) in versions(&all) {
+            let said = states.iter().filter(|map| map.head.author == author).map(|map| (map.head.incarnation, map.head.seq, map.id));
+            prop_assert_eq!(said.max(), Some(version));
+        }
+    }
+
+    #[test]
     fn a_delta_on_its_base_is_the_whole_state(changes in changes(), from in any::<prop::sample::Index>()) {
         let states = histories(&changes);
         let author = states[0].head.author;
