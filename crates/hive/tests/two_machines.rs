@@ -12,6 +12,12 @@ mod guardians;
 #[path = "two_machines/sockets.rs"]
 mod sockets;
 
+#[path = "two_machines/identity.rs"]
+mod identity;
+
+#[path = "two_machines/leftovers.rs"]
+mod leftovers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,6 +60,15 @@ impl Machine {
 
     /// Starts the daemon in this folder.
     fn go(&mut self, label: &str) {
+        self.go_with(label, &[]);
+    }
+
+    /// The same where only the key was left.
+    fn go_without_store(&mut self, label: &str) {
+        self.go_with(label, &["--without-store"]);
+    }
+
+    fn go_with(&mut self, label: &str, flags: &[&str]) {
         let daemon = self
             .command(&[
                 "daemon",
@@ -66,6 +81,7 @@ impl Machine {
                 label,
             ])
             .args(["--tree", &std::process::id().to_string()])
+            .args(flags)
             .stderr(Stdio::null())
             .spawn()
             .expect("the program runs");
