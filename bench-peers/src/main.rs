@@ -1,15 +1,17 @@
 //! Other engines on the workload of `hive-lab store`: reads it on standard input, prints one row per engine.
+//! `bench-peers scan N` scans the process table N times with other crates instead, for `hive-lab cost`.
 //!
 //! None of them checks who wrote what: `verified` is false in each row.
 
 mod automerge;
 mod crdts;
 mod loro;
+mod scan;
 
 use std::io::Read;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -50,6 +52,12 @@ struct Row {
 }
 
 fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("scan") {
+        let rounds = words.next().context("how often?")?.parse()?;
+        println!("{}", scan::measure(rounds)?);
+        return Ok(());
+    }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     let order: Order = serde_json::from_str(&text)?;

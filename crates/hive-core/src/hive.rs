@@ -15,6 +15,7 @@ pub mod advise;
 mod meta;
 mod writer;
 mod own;
+pub mod owner;
 mod sync;
 mod repair;
 pub mod neighbours;
@@ -59,7 +60,7 @@ use crate::hive::tree::Tree;
 use crate::hive::writer::{AfterSave, Writer};
 use crate::id::{NodeId, PatternId, SaveId};
 use crate::signed::KeyPair;
-use crate::statement::{Farewell, Label};
+use crate::statement::{Farewell, Label, Rotate};
 use crate::time::{Instant, Now};
 use crate::vocabulary::Vocabulary;
 use crate::wire::{Entry, Genesis, Head};
@@ -92,6 +93,10 @@ pub struct Hive {
     expelled: BTreeSet<NodeId>,
     /// By whom and how this machine was told that it was removed.
     dismissed: Option<(NodeId, Farewell)>,
+    /// Nothing but the key was left when this hive was founded.
+    bare: bool,
+    /// To which key this one's place went, as this machine was told.
+    moved: Option<Rotate>,
     /// How often removed machines were told so.
     told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
@@ -138,14 +143,12 @@ impl Hive {
         let own = store.map(me).map_or(0, |map| map.head().incarnation);
         let before = meta.incarnation.unwrap_or(0).max(own);
         let incarnation = writer::next_incarnation(before, &mut chance);
-        let mut at_start: Vec<Record> = damaged
-            .iter()
-            .flat_map(|author| disk::wipe(*author, restored))
-            .collect();
+        let wiped = damaged.iter().map(|author| disk::wipe(*author, restored));
+        let mut at_start: Vec<Record> = wiped.flatten().collect();
         if founded.is_none() || meta.worn {
             at_start.extend(meta::hive(&genesis, &secret));
         }
-        at_start.push(meta::label(&label));
+        at_start.extend([meta::label(&label), meta::owner(me)]);
         let roster = Roster::of(&genesis, &store);
         let mut hive = Self {
             key: config.key,
@@ -163,6 +166,8 @@ impl Hive {
             roster,
             expelled: BTreeSet::new(),
             dismissed: meta.dismissed,
+            bare: meta.bare,
+            moved: meta.moved.filter(|rotate| rotate.old == me),
             told_off: BTreeMap::new(),
             allowed: Vec::new(),
             announced: Vec::new(),

@@ -17,6 +17,7 @@ pub mod run;
 mod acted;
 mod measure;
 mod record;
+mod former;
 mod command;
 mod explain;
 
@@ -31,6 +32,7 @@ use crate::limits;
 use crate::machine::act::Step;
 use crate::machine::decide::{Choice, Grounds};
 use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
+use crate::machine::former::Former;
 use crate::machine::hands::Hands;
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
@@ -129,6 +131,7 @@ pub struct Machine {
     run: Option<Run>,
     held: Span,
     ledger: Ledger,
+    former: Former,
     advice: BTreeMap<PatternId, HeardPattern>,
     names: BTreeMap<WorkloadKey, ProgramName>,
     said: BTreeMap<PatternId, (Evidence, Instant)>,
@@ -182,7 +185,7 @@ impl Machine {
             chance,
             mode: record::restored_mode(restored).unwrap_or(config.mode),
             pause: record::restored_pause(restored, now),
-            rest_until: None,
+            rest_until: record::restored_rest(restored, now),
             yes_on_its_way: false,
             other_acts_until: None,
             out: VecDeque::new(),
@@ -199,6 +202,7 @@ impl Machine {
             run: None,
             held: Span::default(),
             ledger,
+            former: Former::restored(restored),
             advice: BTreeMap::new(),
             names: BTreeMap::new(),
             said,
@@ -207,6 +211,7 @@ impl Machine {
 
     /// The first look.
     pub fn on_start(&mut self, now: Now) {
+        self.forget_spent(now.wall);
         self.turn(now);
     }
 
@@ -224,7 +229,7 @@ impl Machine {
             }
             (Some(Asked::Probe), Sample::Window(reading)) => {
                 self.asked = None;
-                self.on_probed(reading);
+                self.on_probed(now, reading);
             }
             (Some(Asked::Run), Sample::Window(reading)) => {
                 self.asked = None;
@@ -292,7 +297,8 @@ impl Machine {
         {
             self.set_pause(now, None);
         }
-        self.rest_until = self.rest_until.filter(|until| now.boot < *until);
+        let rest = self.rest_until.filter(|until| now.boot < *until);
+        self.set_rest(now, rest);
         self.other_acts_until = self.other_acts_until.filter(|until| now.boot < *until);
         if self
             .asked
@@ -518,7 +524,7 @@ impl Machine {
         }
     }
 
-    fn on_probed(&mut self, reading: Reading) {
+    fn on_probed(&mut self, now: Now, reading: Reading) {
         let Some(probe) = self.probe.take() else {
             return;
         };
@@ -531,6 +537,7 @@ impl Machine {
             });
             return;
         };
+        let mut seen = Vec::new();
         for id in &probe.groups {
             let of = |reading: &Reading| Reading {
                 threads: reading
@@ -547,11 +554,16 @@ impl Machine {
             };
             let window = Window::between(&of(first), &of(&reading));
             let pace = Pace::of(&window, group);
-            if pace.interactive && self.names.len() < NAMES_MAX {
-                self.names
-                    .insert(group.name.key(&self.secret), group.name.clone());
+            if pace.interactive {
+                seen.push(group.name.clone());
             }
             self.paces.insert(*id, pace);
+        }
+        for name in seen {
+            self.recognise(now, &name);
+            if self.names.len() < NAMES_MAX {
+                self.names.insert(name.key(&self.secret), name);
+            }
         }
     }
 

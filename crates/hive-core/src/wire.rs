@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::limits;
-use crate::statement::{Farewell, HeadRef, Key, Label};
+use crate::statement::{Farewell, HeadRef, Key, Label, Rotate};
 use crate::time::Hlc;
 
 pub use crate::wire::packed::OwnDelta;
@@ -25,7 +25,7 @@ pub const VERSION: u8 = 1;
 
 /// How many kinds of frames there are. More may come with the same version, if who does not know them can pass them
 /// over: what is lost with them must be found by the kinds that everybody knows.
-pub const FRAME_KINDS: u8 = 18;
+pub const FRAME_KINDS: u8 = 19;
 
 /// What connected members say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,8 @@ pub enum Frame {
         #[serde(deserialize_with = "bounded::<_, _, LINES_MAX>")]
         rings: Vec<RingMark>,
     },
+    /// "Your place went to another key." The last word on a connection with the old one; it proves itself.
+    Moved(Rotate),
 }
 
 /// One line of an "I have". It only says where something may be had: half a key would do, four bytes are

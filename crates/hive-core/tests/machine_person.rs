@@ -609,6 +609,129 @@ fn after_an_undo_of_everything_nothing_is_begun_for_ten_minutes() {
 }
 
 #[test]
+fn the_rest_after_an_undo_outlives_a_restart() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    world.machine.undo(clock, None).expect("everything");
+    world.run(60);
+    let restarted = |later: u64| {
+        World::new(Plan {
+            store: world.store.clone(),
+            wall: world.clock().wall.0 + later,
+            ..Plan::strong(1)
+        })
+    };
+    let mut again = restarted(0);
+    again.run(530);
+    assert_eq!(again.acts, [], "a restart is no yes");
+    assert!(again.run_until(60, |w| !w.acts.is_empty()));
+    let mut much_later = restarted(600_000);
+    assert!(much_later.run_until(60, |w| !w.acts.is_empty()));
+    // Whoever said "go on" said it for the next start too.
+    let clock = world.clock();
+    world.machine.resume(clock);
+    world.drain();
+    let mut again = World::new(Plan {
+        store: world.store.clone(),
+        wall: clock.wall.0,
+        ..Plan::strong(1)
+    });
+    assert!(again.run_until(60, |w| !w.acts.is_empty()));
+}
+
+#[test]
+fn an_undo_outlives_a_join_although_the_program_was_not_seen_meanwhile() {
+    let joined = [8; 32];
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    world.machine.undo(clock, Some("p-1")).expect("known");
+    world.run(1);
+    // A new start has seen no program yet.
+    let mut world = World::new(Plan {
+        store: world.store.clone(),
+        wall: clock.wall.0,
+        ..Plan::strong(1)
+    });
+    let clock = world.clock();
+    world.machine.rekey(clock, joined);
+    world.drain();
+    let behind = world.pattern(Action::BackgroundNice).expect("kept");
+    assert_eq!(behind.state, PatternState::Undone);
+    assert!(behind.words.contains("before joining"), "{}", behind.words);
+    // Nor has the next one, which knows the new secret alone.
+    let mut world = World::new(Plan {
+        store: world.store.clone(),
+        wall: clock.wall.0,
+        secret: joined,
+        ..Plan::strong(1)
+    });
+    world.run(900);
+    assert!(
+        !world.acts.contains(&Action::BackgroundNice),
+        "the no was forgotten"
+    );
+    let all = world.machine.patterns(world.clock()).patterns;
+    let nice: Vec<_> = all
+        .iter()
+        .filter(|it| it.action == Action::BackgroundNice)
+        .collect();
+    let [nice] = nice.as_slice() else {
+        panic!("told twice: {nice:?}");
+    };
+    let mut def = here(Action::BackgroundNice);
+    def.workload = ProgramName::new("canary-editor").key(&joined);
+    assert_eq!(
+        (nice.name.as_str(), &nice.id, nice.state),
+        ("p-1", &def.id().to_string(), PatternState::Undone)
+    );
+    assert!(!nice.words.contains("before joining"), "{}", nice.words);
+    assert!(!world.store.contains_key(&b"former"[..]), "of no use now");
+    // What was measured before is said in the new hive.
+    assert_eq!(world.published[0].0, def.id());
+}
+
+#[test]
+fn what_was_left_behind_without_a_verdict_is_not_in_trial_for_ever() {
+    let mut world = World::new(Plan::strong(1));
+    assert!(world.run_until(60, |w| {
+        let trial = w.pattern(Action::BackgroundNice);
+        trial.is_some_and(|it| it.state == PatternState::Trial && it.pairs > 0)
+    }));
+    let begun = world.clock();
+    world.machine.undo(begun, Some("p-1")).expect("known");
+    world.run(700);
+    let others = world.machine.patterns(world.clock()).patterns.len();
+    assert!(others > 1, "another one is in trial by now");
+    let mut world = World::new(Plan {
+        store: world.store.clone(),
+        wall: world.clock().wall.0,
+        ..Plan::strong(1)
+    });
+    let clock = world.clock();
+    world.machine.rekey(clock, [8; 32]);
+    world.drain();
+    let left = world.machine.patterns(clock).patterns;
+    let states: Vec<_> = left.iter().map(|it| it.state).collect();
+    assert!(!states.contains(&PatternState::Trial), "{left:?}");
+    assert!(states.contains(&PatternState::Undone), "{left:?}");
+    // A no that is over, about a program that never came back, is forgotten, and the old secret with it.
+    let mut restarted = World::new(Plan {
+        store: world.store.clone(),
+        wall: clock.wall.0 + DAY_MS,
+        secret: [8; 32],
+        ..Plan::strong(1)
+    });
+    restarted.drain();
+    let left = restarted.machine.patterns(restarted.clock()).patterns;
+    assert!(
+        left.iter().all(|it| it.state != PatternState::Undone),
+        "{left:?}"
+    );
+}
+
+#[test]
 fn one_machine_with_many_pairs_does_not_outvote_the_others() {
     let said = |node: u8, pairs: u32, ln: f64| {
         let mut evidence = Evidence::default();

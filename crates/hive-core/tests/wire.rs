@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Farewell, HeadRef, Key, Label};
+use hive_core::statement::{Farewell, HeadRef, Key, Label, Rotate};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     DecodeError, Delta, Entry, Frame, Genesis, HINTS_MAX, Have, Head, HeadMark, Hint, LINES_MAX,
@@ -206,6 +206,19 @@ fn frames_of_spreading() -> Vec<(&'static str, Frame)> {
                     check: [2; 4],
                 }],
             },
+        ),
+        (
+            "moved",
+            Frame::Moved(Rotate {
+                old: AUTHOR,
+                new: NodeId([2; 32]),
+                keep: HeadRef {
+                    incarnation: 3,
+                    seq: 200,
+                    id: HeadId([9; 32]),
+                },
+                sigs: [[3; 32], [4; 32], [5; 32], [6; 32]],
+            }),
         ),
     ]
 }

@@ -432,6 +432,20 @@ fn evil(hive: HiveId) -> Vec<AuthorMap> {
     vec![first, second, other]
 }
 
+/// Marks that fit nothing seen.
+fn rings(heads: &[&Head]) -> Frame {
+    let mark = |head: &&Head| RingMark {
+        author: *head.author.0.first_chunk().expect("longer"),
+        check: [7; 4],
+    };
+    let mut rings: Vec<RingMark> = heads.iter().map(mark).collect();
+    rings.sort_unstable();
+    Frame::Rings {
+        salt: [5; 8],
+        rings,
+    }
+}
+
 fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<Frame> {
     let line = |head: &Head, id: HeadId, forked| Line {
         author: head.author,
@@ -455,18 +469,6 @@ fn frames(own: &[&AuthorMap], honest: &[AuthorMap], evil: &[AuthorMap]) -> Vec<F
             seq: head.seq,
             id: *id.0.first_chunk().expect("half of it"),
         }],
-    };
-    let rings = |heads: &[&Head]| {
-        let mark = |head: &&Head| RingMark {
-            author: *head.author.0.first_chunk().expect("longer"),
-            check: [7; 4],
-        };
-        let mut rings: Vec<RingMark> = heads.iter().map(mark).collect();
-        rings.sort_unstable();
-        Frame::Rings {
-            salt: [5; 8],
-            rings,
-        }
     };
     let want = |who: Who, incarnation, seq| Have {
         author: who.node(),

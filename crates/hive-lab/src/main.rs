@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use hive_lab::world::Tools;
 use hive_lab::{hidden, report, reports, stranger, work};
@@ -36,6 +36,8 @@ enum What {
     MainJob(FormatArgs),
     /// Programs the hive was not told of time themselves, hive on against paused
     Offstage(OffstageArgs),
+    /// What the daemon takes from a machine with many processes
+    Cost(CostArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -211,6 +213,18 @@ impl FaultsArgs {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
+struct CostArgs {
+    /// Idle processes beside the daemon
+    #[arg(long, default_value_t = 1_000)]
+    processes: usize,
+    /// Length of each window, in seconds
+    #[arg(long, default_value_t = 60)]
+    window_s: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
 struct OffstageArgs {
     /// Alternations of hive on and paused, per case
     #[arg(long, default_value_t = 10)]
@@ -243,31 +257,6 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
-        What::Lan(args) => {
-            let tools = Tools::beside_this_program()?;
-            let plan = reports::lan::Plan {
-                nodes: args.nodes,
-                idle_s: args.idle_s,
-                entries: reports::lan::ENTRIES,
-            };
-            return measure(reports::lan::run(&tools, plan), args.format);
-        }
-        What::Faults(args) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::faults::run(&tools, &args.plan()), args.format);
-        }
-        What::Mixed(args) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::mixed::run(&tools, &args.plan()), args.format);
-        }
-        What::Store(args) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::store::run(&tools, args.plan()), args.format);
-        }
-        What::Bytes(args) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::bytes::run(&tools, args.plan()), args.format);
-        }
         What::Stranger {
             target,
             handshakes,
@@ -285,25 +274,47 @@ fn run(what: What) -> Result<ExitCode> {
                 FormatArgs { json: true },
             );
         }
-        What::MainJob(format) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::main_job::run(&tools), format);
+        report => return tell(report),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(report: What) -> Result<ExitCode> {
+    let tools = Tools::beside_this_program()?;
+    match report {
+        What::Lan(args) => {
+            let plan = reports::lan::Plan {
+                nodes: args.nodes,
+                idle_s: args.idle_s,
+                entries: reports::lan::ENTRIES,
+            };
+            measure(reports::lan::run(&tools, plan), args.format)
         }
+        What::Faults(args) => measure(reports::faults::run(&tools, &args.plan()), args.format),
+        What::Mixed(args) => measure(reports::mixed::run(&tools, &args.plan()), args.format),
+        What::Store(args) => measure(reports::store::run(&tools, args.plan()), args.format),
+        What::Bytes(args) => measure(reports::bytes::run(&tools, args.plan()), args.format),
+        What::MainJob(format) => measure(reports::main_job::run(&tools), format),
         What::Offstage(args) => {
-            let tools = Tools::beside_this_program()?;
             let plan = reports::offstage::Plan {
                 alternations: args.alternations,
                 window_s: args.window_s,
                 learn_s: args.learn_s,
             };
-            return measure(reports::offstage::run(&tools, plan), args.format);
+            measure(reports::offstage::run(&tools, plan), args.format)
         }
-        What::Canary(format) => {
-            let tools = Tools::beside_this_program()?;
-            return measure(reports::canary::run(&tools), format);
+        What::Cost(args) => {
+            let plan = reports::cost::Plan {
+                processes: args.processes,
+                window: Duration::from_secs(args.window_s),
+            };
+            measure(reports::cost::run(&tools, plan), args.format)
+        }
+        What::Canary(format) => measure(reports::canary::run(&tools), format),
+        What::Hold { .. } | What::Session { .. } | What::Ticker { .. } | What::Stranger { .. } => {
+            bail!("that is no report")
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a report to its end, or drops it (and with it everything it made) when the person has had enough.

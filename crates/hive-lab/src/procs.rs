@@ -103,6 +103,22 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
     Some(ticks / TICKS_PER_S)
 }
 
+/// How often the living threads of a process have gone to sleep and been woken.
+pub fn wakeups(pid: u32) -> Option<u64> {
+    let mut all = 0;
+    for tid in threads(pid) {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status"));
+        // A thread that has just ended is not counted.
+        let Ok(status) = status else { continue };
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let count: u64 = line.trim().parse().ok()?;
+        all += count;
+    }
+    (all > 0).then_some(all)
+}
+
 /// Resident memory of a process in MiB.
 pub fn resident_mb(pid: u32) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -124,13 +140,7 @@ pub fn settings(pids: &[u32]) -> BTreeMap<ThreadId, Setting> {
     let mut found = BTreeMap::new();
     for pid in pids {
         let autogroup_nice = autogroup_nice(*pid);
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-            continue;
-        };
-        for tid in tasks
-            .filter_map(Result::ok)
-            .filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok())
-        {
+        for tid in threads(*pid) {
             let Some(Stat { nice, start, .. }) = stat(tid) else {
                 continue;
             };
@@ -194,6 +204,14 @@ fn all() -> BTreeSet<u32> {
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+fn threads(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let number = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
+    tasks.filter_map(Result::ok).filter_map(number).collect()
 }
 
 /// All processes of a PID namespace, told by the link of `/proc/PID/ns/pid`.

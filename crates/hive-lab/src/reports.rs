@@ -10,6 +10,8 @@ pub mod faults;
 pub mod mixed;
 pub mod store;
 pub mod bytes;
+pub mod ways;
 pub mod main_job;
 pub mod offstage;
 pub mod canary;
+pub mod cost;

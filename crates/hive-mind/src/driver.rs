@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::{HiveEffect, Record, Table};
+use hive_core::hive::outside::HiveEffect;
 use hive_core::id::{CommandId, ProgramName};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{NeedView, Reply};
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::disk::{Disk, RedbStore, Store, StoreError};
 use crate::doctor::{self, NetworkView};
 use crate::hands::Hands;
+use crate::identity;
 use crate::key::{self, Secret};
 use crate::mind::{EndError, Shared, StoreFault};
 use crate::net::bells::Bells;
@@ -80,19 +81,17 @@ fn start_on(
     let config = Config::load(paths.config.as_deref())?;
     let label = label(&options)?;
     key::private_folder(&paths.state)?;
-    let held = key::load_or_make(&paths.state)?;
-    let (store, restored) = opened(&paths, open)?;
-    let secret = key::settle(&paths.state, held, |next| has_spoken(next, &restored))?;
+    let own = identity::settled(&paths, options.without_store, open)?;
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
-    let (disk, disk_failed) = start_disk(store, answers)?;
-    let network = open_network(&options, &config, &paths, &secret);
+    let (disk, disk_failed) = start_disk(own.store, answers)?;
+    let network = open_network(&options, &config, &paths, &own.secret);
     let (hands, disk, (net, mdns, around)) = with_network(hands, disk, network)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
     let node = Node::new(
         NodeConfig {
-            key: KeyPair::from_secret(&secret),
+            key: KeyPair::from_secret(&own.secret),
             facts: hands.facts().clone(),
             mode: options.mode,
             label,
@@ -100,7 +99,7 @@ fn start_on(
             never: programs(&config.tune.never),
             peers: [config.network.peers, options.peers].concat(),
         },
-        &restored,
+        &own.restored,
         key::chance()?,
         clock::now(),
     );
@@ -141,33 +140,6 @@ fn start_on(
     };
     tokio::spawn(driver.run(ending));
     Ok(shared)
-}
-
-/// The store and all that is in it.
-fn opened(
-    paths: &Paths,
-    open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
-) -> Result<(Box<dyn Store>, Vec<Record>), StartError> {
-    // Some damage is met by redb with a panic (4.6: a table's name that is no text).
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut store = open(&paths.store())?;
-        let restored = store.load()?;
-        Ok((store, restored))
-    }));
-    match opened {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(StoreError::InUse)) => Err(StartError::AlreadyRunning(paths.state.clone())),
-        Ok(Err(other)) => Err(unopened(&other)),
-        Err(_) => Err(unopened(&StoreError::Unreadable)),
-    }
-}
-
-/// Whether the store holds a word of this key.
-fn has_spoken(secret: &Secret, restored: &[Record]) -> bool {
-    let node = KeyPair::from_secret(secret).node();
-    restored.iter().any(|record| {
-        record.table == Table::Heads && record.key == node.0 && record.value.is_some()
-    })
 }
 
 fn label(options: &Options) -> Result<Option<Label>, StartError> {
@@ -492,11 +464,7 @@ fn store_failed(error: Option<&StoreError>) -> EndError {
     ))
 }
 
-fn unopened(error: &StoreError) -> StartError {
-    StartError::Store(fault(error).to_string())
-}
-
-fn fault(error: &StoreError) -> StoreFault {
+pub(crate) fn fault(error: &StoreError) -> StoreFault {
     StoreFault {
         why: error.to_string(),
         remedy: error.remedy().to_owned(),
@@ -607,22 +575,6 @@ mod tests {
             other => panic!("it still answers: {other:?}"),
         }
         node.shutdown().await;
-    }
-
-    #[test]
-    fn a_store_that_breaks_its_reader_is_told_as_damaged() {
-        let home = tempfile::tempdir().expect("a folder");
-        let options = Options {
-            state: Some(home.path().join("state")),
-            ..Options::default()
-        };
-        let paths = Paths::of(&options).expect("a place");
-        let Err(error) = opened(&paths, |_| panic!("as redb does")) else {
-            panic!("it was opened");
-        };
-        let told = error.to_string();
-        assert!(told.contains("it is damaged"), "{told}");
-        assert!(told.contains("hive leave"), "{told}");
     }
 
     #[tokio::test]

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// The secret half of this machine's key; wiped when dropped.
 pub(crate) type Secret = Zeroizing<[u8; 32]>;
 
+/// The file of the key in use.
+pub(crate) const KEY: &str = "key";
+
 /// The file of the key that shall take over.
 const NEXT: &str = "key.next";
 
@@ -29,7 +32,7 @@ pub enum KeyError {
     /// The folder or the key belongs to somebody else.
     #[error("{0} belongs to another user; try: chown it to the user who runs the daemon")]
     NotOurs(PathBuf),
-    /// The key has another length than 32 bytes.
+    /// The key has another length than 32 bytes, or is nothing but zeros, as a file that a power cut left is.
     #[error(
         "the key {0} is damaged; restore it, or: hive leave (forgets it; start anew with hive up)"
     )]
@@ -65,14 +68,19 @@ pub(crate) fn private_folder_if_new(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Reads the key of this state folder, or makes one.
-pub(crate) fn load_or_make(folder: &Path) -> Result<Secret, KeyError> {
-    let path = folder.join("key");
+/// Reads the key of this state folder, if there is one.
+pub(crate) fn load(folder: &Path) -> Result<Option<Secret>, KeyError> {
+    let path = folder.join(KEY);
     match File::open(&path) {
-        Ok(file) => read(&path, file),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => make(folder, &path),
+        Ok(file) => read(&path, file).map(Some),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(why) => Err(io_error(&path, why)),
     }
+}
+
+/// Makes the first key of this state folder. With it the folder itself is brought to the disk.
+pub(crate) fn make_first(folder: &Path) -> Result<Secret, KeyError> {
+    make(folder, &folder.join(KEY))
 }
 
 /// Makes the key that shall take over, beside the one in use. One that is there already was told to nobody.
@@ -108,7 +116,7 @@ pub(crate) fn settle(
         return Ok(held);
     }
     let rename = || -> io::Result<()> {
-        fs::rename(&path, folder.join("key"))?;
+        fs::rename(&path, folder.join(KEY))?;
         File::open(folder)?.sync_all()
     };
     rename().map_err(|why| io_error(&path, why))?;
@@ -137,9 +145,11 @@ fn read(path: &Path, file: File) -> Result<Secret, KeyError> {
     file.take(33)
         .read_to_end(&mut bytes)
         .map_err(|why| io_error(path, why))?;
-    let secret =
-        <[u8; 32]>::try_from(&bytes[..]).map_err(|_| KeyError::Damaged(path.to_path_buf()))?;
-    Ok(Zeroizing::new(secret))
+    let secret = <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new);
+    match secret {
+        Ok(secret) if *secret != [0; 32] => Ok(secret),
+        _ => Err(KeyError::Damaged(path.to_path_buf())),
+    }
 }
 
 fn make(folder: &Path, path: &Path) -> Result<Secret, KeyError> {
@@ -187,9 +197,10 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("hive");
         private_folder(&folder).expect("made");
-        let first = load_or_make(&folder).expect("made");
-        let again = load_or_make(&folder).expect("read");
-        assert_eq!(first, again);
+        assert_eq!(load(&folder).expect("read"), None);
+        let first = make_first(&folder).expect("made");
+        assert_eq!(load(&folder).expect("read"), Some(first));
+        make_first(&folder).expect_err("one is there");
         let mode = fs::metadata(folder.join("key")).expect("there").mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -199,7 +210,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("hive");
         private_folder(&folder).expect("made");
-        let first = load_or_make(&folder).expect("made");
+        let first = make_first(&folder).expect("made");
         let next = make_next(&folder).expect("made");
         assert_ne!(first, next);
         let held = settle(&folder, first.clone(), |_| false).expect("settled");
@@ -210,7 +221,7 @@ mod tests {
         let held = settle(&folder, first, |secret| *secret == next).expect("settled");
         assert_eq!(held, next);
         assert!(!folder.join(NEXT).exists());
-        assert_eq!(load_or_make(&folder).expect("read"), next);
+        assert_eq!(load(&folder).expect("read"), Some(next));
     }
 
     #[test]
@@ -218,7 +229,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("hive");
         private_folder(&folder).expect("made");
-        load_or_make(&folder).expect("made");
+        make_first(&folder).expect("made");
         let key = folder.join("key");
 
         chmod(&folder, 0o750);
@@ -228,14 +239,15 @@ mod tests {
         chmod(&folder, 0o700);
 
         chmod(&key, 0o640);
-        let error = load_or_make(&folder).expect_err("too wide");
+        let error = load(&folder).expect_err("too wide");
         assert!(matches!(error, KeyError::FileTooWide(_)), "{error}");
         chmod(&key, 0o600);
 
-        for length in [0, 31, 33] {
-            fs::write(&key, vec![7; length]).expect("written");
-            let error = load_or_make(&folder).expect_err("damaged");
-            assert!(matches!(error, KeyError::Damaged(_)), "{length}: {error}");
+        for damaged in [&[7; 0][..], &[7; 31], &[7; 33], &[0; 32]] {
+            fs::write(&key, damaged).expect("written");
+            let error = load(&folder).expect_err("damaged");
+            assert!(matches!(error, KeyError::Damaged(_)), "{error}");
+            assert_eq!(fs::read(&key).expect("there"), damaged);
         }
     }
 }

@@ -18,6 +18,7 @@ mod config;
 mod disk;
 mod doctor;
 mod hands;
+mod identity;
 mod key;
 mod net;
 mod paths;

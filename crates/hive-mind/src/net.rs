@@ -19,6 +19,7 @@ mod reach;
 mod silence;
 mod socket;
 mod tls;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -255,6 +256,7 @@ impl Net {
 
     /// Puts a frame on a lane. Without a connection it is lost, and the core will hear (or has heard) why.
     pub(crate) fn send(&mut self, peer: NodeId, lane: Lane, frame: Vec<u8>) {
+        ways::sent(self.me, peer, &frame);
         if let Some(link) = self.links.get(&peer)
             && !link.outbox.put(lane, frame)
         {
@@ -386,6 +388,7 @@ impl Net {
                 frame,
             } => {
                 if self.is_current(peer, number) {
+                    ways::came(peer, self.me, &frame);
                     self.inputs.push_back(Input::Received { peer, frame });
                 }
             }

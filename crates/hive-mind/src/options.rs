@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hive_core::id::NodeId;
 use hive_core::reply::Mode;
 use tokio::sync::watch;
 
@@ -47,6 +48,8 @@ pub struct Options {
     /// Whether a guardian is there that puts everything back should this process be killed; none = nobody was asked to,
     /// and nothing is said of it.
     pub guarded: Option<watch::Receiver<bool>>,
+    /// Go on under the key that is there although the store is gone: alone, until another machine lets it back in.
+    pub without_store: bool,
     /// How long after the start time begins to pass faster: a start in true time is what a day has.
     pub clock_true_for: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for Options {
             mdns: true,
             clock_factor: NonZeroU32::MIN,
             guarded: None,
+            without_store: false,
             clock_true_for: Duration::ZERO,
         }
     }
@@ -92,6 +96,24 @@ pub enum StartError {
     /// Another daemon runs on this state folder or socket.
     #[error("a hive daemon already runs here ({0})")]
     AlreadyRunning(PathBuf),
+    /// The key is there and the store is not: with a new one this machine would be alone, under the key of a member.
+    #[error("the store of this machine is gone, and its key is there ({0})")]
+    StoreLost(PathBuf),
+    /// The store is there and the key is not: no other key can go on with it.
+    #[error("the key of this machine is gone, and its store is there ({0})")]
+    KeyLost(PathBuf),
+    /// The key is another machine's, or an older one of this machine.
+    #[error(
+        "the key {path} is not the one of the store beside it: that of {key}, and the store is that of {store}"
+    )]
+    OtherKey {
+        /// Of the key.
+        path: PathBuf,
+        /// Whose key it is.
+        key: NodeId,
+        /// Whose store it is.
+        store: NodeId,
+    },
     /// The store in the state folder is damaged, newer than this program, or cannot be written.
     #[error("the store cannot be opened: {0}")]
     Store(String),

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use crate::key::KEY;
 use crate::options::{Options, StartError};
 
 /// Where one node's things lie.
@@ -31,6 +32,17 @@ impl Paths {
             socket,
             config,
         })
+    }
+
+    /// Whether a key is there whose store is gone, or is a file of no bytes as a power cut may leave. Files that
+    /// cannot be looked at are told by whoever opens them.
+    #[must_use]
+    pub fn has_lost_store(&self) -> bool {
+        let is_gone = match self.store().metadata() {
+            Ok(about) => about.is_file() && about.len() == 0,
+            Err(why) => why.kind() == std::io::ErrorKind::NotFound,
+        };
+        is_gone && self.state.join(KEY).exists()
     }
 
     /// The store's file.

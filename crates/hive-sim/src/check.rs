@@ -94,7 +94,10 @@ impl Witness {
 
     /// An honest node sent a frame to a member, or the last word to one that was removed there (decision 0014).
     pub fn saw_sent(&mut self, host: &Host, peer: NodeId, frame: &[u8]) {
-        let last_word = matches!(Frame::decode(frame), Ok(Frame::Farewell { .. }));
+        let last_word = matches!(
+            Frame::decode(frame),
+            Ok(Frame::Farewell { .. } | Frame::Moved(_))
+        );
         if self.removed_at.contains(&(host.id, peer)) && !last_word {
             let what = format!(
                 "machine {} talks to {}, which it removed",

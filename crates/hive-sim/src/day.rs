@@ -16,6 +16,7 @@ use crate::net::{HostId, Quality};
 use crate::queue::Moment;
 use crate::scenario::run::gather;
 use crate::stories::Failure;
+use crate::ways::Ways;
 use crate::world::World;
 
 /// New patterns that one author says in a day, and its batches. Source: `research/replication.md` 4.8, as in the
@@ -84,8 +85,8 @@ struct Saying {
     round: u64,
 }
 
-/// Lives one day of a hive of so many members.
-pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
+/// Lives one day of a hive of so many members, on a wired LAN or on ways that were measured.
+pub fn live(nodes: u64, seed: u64, ways: Option<Ways>) -> Result<Day, Failure> {
     let mut world = World::new(seed, Quality::LAN);
     world.expect_events(nodes * EVENTS_MAX);
     let members = gather(&mut world, nodes, 0)?;
@@ -101,6 +102,9 @@ pub fn live(nodes: u64, seed: u64) -> Result<Day, Failure> {
         world.run_ms(START_MS)?;
         world.switch_on(*id);
         world.run_ms(START_MS)?;
+    }
+    if let Some(ways) = ways {
+        world.net.set_ways(ways);
     }
     let begins = world.now();
     let sayings = sayings(nodes, seed, begins);
@@ -304,7 +308,7 @@ mod tests {
     /// The promise of DESIGN 13, kept by the byte model. `hive-lab bytes` checks the model.
     #[test]
     fn a_day_of_five_costs_less_than_was_promised() {
-        let day = live(5, 1).expect("nothing goes wrong");
+        let day = live(5, 1, None).expect("nothing goes wrong");
         assert!(day.bytes_per_member_per_day < 400_000, "{day:?}");
         assert!(day.equal_at_the_end, "{day:?}");
         assert!(day.by_kind.deltas > 100_000, "something was said: {day:?}");

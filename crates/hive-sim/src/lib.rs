@@ -27,6 +27,7 @@ pub mod attacks;
 pub mod queue;
 pub mod clock;
 pub mod disk;
+pub mod ways;
 pub mod net;
 pub mod machine;
 pub mod host;

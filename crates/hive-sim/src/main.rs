@@ -12,6 +12,7 @@ use hive_sim::report::{Report, ShortestLine};
 use hive_sim::scenario::shrink::shrink;
 use hive_sim::scenario::{self, Cut, Scenario, file, run};
 use hive_sim::stories::{ALL, Failure, Outcome, Story};
+use hive_sim::ways::Ways;
 
 /// A seeded world for Hive Mind's core.
 #[derive(Debug, Parser)]
@@ -53,6 +54,9 @@ struct Args {
     /// Nothing of all that: the bytes of one day, in a hive of so many members
     #[arg(long, value_name = "MEMBERS", conflicts_with_all = ["story", "scenario", "full"], value_parser = clap::value_parser!(u64).range(2..=256))]
     day: Option<u64>,
+    /// How long frames are on their way in that day: points that divide all ways into equal parts, in microseconds
+    #[arg(long, value_name = "US,US,..", requires = "day")]
+    ways_us: Option<Ways>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -85,7 +89,7 @@ const SHRINKING: Duration = Duration::from_mins(2);
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(nodes) = args.day {
-        return a_day(nodes, args.seed.unwrap_or(1));
+        return a_day(nodes, args.seed.unwrap_or(1), args.ways_us);
     }
     let began = Instant::now();
     let scenarios = match scenarios(&args) {
@@ -137,8 +141,8 @@ fn main() -> ExitCode {
 }
 
 /// Lives one day and prints what it cost, as JSON: `hive-lab bytes` reads it.
-fn a_day(nodes: u64, seed: u64) -> ExitCode {
-    match day::live(nodes, seed) {
+fn a_day(nodes: u64, seed: u64, ways: Option<Ways>) -> ExitCode {
+    match day::live(nodes, seed, ways) {
         Ok(day) => match serde_json::to_string_pretty(&day) {
             Ok(json) => {
                 println!("{json}");

@@ -12,6 +12,7 @@ use hive_core::wire::Frame;
 use crate::dice::Dice;
 use crate::faults::{Fault, Faults};
 use crate::queue::Moment;
+use crate::ways::Ways;
 
 /// A machine of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,8 @@ pub struct Quality {
 #[derive(Debug)]
 pub struct Net {
     quality: Quality,
+    /// How long frames are on their way, where that was measured.
+    ways: Option<Ways>,
     shut: BTreeSet<(HostId, HostId)>,
     /// Machines that sleep: nothing gets through to them.
     asleep: BTreeSet<HostId>,
@@ -138,6 +141,7 @@ impl Net {
     pub fn new(seed: u64, quality: Quality) -> Self {
         Self {
             quality,
+            ways: None,
             shut: BTreeSet::new(),
             asleep: BTreeSet::new(),
             slow: BTreeMap::new(),
@@ -155,6 +159,11 @@ impl Net {
     /// Makes all paths better or worse.
     pub fn set_quality(&mut self, quality: Quality) {
         self.quality = quality;
+    }
+
+    /// Frames take as long as was measured from now on, instead of the quality's delay.
+    pub fn set_ways(&mut self, ways: Ways) {
+        self.ways = Some(ways);
     }
 
     /// Shuts the path from one machine to another: one way only.
@@ -375,7 +384,10 @@ impl Net {
     }
 
     fn draw_delay(&mut self) -> u64 {
-        let mut delay = self.delay();
+        let mut delay = match &self.ways {
+            Some(ways) => ways.draw(&mut self.dice),
+            None => self.delay(),
+        };
         let mut wait = RETRANSMIT_US;
         while self.dice.permille(self.quality.loss_permille) && wait < 4 * RETRANSMIT_US {
             self.faults.add(Fault::Loss);

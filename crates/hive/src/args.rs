@@ -79,7 +79,7 @@ pub(crate) enum ModeWord {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start watching: starts the daemon if none runs, and asks once what it may do
-    Up(ConsentFlags),
+    Up(UpArgs),
     /// Stop the daemon; everything it had changed is put back
     Down(Rehearsal),
     /// Run the daemon in the foreground (for service managers)
@@ -165,6 +165,17 @@ impl Verb {
     }
 }
 
+/// Options of `hive up`.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct UpArgs {
+    /// Consent
+    #[command(flatten)]
+    pub(crate) consent: ConsentFlags,
+    /// Start although the store is gone, under the key that is there
+    #[arg(long)]
+    pub(crate) without_store: bool,
+}
+
 /// Options of `hive daemon`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DaemonArgs {
@@ -189,6 +200,9 @@ pub(crate) struct DaemonArgs {
     /// Look at and act on only this process and its descendants
     #[arg(long, value_name = "PID", hide = true)]
     pub(crate) tree: Option<u32>,
+    /// Start although the store is gone, under the key that is there
+    #[arg(long)]
+    pub(crate) without_store: bool,
     /// Neither ask nor answer by mDNS
     #[arg(long)]
     pub(crate) no_mdns: bool,

@@ -22,7 +22,7 @@ use crate::{demo, guard, render, stage};
 pub(crate) fn run(cli: Cli) -> Result<Exit, Problem> {
     let place = &cli.place;
     match cli.verb {
-        Verb::Up(flags) => up::up(place, flags),
+        Verb::Up(args) => up::up(place, args),
         Verb::Down(rehearsal) => down::down(place, rehearsal),
         Verb::Daemon(args) => daemon::run(place, &args),
         Verb::Invite(args) => invite::run(place, &args),

@@ -98,6 +98,14 @@ pub(crate) fn note_answered(state: &Path) -> std::io::Result<()> {
     std::fs::write(state.join(ANSWERED_FILE), "answered\n")
 }
 
+/// What it set is lost, so it is asked again.
+pub(crate) fn forget_answered(state: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(state.join(ANSWERED_FILE)) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(why),
+        _ => Ok(()),
+    }
+}
+
 impl ModeWord {
     /// The mode that a word means.
     pub(crate) fn mode(self) -> Mode {
@@ -163,5 +171,8 @@ mod tests {
         assert!(!was_answered(folder.path()));
         note_answered(folder.path()).expect("writable");
         assert!(was_answered(folder.path()));
+        forget_answered(folder.path()).expect("writable");
+        assert!(!was_answered(folder.path()));
+        forget_answered(folder.path()).expect("there is none");
     }
 }

@@ -133,7 +133,7 @@ pub(crate) fn examine(
     let mut findings = vec![daemon(network.as_ref().err())];
     let network = network.ok();
     findings.extend(members.and_then(admins));
-    findings.extend(state::examine(&paths.state));
+    findings.extend(state::examine(paths));
     findings.extend(network::examine(roots, network.as_ref()));
     findings.extend(machine::examine(roots));
     Report {

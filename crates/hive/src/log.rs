@@ -98,13 +98,34 @@ fn own(path: &Path) -> Option<Metadata> {
     ((about.dev(), about.ino()) == (out.st_dev, out.st_ino)).then_some(about)
 }
 
-/// Why the daemon whose log this is ended, when its last run ended by an error, in one line.
-pub(crate) fn last_error(log: &Path) -> Option<String> {
-    error_in(&String::from_utf8_lossy(&std::fs::read(log).ok()?))
+/// An error as a daemon printed it, taken apart again. Parts that it did not have are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Its stable code.
+    pub(crate) code: String,
+    /// What happened.
+    pub(crate) what: String,
+    /// What is known.
+    pub(crate) known: String,
+    /// What to type.
+    pub(crate) try_next: String,
 }
 
-/// The same of what was said since the file was so long.
-pub(crate) fn last_error_since(log: &Path, length: u64) -> Option<String> {
+/// Why the daemon whose log this is ended, when its last run ended by an error, in one line.
+pub(crate) fn last_error(log: &Path) -> Option<String> {
+    let said = error_in(&String::from_utf8_lossy(&std::fs::read(log).ok()?))?;
+    let mut line = said.what;
+    for (between, part) in [(": ", said.known), ("; try: ", said.try_next)] {
+        if !part.is_empty() {
+            line.push_str(between);
+            line.push_str(&part);
+        }
+    }
+    Some(line)
+}
+
+/// The same of what was said since the file was so long, in its parts.
+pub(crate) fn last_error_since(log: &Path, length: u64) -> Option<Said> {
     error_in(&since(log, length))
 }
 
@@ -115,24 +136,46 @@ pub(crate) fn since(log: &Path, length: u64) -> String {
     String::from_utf8_lossy(all.get(from..).unwrap_or(&all)).into_owned()
 }
 
-fn error_in(text: &str) -> Option<String> {
+/// Which part of an error a word is of.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    What,
+    Known,
+    Try,
+}
+
+fn error_in(text: &str) -> Option<Said> {
     let run = text.rsplit(START).next()?;
     let run = format!("\n{run}");
     let (_, error) = run.rsplit_once("\nerror: ")?;
     if error.contains(GAVE_WAY) {
         return None;
     }
-    let mut said = String::new();
+    let mut said = Said::default();
+    let mut place = Place::What;
     for word in error.split_whitespace() {
-        if word.starts_with('[') && word.ends_with(']') && word.contains('.') {
-            // The code, after which comes what is known.
-            said.push(':');
-        } else {
-            said.push_str(if said.is_empty() { "" } else { " " });
-            said.push_str(word);
+        match place {
+            // After the code comes what is known.
+            Place::What if word.starts_with('[') && word.ends_with(']') && word.contains('.') => {
+                word.trim_matches(['[', ']']).clone_into(&mut said.code);
+                place = Place::Known;
+                continue;
+            }
+            Place::Known if word == "try:" => {
+                place = Place::Try;
+                continue;
+            }
+            _ => {}
         }
+        let part = match place {
+            Place::What => &mut said.what,
+            Place::Known => &mut said.known,
+            Place::Try => &mut said.try_next,
+        };
+        part.push_str(if part.is_empty() { "" } else { " " });
+        part.push_str(word);
     }
-    Some(said.trim_end_matches(':').to_owned())
+    Some(said)
 }
 
 #[cfg(test)]
@@ -141,12 +184,21 @@ mod tests {
 
     #[test]
     fn the_error_of_an_earlier_run_is_not_that_of_the_last() {
-        let first =
-            format!("{START}words\nerror: the disk is full    [daemon.store]\n  free space\n");
-        assert_eq!(
-            error_in(&first).as_deref(),
-            Some("the disk is full: free space")
+        let first = format!(
+            "{START}words\nerror: the disk is full    [daemon.store]\n  nothing is\n  lost\n  try: free space\n"
         );
+        let said = Said {
+            code: "daemon.store".to_owned(),
+            what: "the disk is full".to_owned(),
+            known: "nothing is lost".to_owned(),
+            try_next: "free space".to_owned(),
+        };
+        assert_eq!(error_in(&first), Some(said));
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join(NAME);
+        std::fs::write(&log, &first).expect("written");
+        let line = "the disk is full: nothing is lost; try: free space";
+        assert_eq!(last_error(&log).as_deref(), Some(line));
         assert_eq!(error_in(&format!("{first}{START}words\n")), None);
         assert_eq!(error_in(""), None);
     }

@@ -12,6 +12,9 @@ mod guardians;
 #[path = "two_machines/sockets.rs"]
 mod sockets;
 
+#[path = "two_machines/identity.rs"]
+mod identity;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,6 +57,15 @@ impl Machine {
 
     /// Starts the daemon in this folder.
     fn go(&mut self, label: &str) {
+        self.go_with(label, &[]);
+    }
+
+    /// The same where only the key was left.
+    fn go_without_store(&mut self, label: &str) {
+        self.go_with(label, &["--without-store"]);
+    }
+
+    fn go_with(&mut self, label: &str, flags: &[&str]) {
         let daemon = self
             .command(&[
                 "daemon",
@@ -66,6 +78,7 @@ impl Machine {
                 label,
             ])
             .args(["--tree", &std::process::id().to_string()])
+            .args(flags)
             .stderr(Stdio::null())
             .spawn()
             .expect("the program runs");

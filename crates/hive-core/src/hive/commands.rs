@@ -151,10 +151,10 @@ impl Hive {
         }
     }
 
-    /// Who has been heard on the network, the newest first.
+    /// Who has been heard on the network lately, the newest first.
     #[must_use]
-    pub fn nearby(&self, _now: Now) -> NearbyView {
-        let mut heard: Vec<_> = self.links.nearby.iter().collect();
+    pub fn nearby(&self, now: Now) -> NearbyView {
+        let mut heard: Vec<_> = self.links.heard(now.boot).collect();
         heard.sort_by_key(|(_, seen)| core::cmp::Reverse(seen.at));
         let seen = heard
             .into_iter()
@@ -319,6 +319,7 @@ impl Hive {
         }
         needs.extend(self.need_of_the_contested());
         needs.extend(self.need_of_the_lost());
+        needs.extend(self.need_of_the_bare());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),
@@ -335,6 +336,8 @@ impl Hive {
                 words: "this machine has left its hive; to come back it needs a new key".into(),
                 fix: Vec::from(["hive leave".into()]),
             });
+        } else if let Some(need) = self.need_of_the_moved() {
+            needs.push(need);
         } else if self.is_out() {
             needs.push(NeedView {
                 code: "node.removed".into(),

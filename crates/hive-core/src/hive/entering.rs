@@ -26,6 +26,7 @@ impl Hive {
         self.roster = Roster::of(&self.genesis, &self.store);
         self.sponsor = sponsor;
         self.told_off.clear();
+        self.moved = None;
         // Whoever comes back said something here before; whoever is new hears at once that it did not.
         self.writer.start_over(sponsor.is_some());
         self.past.had_company = false;
@@ -50,6 +51,7 @@ impl Hive {
         records.extend(forked.map(|author| meta::fork(author, None)));
         records.extend(meta::hive(genesis, secret));
         records.push(meta::dismissed(None));
+        records.push(meta::moved(None));
         records.push(meta::company(false));
         records
     }

@@ -1,5 +1,5 @@
-//! The last word to a machine that was removed: it dials once more, is told with a signature that it can
-//! check, and is shut out. It learns nothing else.
+//! The last word to a machine that was removed, or that runs with a key which was handed over: it dials once more, is
+//! told with signatures that it can check, and is shut out. It learns nothing else.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -9,7 +9,8 @@ use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::writer::AfterSave;
 use crate::hive::{Hive, meta};
 use crate::id::NodeId;
-use crate::statement::Farewell;
+use crate::reply::NeedView;
+use crate::statement::{Farewell, Rotate};
 use crate::time::Now;
 use crate::wire::Frame;
 
@@ -21,11 +22,9 @@ impl Hive {
     /// Tells the network who may connect: members, and those who have yet to hear that they are none.
     pub(super) fn announce_members(&mut self) {
         let mut list: BTreeSet<NodeId> = self.allowed.iter().copied().collect();
-        list.extend(
-            self.roster
-                .all_removed()
-                .filter(|node| self.owes_word(*node)),
-        );
+        let handed = self.roster.handed().map(|(node, _)| node);
+        let out = self.roster.all_removed().chain(handed);
+        list.extend(out.filter(|node| self.owes_word(*node)));
         list.remove(&self.me);
         let list: Vec<NodeId> = list.into_iter().collect();
         if list != self.announced {
@@ -34,14 +33,17 @@ impl Hive {
         }
     }
 
-    /// Says the last word to a removed machine that dialled, if there is one to say.
+    /// Says the last word to a removed machine or key that dialled, if there is one to say.
     pub(super) fn say_farewell(&mut self, peer: NodeId) {
         if !self.owes_word(peer) {
             return;
         }
-        if let Some((by, word)) = self.roster.farewell(peer) {
+        let removed = self.roster.farewell(peer);
+        let word = removed.map(|(by, word)| Frame::Farewell { by, word });
+        let moved = || self.roster.heir(peer).copied().map(Frame::Moved);
+        if let Some(frame) = word.or_else(moved) {
             *self.told_off.entry(peer).or_insert(0) += 1;
-            self.send(peer, Lane::Urgent, &Frame::Farewell { by, word });
+            self.send(peer, Lane::Urgent, &frame);
         }
     }
 
@@ -60,6 +62,45 @@ impl Hive {
         let node = self.me.short();
         self.tell(Happening::Removed { node });
         self.look_for_missing(now);
+    }
+
+    /// A member says that this machine's place went to another key. Both keys signed that: whoever did it held this
+    /// one. It cannot be taken back.
+    pub(super) fn on_moved(&mut self, now: Now, peer: NodeId, rotate: Rotate) {
+        if rotate.old != self.me || !rotate.is_genuine(self.store.hive()) {
+            self.misbehaved(now, peer, Misdeed::BadSignature);
+            return;
+        }
+        // Who did it here knows, and is about to start anew.
+        if self.is_out() {
+            return;
+        }
+        self.moved = Some(rotate);
+        self.save(alloc::vec![meta::moved(Some(&rotate))], AfterSave::Nothing);
+        let node = self.me.short();
+        self.tell(Happening::Removed { node });
+        self.look_for_missing(now);
+    }
+
+    /// What a person can do about a key that was handed over.
+    pub(super) fn need_of_the_moved(&self) -> Option<NeedView> {
+        let heir = self.heir_of_this_key()?;
+        Some(NeedView {
+            code: "node.moved".into(),
+            words: alloc::format!(
+                "the key of this machine was given up: its place went to the key {}, and nobody talks with the old one. If that \
+                 was you, put key and store from after hive rotate back; else the old key was stolen: remove {} on an older \
+                 machine of the hive. To begin anew here: hive leave",
+                heir.short(),
+                heir.short()
+            ),
+            fix: Vec::from(["hive leave".into()]),
+        })
+    }
+
+    pub(super) fn heir_of_this_key(&self) -> Option<NodeId> {
+        let known = self.roster.heir(self.me).copied();
+        self.moved.or(known).map(|rotate| rotate.new)
     }
 
     /// A removal is void when its remover turns out to have had no right to it.
@@ -81,6 +122,7 @@ impl Hive {
 
     fn owes_word(&self, node: NodeId) -> bool {
         let told = self.told_off.get(&node).copied().unwrap_or(0);
-        told < FAREWELLS_MAX && self.roster.farewell(node).is_some()
+        let has_word = self.roster.farewell(node).is_some() || self.roster.heir(node).is_some();
+        told < FAREWELLS_MAX && has_word
     }
 }

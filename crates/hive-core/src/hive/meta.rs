@@ -12,7 +12,7 @@ use crate::hive::outside::{Record, Table};
 use crate::hive::store::AuthorMap;
 use crate::hive::store::pins::Named;
 use crate::id::{HiveId, NodeId};
-use crate::statement::{Farewell, Label};
+use crate::statement::{Farewell, Label, Rotate};
 use crate::time::WallTime;
 use crate::wire::{Entry, Genesis, Head};
 
@@ -68,10 +68,14 @@ pub(super) struct Meta {
     pub(super) bucket: Option<Kept>,
     /// Others belonged to this hive at any time.
     pub(super) company: bool,
+    /// Nothing but the key was left when this hive was founded.
+    pub(super) bare: bool,
     pub(super) label: Option<Label>,
     pub(super) sponsor: Option<NodeId>,
     /// By whom and how this machine was told that it was removed.
     pub(super) dismissed: Option<(NodeId, Farewell)>,
+    /// To which key this one's place went, as this machine was told.
+    pub(super) moved: Option<Rotate>,
     pub(super) joining: Option<Proved>,
     pub(super) pending: BTreeMap<NodeId, Pending>,
     pub(super) addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
@@ -93,9 +97,11 @@ impl Meta {
                 INCARNATION => meta.incarnation = decode(value),
                 BUCKET => meta.bucket = decode(value),
                 COMPANY => meta.company = decode(value).unwrap_or_default(),
+                BARE => meta.bare = decode(value).unwrap_or_default(),
                 LABEL => meta.label = decode(value),
                 SPONSOR => meta.sponsor = decode(value),
                 DISMISSED => meta.dismissed = decode(value),
+                MOVED => meta.moved = decode(value),
                 JOINING => meta.joining = decode(value),
                 key => {
                     if let Some(node) = node_after(PENDING, key) {
@@ -158,6 +164,31 @@ pub(super) fn company(company: bool) -> Record {
     put(COMPANY, &company)
 }
 
+pub(super) fn bare(bare: bool) -> Record {
+    put(BARE, &bare)
+}
+
+/// Whose store it is, with a sum: a bit that fell over must not look like another machine.
+pub(super) fn owner(node: NodeId) -> Record {
+    put(OWNER, &(node, sum_of(node)))
+}
+
+/// Whose store it says it is.
+pub(super) fn noted_owner(records: &[Record]) -> Option<NodeId> {
+    let note = |it: &&Record| it.table == Table::Meta && it.key == OWNER;
+    let value = records.iter().find(note)?.value.as_deref()?;
+    let (node, sum): (NodeId, [u8; 8]) = decode(value)?;
+    (sum == sum_of(node)).then_some(node)
+}
+
+fn sum_of(node: NodeId) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/owner");
+    hasher.update(&node.0);
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    sum
+}
+
 pub(super) fn label(label: &Label) -> Record {
     put(LABEL, label)
 }
@@ -168,6 +199,10 @@ pub(super) fn sponsor(sponsor: Option<NodeId>) -> Record {
 
 pub(super) fn dismissed(word: Option<&(NodeId, Farewell)>) -> Record {
     maybe(DISMISSED.to_vec(), word)
+}
+
+pub(super) fn moved(rotate: Option<&Rotate>) -> Record {
+    maybe(MOVED.to_vec(), rotate)
 }
 
 pub(super) fn joining(proved: Option<&Proved>) -> Record {
@@ -208,9 +243,12 @@ const SPARE: &[u8] = b"spare";
 const INCARNATION: &[u8] = b"incarnation";
 const BUCKET: &[u8] = b"bucket";
 const COMPANY: &[u8] = b"company";
+const BARE: &[u8] = b"bare";
+const OWNER: &[u8] = b"owner";
 const LABEL: &[u8] = b"label";
 const SPONSOR: &[u8] = b"sponsor";
 const DISMISSED: &[u8] = b"dismissed";
+const MOVED: &[u8] = b"moved";
 const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";

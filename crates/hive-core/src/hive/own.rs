@@ -39,6 +39,7 @@ impl Hive {
         if !self.past.had_company && self.roster.order().len() > 1 {
             self.past.had_company = true;
             self.save(alloc::vec![meta::company(true)], AfterSave::Nothing);
+            self.forget_bareness();
         }
     }
 

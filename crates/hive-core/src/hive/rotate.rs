@@ -3,11 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::hive::Hive;
 use crate::hive::outside::Lane;
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, disk, step};
 use crate::hive::writer::AfterSave;
+use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::limits;
 use crate::reply::{CommandError, ErrorKind, NeedView, NewKey, RotatedView};
@@ -56,7 +56,9 @@ impl Hive {
         {
             return Err(not_now());
         }
-        let records = disk::records(None, Some(&draft));
+        let mut records = disk::records(None, Some(&draft));
+        // With the word, not after it: from then on this store is the new key's.
+        records.push(meta::owner(pair.node()));
         self.save(records, AfterSave::Rotated(draft));
         Ok(RotatedView {
             old: self.me.short(),

@@ -112,13 +112,15 @@ impl Hive {
 
     /// Whether this machine does not belong any more: it left, or was removed and knows it.
     pub(super) fn is_out(&self) -> bool {
-        self.roster.is_gone(self.me) || self.dismissed.is_some()
+        self.roster.is_gone(self.me) || self.dismissed.is_some() || self.moved.is_some()
     }
 
     /// The same in words.
     pub(super) fn out_words(&self) -> Option<&'static str> {
         if self.roster.left(self.me) {
             Some("this machine has left its hive")
+        } else if self.heir_of_this_key().is_some() {
+            Some("the key of this machine was given up: its place in the hive went to another one")
         } else {
             self.is_out()
                 .then_some("this machine was removed from its hive")

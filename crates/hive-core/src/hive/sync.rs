@@ -218,6 +218,7 @@ impl Hive {
             Frame::WantPins(wants) => self.on_want_pins(peer, &wants),
             Frame::Pins { tell_back, held } => self.on_pins(peer, tell_back, &held),
             Frame::Farewell { by, word } => self.on_farewell(now, peer, by, word),
+            Frame::Moved(rotate) => self.on_moved(now, peer, rotate),
             // What is in parts, and what says no author, is by now something else.
             Frame::Part { .. } | Frame::Own(_) => {}
         }

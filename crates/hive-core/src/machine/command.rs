@@ -28,7 +28,7 @@ impl Machine {
         self.mode = mode;
         self.keep_mode();
         // Whoever sets the mode says anew what they want.
-        self.rest_until = None;
+        self.set_rest(now, None);
         self.yes_on_its_way |= mode == Mode::Auto;
         if mode != Mode::Auto {
             self.let_go(now);
@@ -58,7 +58,7 @@ impl Machine {
     /// Ends a pause.
     pub fn resume(&mut self, now: Now) {
         self.set_pause(now, None);
-        self.rest_until = None;
+        self.set_rest(now, None);
         self.yes_on_its_way = true;
         self.turn(now);
     }
@@ -103,7 +103,7 @@ impl Machine {
         }
         let changes = if mine { self.let_go(now) } else { 0 };
         if mine {
-            self.rest_until = Some(now.boot.after(REST_AFTER_UNDO));
+            self.set_rest(now, Some(now.boot.after(REST_AFTER_UNDO)));
         }
         self.turn(now);
         Ok(undone(changes))

@@ -207,7 +207,7 @@ impl Machine {
             name: format!("p-{}", entry.number),
             id: format!("{id}"),
             action: entry.def.action,
-            words: sentence(entry.def.action, entry.def.role),
+            words: words(entry),
             role: entry.def.role,
             context: entry.def.context,
             state: entry.state,
@@ -290,6 +290,11 @@ impl Machine {
     }
 
     fn origin(&self, id: PatternId, entry: &Entry) -> String {
+        if !entry.shared {
+            return String::from(
+                "Origin: tried on this machine before it joined this hive; it counts again when that program is seen.",
+            );
+        }
         let first = if entry.own {
             "first tried on this machine"
         } else {
@@ -301,6 +306,15 @@ impl Machine {
             |label| format!("Origin: {first}; \"{label}\" proved it there."),
         )
     }
+}
+
+fn words(entry: &Entry) -> String {
+    let words = sentence(entry.def.action, entry.def.role);
+    if entry.shared {
+        return words;
+    }
+    // Else two would read alike: this one and that of a program which was seen here.
+    format!("{words} (learned before joining)")
 }
 
 /// What is done, and for whom where the action's own words do not say it.

@@ -290,6 +290,16 @@ impl Ledger {
         key
     }
 
+    /// What takes a pattern's record out of the store.
+    #[must_use]
+    pub fn forget(id: PatternId) -> Record {
+        Record {
+            table: Table::Ledger,
+            key: Self::key(id),
+            value: None,
+        }
+    }
+
     /// The entry of a pattern, made if it is new.
     pub fn know(&mut self, def: PatternDef, own: bool, at: Instant) -> &mut Entry {
         let number = self.last_number + 1;

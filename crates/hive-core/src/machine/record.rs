@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::hive::outside::{Record, Table};
 use crate::id::{PatternId, ProgramName, WorkloadKey};
+use crate::machine::former::says_nothing;
 use crate::machine::learn::Ledger;
 use crate::machine::{Machine, MachineEffect, Pause};
 use crate::reply::Mode;
 use crate::statement::{Statement, StrategyCell};
-use crate::time::{Now, Span, WallTime};
+use crate::time::{Instant, Now, Span, WallTime};
 
 /// Evidence that only grew (hold-outs) is said again this often at most (the lead's figure; a guess
 /// that keeps it to a hundred statements a day).
@@ -18,14 +19,31 @@ const SAY_AGAIN: Span = Span::from_secs(15 * 60);
 
 const MODE_KEY: &[u8] = b"mode";
 const PAUSE_KEY: &[u8] = b"pause";
+const REST_KEY: &[u8] = b"rest";
 
-/// A pause as it is stored: the boot clock means nothing after a reboot, so its end is on the calendar.
+/// A pause, or the rest after an undo, as it is stored: the boot clock means nothing after a reboot, so its end is on the calendar.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct StoredPause {
     until: Option<WallTime>,
     /// How long it was to last from when it was stored: a calendar that was years ahead then does not
     /// make it longer.
     left_ms: u64,
+}
+
+impl StoredPause {
+    fn new(until: Option<Instant>, now: Now) -> Self {
+        let left = until.map(|until| until.since(now.boot).as_ms());
+        Self {
+            until: left.map(|left| WallTime(now.wall.0.saturating_add(left))),
+            left_ms: left.unwrap_or_default(),
+        }
+    }
+
+    /// When it is over, if it has an end and that is still to come.
+    fn end(self, now: Now) -> Option<Instant> {
+        let left_ms = self.until?.0.checked_sub(now.wall.0)?.min(self.left_ms);
+        Some(now.boot.after(Span::from_ms(left_ms)))
+    }
 }
 
 /// The mode that was set by a person, if one was.
@@ -36,21 +54,25 @@ pub(super) fn restored_mode(records: &[Record]) -> Option<Mode> {
 /// The pause that was still on, if one was.
 pub(super) fn restored_pause(records: &[Record], now: Now) -> Option<Pause> {
     let pause: StoredPause = stored(records, PAUSE_KEY)?;
-    let Some(until) = pause.until else {
+    if pause.until.is_none() {
         return Some(Pause { until: None });
-    };
-    let left_ms = until.0.checked_sub(now.wall.0)?.min(pause.left_ms);
-    let until = now.boot.after(Span::from_ms(left_ms));
+    }
+    let until = pause.end(now)?;
     Some(Pause { until: Some(until) })
 }
 
-fn stored<'a, T: Deserialize<'a>>(records: &'a [Record], key: &[u8]) -> Option<T> {
+/// Until when nothing is begun because a person undid something, if that is not over.
+pub(super) fn restored_rest(records: &[Record], now: Now) -> Option<Instant> {
+    stored::<StoredPause>(records, REST_KEY)?.end(now)
+}
+
+pub(super) fn stored<'a, T: Deserialize<'a>>(records: &'a [Record], key: &[u8]) -> Option<T> {
     let of = |record: &&Record| record.table == Table::Ledger && record.key == key;
     let value = records.iter().find(of)?.value.as_deref()?;
     postcard::from_bytes(value).ok()
 }
 
-fn record<T: Serialize>(key: &[u8], value: Option<&T>) -> Record {
+pub(super) fn record<T: Serialize>(key: &[u8], value: Option<&T>) -> Record {
     Record {
         table: Table::Ledger,
         key: key.to_vec(),
@@ -76,14 +98,19 @@ impl Machine {
     /// Sets, stores or ends the pause.
     pub(super) fn set_pause(&mut self, now: Now, pause: Option<Pause>) {
         self.pause = pause;
-        let stored = pause.map(|pause| {
-            let left = pause.until.map(|until| until.since(now.boot).as_ms());
-            StoredPause {
-                until: left.map(|left| WallTime(now.wall.0.saturating_add(left))),
-                left_ms: left.unwrap_or_default(),
-            }
-        });
+        let stored = pause.map(|pause| StoredPause::new(pause.until, now));
         let records = Vec::from([record(PAUSE_KEY, stored.as_ref())]);
+        self.out.push_back(MachineEffect::Keep(records));
+    }
+
+    /// Sets, stores or ends the rest after an undo.
+    pub(super) fn set_rest(&mut self, now: Now, until: Option<Instant>) {
+        if self.rest_until == until {
+            return;
+        }
+        self.rest_until = until;
+        let stored = until.map(|until| StoredPause::new(Some(until), now));
+        let records = Vec::from([record(REST_KEY, stored.as_ref())]);
         self.out.push_back(MachineEffect::Keep(records));
     }
 
@@ -125,14 +152,14 @@ impl Machine {
         }
     }
 
-    /// This machine joined another hive, where programs' names have other keys. Own patterns whose
-    /// program is in memory go on under their new key and are said there; the others cannot be (a key
-    /// tells nobody its name) and stay here, unshared.
+    /// This machine joined another hive, where programs' names have other keys. Own patterns whose program is in
+    /// memory go on under their new key and are said there; the others wait until it is seen, unshared. What has no
+    /// verdict yet begins anew.
     pub fn rekey(&mut self, now: Now, secret: [u8; 32]) {
         self.end_run();
         let names: alloc::collections::BTreeMap<WorkloadKey, ProgramName> =
             core::mem::take(&mut self.names);
-        self.secret = secret;
+        let before = core::mem::replace(&mut self.secret, secret);
         self.advice.clear();
         self.said.clear();
         let mut records = Vec::new();
@@ -143,19 +170,20 @@ impl Machine {
             .map(|(id, _)| id)
             .collect();
         let mut renewed = Vec::new();
+        let mut is_behind = false;
         for id in ids {
             let Some(mut entry) = self.ledger.remove(id) else {
                 continue;
             };
             if let Some(name) = names.get(&entry.def.workload) {
-                records.push(Record {
-                    table: Table::Ledger,
-                    key: Ledger::key(id),
-                    value: None,
-                });
+                records.push(Ledger::forget(id));
                 entry.def.workload = name.key(&secret);
                 renewed.push(entry.def.id());
+            } else if says_nothing(&entry, now.wall) {
+                records.push(Ledger::forget(id));
+                continue;
             } else {
+                is_behind |= entry.shared;
                 entry.shared = false;
             }
             records.push(entry.record());
@@ -166,6 +194,9 @@ impl Machine {
             .map(|name| (name.key(&secret), name))
             .collect();
         self.out.push_back(MachineEffect::Keep(records));
+        if is_behind {
+            self.leave_behind(before);
+        }
         for id in renewed {
             self.say(now, id);
         }

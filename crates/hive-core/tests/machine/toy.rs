@@ -63,6 +63,8 @@ pub struct Plan {
     pub store: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Wall clock at start, in milliseconds.
     pub wall: u64,
+    /// The hive's secret.
+    pub secret: [u8; 32],
 }
 
 impl Default for Plan {
@@ -83,6 +85,7 @@ impl Default for Plan {
             refuse: None,
             store: BTreeMap::new(),
             wall: 1_000_000_000,
+            secret: SECRET,
         }
     }
 }
@@ -178,7 +181,7 @@ impl World {
         };
         let machine = Machine::new(
             config,
-            SECRET,
+            plan.secret,
             &records,
             Chance::from_seed([plan.seed; 32]),
             clock,

@@ -1,9 +1,11 @@
 //! Stories of machines that get a new key.
 
+use hive_core::id::{HeadId, HiveId};
 use hive_core::pattern::Evidence;
 use hive_core::reply::StatusView;
-use hive_core::statement::{Role, Statement, StrategyCell};
+use hive_core::statement::{HeadRef, Role, Rotate, Statement, StrategyCell};
 use hive_core::time::Span;
+use hive_core::wire::Frame;
 
 use crate::pattern;
 use crate::world::World;
@@ -204,4 +206,72 @@ fn a_counter_counts_once_under_both_keys() {
     world.run(Span::from_secs(600));
     assert_eq!(wins(&world), 6, "it counts twice");
     agree(&world, &[1, 2]);
+}
+
+fn has_need(world: &World, at: usize, code: &str) -> bool {
+    world.needs(at).iter().any(|need| need.code == code)
+}
+
+#[test]
+fn a_machine_that_starts_with_a_key_that_was_handed_over_is_told() {
+    for at in [0, 2] {
+        let mut world = three();
+        let (backup, key, old) = (world.backup(at), world.secret(at), world.hives[at].me());
+        world.rotate(at).expect("somebody hears it");
+        let new = world.hives[at].me();
+        world.run(Span::from_secs(60));
+        assert!(!has_need(&world, at, "node.moved"), "it did that itself");
+        world.publish(1, vec![Statement::Pattern(pattern(6))]);
+        world.run(Span::from_secs(10));
+        world.put_back_with_key(at, &backup, key);
+        assert_eq!(world.hives[at].me(), old);
+        world.run(Span::from_secs(10));
+        let needs = world.needs(at);
+        let need = needs.iter().find(|need| need.code == "node.moved");
+        let need = need.unwrap_or_else(|| panic!("nobody told machine {at}: {needs:?}"));
+        assert!(need.words.contains(&new.short()), "{}", need.words);
+        assert_eq!(need.fix, ["hive leave"]);
+        assert!(!has_need(&world, at, "node.removed"));
+        let out = world.hives[at].members(world.now()).out.expect("it is out");
+        assert!(out.contains("went to another one"), "{out}");
+        let error = world.rotate(at).expect_err("it has no place");
+        assert_eq!(error.code, "rotate.out");
+        // It learned nothing else, knocks nowhere any more, and knows so after a restart.
+        assert!(world.hives[at].advice().patterns.is_empty());
+        world.restart(at);
+        assert!(has_need(&world, at, "node.moved"));
+        world.run(Span::from_secs(60));
+        let others = [0, 1, 2].into_iter().filter(|other| *other != at);
+        for other in others {
+            assert!(!world.is_linked(at, other));
+            assert_eq!(world.members(other).len(), 3, "the new key has the place");
+        }
+    }
+}
+
+#[test]
+fn nobody_is_made_to_give_up_its_key_by_a_word_that_it_did_not_sign() {
+    let mut world = three();
+    let (me, peer, hive) = (world.hives[1].me(), world.hives[0].me(), world.hive_id(0));
+    let keep = HeadRef {
+        incarnation: 1,
+        seq: 1,
+        id: HeadId([0; 32]),
+    };
+    let (own, other) = (World::key(1), World::key(0));
+    // Genuine, but of another hive; then signed by somebody else's key; then about somebody else.
+    let elsewhere = Rotate::new(&own, &other, HiveId([9; 32]), keep);
+    let forged = Rotate {
+        old: me,
+        ..Rotate::new(&World::key(2), &other, hive, keep)
+    };
+    let strange = Rotate::new(&World::key(2), &other, hive, keep);
+    for rotate in [elsewhere, forged, strange] {
+        let frame = Frame::Moved(rotate).encode();
+        let now = world.now();
+        world.hives[1].on_received(now, peer, &frame);
+        world.settle();
+        assert!(!has_need(&world, 1, "node.moved"));
+    }
+    assert_eq!(world.members(0).len(), 3);
 }

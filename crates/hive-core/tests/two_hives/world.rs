@@ -451,6 +451,17 @@ impl World {
         result
     }
 
+    /// A backup is put back, with the key that was in it.
+    pub(crate) fn put_back_with_key(&mut self, at: usize, backup: &Backup, key: [u8; 32]) {
+        self.put_back(at, backup);
+        self.secrets[at] = key;
+        self.restart(at);
+    }
+
+    pub(crate) fn secret(&self, at: usize) -> [u8; 32] {
+        self.secrets[at]
+    }
+
     /// The word on a key's successor that a machine's own map repeats.
     pub(crate) fn vouched(&self, at: usize, old: NodeId) -> Option<Rotate> {
         let store = self.disk_store(at);

@@ -11,7 +11,7 @@ use hive_core::machine::facts::{
 };
 use hive_core::time::{Instant, Span};
 
-use super::scan::{self, Scan, Tree};
+use super::scan::{self, Files, Scan, Tree};
 use super::{boot_clock, cgroup, sys};
 use crate::{Roots, Scope};
 
@@ -26,6 +26,7 @@ pub(super) struct Eyes {
     scope: Scope,
     ticks_per_second: u64,
     tree: Tree,
+    files: Files,
     known: BTreeMap<(u32, u64), Known>,
     /// How often the table was read.
     #[cfg(test)]
@@ -47,6 +48,7 @@ impl Eyes {
             scope,
             ticks_per_second: sys::ticks_per_second(),
             tree: Tree::default(),
+            files: Files::new(sys::may_hold_open()),
             known: BTreeMap::new(),
             #[cfg(test)]
             looks: 0,
@@ -81,7 +83,7 @@ impl Eyes {
         {
             self.looks += 1;
         }
-        let scan = Scan::read(&self.roots.proc);
+        let scan = Scan::read(&self.roots.proc, &mut self.files);
         let members = self.tree.members(&scan, self.scope);
         (scan, members)
     }

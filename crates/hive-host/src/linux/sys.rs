@@ -32,6 +32,14 @@ struct SchedAttr {
 /// `SCHED_FLAG_KEEP_POLICY`: policy and reset-on-fork stay as they are.
 const KEEP_POLICY: u64 = 0x08;
 
+/// Most files that the scan keeps open: as many as a busy machine has processes. A guess.
+const FILES_MAX: u64 = 4_096;
+
+#[cfg(target_env = "musl")]
+type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Resource = libc::__rlimit_resource_t;
+
 /// Microseconds since boot, suspended time included.
 pub(super) fn boot_clock_us() -> u64 {
     let mut time = libc::timespec {
@@ -82,14 +90,38 @@ pub(super) fn own_tid() -> u32 {
 
 /// The soft limit on how far nice may be lowered (20 reaches nice 0).
 pub(super) fn nice_limit() -> u64 {
+    limits(libc::RLIMIT_NICE).map_or(0, |limit| limit.rlim_cur)
+}
+
+/// How many files the scan may keep open: half of what the whole process may, and no more than there are processes on
+/// a busy machine. What the process may is first raised to what it is allowed to raise it to, within reason.
+pub(super) fn may_hold_open() -> usize {
+    let Some(mut limit) = limits(libc::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    let wanted = (2 * FILES_MAX).min(limit.rlim_max);
+    if limit.rlim_cur < wanted {
+        let before = limit.rlim_cur;
+        limit.rlim_cur = wanted;
+        #[expect(unsafe_code, reason = "setrlimit is a C function")]
+        // SAFETY: `limit` is a valid rlimit for the length of the call.
+        let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        if code != 0 {
+            limit.rlim_cur = before;
+        }
+    }
+    usize::try_from((limit.rlim_cur / 2).min(FILES_MAX)).unwrap_or(0)
+}
+
+fn limits(resource: Resource) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     #[expect(unsafe_code, reason = "getrlimit is a C function")]
     // SAFETY: `limit` is a valid, writable rlimit for the length of the call.
-    let code = unsafe { libc::getrlimit(libc::RLIMIT_NICE, &raw mut limit) };
-    if code == 0 { limit.rlim_cur } else { 0 }
+    let code = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    (code == 0).then_some(limit)
 }
 
 /// Reads what the scheduler holds about a thread.

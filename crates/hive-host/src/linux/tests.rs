@@ -70,7 +70,7 @@ impl Job {
     /// Every thread of its session: process, thread, nice, slice.
     fn threads(&self) -> Vec<(u32, u32, i32, u64)> {
         let proc = Path::new("/proc");
-        let table = scan::Scan::read(proc);
+        let table = scan::Scan::read(proc, &mut scan::Files::new(8));
         let of_job = |stat: &&Stat| stat.alive() && stat.session == self.pid();
         table
             .stats
@@ -232,7 +232,7 @@ fn a_daemon_that_left_the_job_meanwhile_is_restored_and_one_niced_by_hand_is_not
         .trim()
         .parse()
         .expect("a number");
-    let table = scan::Scan::read(Path::new("/proc"));
+    let table = scan::Scan::read(Path::new("/proc"), &mut scan::Files::new(8));
     let stat = table.get(daemon).expect("lives");
     let left = stat.session != job.pid() && !table.descends(daemon, &BTreeSet::from([job.pid()]));
     assert!(left, "{stat:?}");
@@ -314,7 +314,7 @@ fn an_autogroup_in_which_anything_is_spared_is_refused() {
     let number = |pid: u32| scan::autogroup(Path::new("/proc"), pid);
     // All of it is in scope; then only the job beside.
     let job = beside("sh");
-    let table = scan::Scan::read(Path::new("/proc"));
+    let table = scan::Scan::read(Path::new("/proc"), &mut scan::Files::new(8));
     let inner = |stat: &&Stat| stat.session == job.pid() && stat.group != job.pid();
     let inner = table.stats.iter().find(inner).expect("a job beside");
     assert_eq!(number(inner.pid), number(job.pid()));
@@ -435,7 +435,7 @@ fn ourselves_our_ancestors_strangers_and_the_dead_are_refused() {
     let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
-    let table = scan::Scan::read(Path::new("/proc"));
+    let table = scan::Scan::read(Path::new("/proc"), &mut scan::Files::new(8));
     let own = table.get(std::process::id()).expect("we live");
     let parent = table.get(own.parent).expect("it lives");
     let gone = GroupId {
@@ -549,4 +549,26 @@ fn a_storm_of_forks_leaks_nothing_in_25_cycles() {
     }
     drop(job);
     assert_eq!((leaks, missed), (0, 0), "of {inherited} that inherited");
+}
+
+#[test]
+fn files_that_are_kept_open_show_what_lives_now_and_only_that() {
+    let proc = Path::new("/proc");
+    let (mut kept, mut none) = (scan::Files::new(100_000), scan::Files::new(0));
+    let work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+    let mut job = Job::start(&format!(
+        "echo ready; while read x; do {work}; echo done; done"
+    ));
+    let pid = job.pid();
+    let read = |files: &mut scan::Files| scan::Scan::read(proc, files).get(pid).cloned();
+    let first = read(&mut kept).expect("it lives");
+    assert_eq!(read(&mut none).map(|stat| stat.start), Some(first.start));
+    // Its processor time goes on in the file that is open already.
+    while read(&mut kept).expect("it lives").cpu_ticks == first.cpu_ticks {
+        job.ask("work");
+    }
+    assert!(kept.holds(pid) && !none.holds(pid));
+    drop(job);
+    assert_eq!((read(&mut kept), read(&mut none)), (None, None));
+    assert!(!kept.holds(pid));
 }

@@ -1,9 +1,15 @@
 //! `bytes`: what a whole day costs each member on the wire, with real daemons whose clocks run faster.
 //!
-//! Everything that the node times (repair, audit, a new handshake a day, budgets) follows its clock; what the
-//! transport times (acknowledgements, silence) stays real. The day begins with a restart of every member, in true
-//! time: what a process needs to start would else be minutes of the others' clocks, in which they ask and dial.
+//! Everything that the node times (repair, audit, a new handshake a day, budgets) follows its clock, and so does how
+//! long the kernel believes that it knows a neighbour's address; what the transport times (acknowledgements, silence)
+//! stays real. The day begins with a restart of every member, in true time: what a process needs to start would else
+//! be minutes of the others' clocks, in which they ask and dial.
+//!
+//! What cannot be hurried are the ways of frames: a millisecond is as many for the nodes as their clocks are faster, and
+//! those of a network around the world. So the ways are measured in the same run, and the simulator lives its day on
+//! them; what it says of true ways stands beside it.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,9 +21,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::clock::boot_us;
 use crate::report::{Figures, Report};
 use crate::reports::entries;
 use crate::reports::fleet::{Fleet, is_meshed, observing};
+use crate::reports::ways::{self, Ways};
 use crate::stats::Dice;
 use crate::world::capture::{Capture, Keep, Kind, Tally};
 use crate::world::daemon::{Start, within};
@@ -40,6 +48,11 @@ const OVERTIME_S: u64 = 900;
 /// and its connections take about a second.
 const TRUE_FOR: Duration = Duration::from_secs(15);
 const TRUE_FOR_EACH: Duration = Duration::from_secs(2);
+
+/// How long Linux believes that it knows a neighbour's address, and how long it then waits before it asks again
+/// (`base_reachable_time`, `delay_first_probe_time`; arp(7)).
+const NEIGHBOUR_KNOWN: Duration = Duration::from_secs(30);
+const NEIGHBOUR_ASKED_AFTER: Duration = Duration::from_secs(5);
 
 /// Which connections were made and why they ended, for whoever looks while it runs.
 pub(super) const LOG: &str = "warn,hive_mind::net=debug";
@@ -101,6 +114,8 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     ensure!(connected.is_some(), "not all connected again in time");
     tokio::time::sleep_until(hurry).await;
     let start = Seen::of(&captures)?;
+    let hurried_us = boot_us();
+    hurry_the_neighbours(&fleet, plan.factor)?;
     let sayings = live(&fleet, plan).await?;
     let hurried = hurry.elapsed().as_secs_f64() * f64::from(plan.factor);
     let window_s = (true_for.as_secs_f64() + hurried).round();
@@ -123,7 +138,8 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     figures.put("by_kind_of_the_start", start.by_kind(a_day));
     seen.put(&mut figures, &start, plan.nodes);
     model.put(&mut figures, a_day, a_day(spent));
-    put_simulated(&mut figures, plan.nodes, a_day(spent));
+    let ways = Ways::of(&logs(&fleet)?, hurried_us);
+    put_simulated(&mut figures, plan, &ways, a_day(spent));
     figures.put("window_s", window_s);
     figures.put("said", sayings.said);
     figures.put("unanswered", sayings.unanswered);
@@ -239,9 +255,13 @@ impl Model {
     }
 }
 
-/// The simulator's day of as many members, and how far it is from this one.
-fn put_simulated(figures: &mut Figures, nodes: u8, counted: f64) {
-    match simulated(nodes) {
+/// The simulator's day of as many members on the same ways, and how far it is from this one.
+fn put_simulated(figures: &mut Figures, plan: Plan, ways: &Ways, counted: f64) {
+    figures.put("ways_ms", ways.view());
+    let long = ways
+        .in_their_time(plan.factor)
+        .context("no frame was seen at both ends");
+    match long.and_then(|ways| simulated(plan.nodes, Some(&ways))) {
         Ok(day) => {
             let bytes = day["bytes_per_member_per_day"].as_f64();
             figures.put_or("sim_bytes_per_member_per_day", bytes, "not in its report");
@@ -257,14 +277,19 @@ fn put_simulated(figures: &mut Figures, nodes: u8, counted: f64) {
             figures.missing("model_error", &why);
         }
     }
+    match simulated(plan.nodes, None) {
+        Ok(day) => figures.put("sim_on_a_lan", day),
+        Err(error) => figures.missing("sim_on_a_lan", &format!("{error:#}")),
+    }
 }
 
 /// Runs the simulator that was built beside this program.
-fn simulated(nodes: u8) -> Result<Value> {
+fn simulated(nodes: u8, ways: Option<&str>) -> Result<Value> {
     let own = std::env::current_exe().context("this program's own file cannot be found")?;
     let sim = own.with_file_name("hive-sim");
     let ran = Command::new(sim)
         .args(["--day", &nodes.to_string()])
+        .args(ways.into_iter().flat_map(|ways| ["--ways-us", ways]))
         .output()
         .context("hive-sim is not beside this program; build it with the same profile")?;
     ensure!(ran.status.success(), "the simulator did not live its day");
@@ -286,7 +311,7 @@ async fn restart(fleet: Fleet, factor: u32, hurry: Instant, model: &mut Model) -
             .machine
             .start_daemon_in_a_hurry(
                 Start {
-                    log: LOG,
+                    log: &format!("{LOG},{}", ways::LOG),
                     ..observing(None)
                 },
                 factor,
@@ -299,6 +324,32 @@ async fn restart(fleet: Fleet, factor: u32, hurry: Instant, model: &mut Model) -
         members: again,
         world,
     })
+}
+
+/// From now on the kernels forget their neighbours' addresses as much faster. What waits for whole seconds waits for
+/// none.
+fn hurry_the_neighbours(fleet: &Fleet, factor: u32) -> Result<()> {
+    let known_ms = (NEIGHBOUR_KNOWN / factor).as_millis().max(1).to_string();
+    let asked_after_s = (NEIGHBOUR_ASKED_AFTER / factor).as_secs().to_string();
+    for member in &fleet.members {
+        for (name, value) in [
+            ("base_reachable_time_ms", &known_ms),
+            ("delay_first_probe_time", &asked_after_s),
+        ] {
+            member.machine.set_neighbours(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the members have logged so far.
+fn logs(fleet: &Fleet) -> Result<Vec<String>> {
+    let each = fleet.members.iter();
+    each.map(|member| {
+        let log = fs::read(member.machine.folder().join("daemon.log"))?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    })
+    .collect()
 }
 
 async fn all_meshed(fleet: &Fleet) -> Result<bool> {

@@ -3,7 +3,7 @@
 mod fresh;
 mod knowledge;
 mod own;
-mod peers;
+pub(super) mod peers;
 mod workload;
 
 use anyhow::Result;

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::procs;
 use crate::world::Machine;
+use crate::world::inside::in_network_of;
 
 /// How long a daemon may take to answer, to join or to end before the lab gives up. A guess for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,6 +57,14 @@ impl Machine {
     /// Where the socket of a daemon started without settings lies.
     pub fn socket(&self) -> PathBuf {
         self.folder().join("run/hive/hive.sock")
+    }
+
+    /// Changes how its kernel deals with neighbours' addresses on its interface, as arp(7) names it.
+    pub fn set_neighbours(&self, name: &str, value: &str) -> Result<()> {
+        let file = format!("/proc/sys/net/ipv4/neigh/eth0/{name}");
+        let value = value.to_owned();
+        in_network_of(self.init(), move || Ok(fs::write(file, value)?))
+            .with_context(|| format!("{name} cannot be changed"))
     }
 
     /// Makes the folders that a login would have made.

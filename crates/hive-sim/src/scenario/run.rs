@@ -400,7 +400,7 @@ impl<'a> Life<'a> {
             let what = format!("{} members are shown, not {expected}", shown.members.len());
             return Err(Failure::Correctness(what));
         }
-        self.old_keys_are_shut_out()?;
+        self.old_keys_are_out(&shown)?;
         if !person::pending(self.world, founder)?.is_empty() {
             return Err(Failure::Correctness("a stranger waits to be let in".into()));
         }

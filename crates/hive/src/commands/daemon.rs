@@ -14,7 +14,11 @@ use crate::place;
 use crate::problem::{Exit, Problem};
 
 /// What is said first when it fails; why follows.
-pub(super) const NOT_STARTED: &str = "the hive daemon could not start";
+const NOT_STARTED: &str = "the hive daemon could not start";
+
+/// What to do without the right key.
+const KEY_BACK: &str = "put the right key back from a backup, then: hive up; or start anew under a new key: hive leave, then \
+     hive join CODE, and remove the old entry there: hive remove NAME";
 
 /// Runs until SIGTERM or SIGINT; then everything is put back.
 pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
@@ -45,6 +49,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         mode: args.mode.map_or_else(Default::default, ModeWord::mode),
         label: args.label.clone(),
         mdns: !args.no_mdns,
+        without_store: args.without_store,
         clock_factor: args.lab_clock_factor.unwrap_or(NonZeroU32::MIN),
         clock_true_for: Duration::from_millis(args.lab_clock_true_ms),
         guarded: Some(guard.there()),
@@ -94,6 +99,41 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
                 .known(known)
                 .try_next("hive status")
         }
+        StartError::StoreLost(path) => Problem::new(
+            Exit::Failed,
+            "store.lost",
+            "the store of this machine is gone, and its key is there",
+        )
+        .known(format!(
+            "{} is missing or empty; it held what was learned, and which hive this machine belongs to; nothing was changed",
+            path.display()
+        ))
+        .try_next(
+            "put it back from a backup, then: hive up; or be let back in under this key: hive invite on a machine of the \
+             hive, hive join CODE here; or, if no other is left, start anew: hive leave",
+        ),
+        StartError::KeyLost(path) => Problem::new(
+            Exit::Failed,
+            "key.lost",
+            "the key of this machine is gone, and its store is there",
+        )
+        .known(format!(
+            "{} is missing, and no other key can go on with this store; nothing was changed",
+            path.display()
+        ))
+        .try_next(KEY_BACK),
+        StartError::OtherKey { path, key, store } => Problem::new(
+            Exit::Failed,
+            "key.other",
+            "the key is not the one of the store beside it",
+        )
+        .known(format!(
+            "{} is the key of {}, and the store is that of {}; nothing was changed",
+            path.display(),
+            key.short(),
+            store.short()
+        ))
+        .try_next(KEY_BACK),
         _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use hive_mind::reply::{JoinStage, JoinView};
 use hive_mind::{Pass, PassError, TicketError};
 
 use crate::args::{JoinArgs, Place};
+use crate::commands::up::Store;
 use crate::commands::{show, up};
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
@@ -19,7 +20,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Enters the hive that the code belongs to.
 pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
-    let link = up::ensure(place)?;
+    // Where only the key was left of an older store, a code is the way back.
+    let link = up::ensure(place, Store::MayBeGone)?;
     if args.format.json {
         up::settle(place, &link, args.consent, false)?;
     } else {

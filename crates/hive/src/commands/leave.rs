@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hive_mind::reply::{NeedView, StatusView};
 use hive_mind::{Acting, HostConfig, OpenError, Roots, Running, Scope};
 
 use crate::args::{LeaveArgs, Place, Rehearsal};
@@ -58,13 +59,25 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         })?;
     }
     println!("this machine has left; it starts anew with hive up, under a new key");
-    if let Some(status) = status.filter(|status| status.members > 1 && !told) {
+    if let Some(status) = status.filter(|status| !told && may_be_listed(status)) {
+        // By its id: another machine there may have the same name.
         println!(
-            "others may still list it; on one of them:  hive remove {}",
-            crate::render::members::quoted(&status.label)
+            "others may still list it as \"{}\"; on one of them:  hive remove {}",
+            status.label, status.node
         );
     }
     Ok(stopped)
+}
+
+/// Whether others list this machine, as far as it knows: not one that was removed, or whose place has another key.
+fn may_be_listed(status: &StatusView) -> bool {
+    let out = |need: &NeedView| {
+        matches!(
+            need.code.as_str(),
+            "node.removed" | "node.left" | "node.moved"
+        )
+    };
+    status.members > 1 && !status.needs.iter().any(out)
 }
 
 /// Tells the others, and waits a moment for them to close their connections: that is how they say that they

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::args::{Place, RotateArgs};
+use crate::commands::up::Store;
 use crate::commands::{down, show, up};
 use crate::consent;
 use crate::link::Link;
@@ -34,7 +35,7 @@ pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
     wait_until_heard(&link);
     let (exit, _) = down::stop(at)?;
     if !args.no_start {
-        up::ensure(at)?;
+        up::ensure(at, Store::Needed)?;
     }
     show(args.format, "hive.rotate/1", &view, |view| {
         let started = if args.no_start {

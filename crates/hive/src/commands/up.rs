@@ -8,8 +8,7 @@ use std::time::Duration;
 use hive_mind::reply::{Mode, NeedView, StatusView};
 use hive_mind::{ClientError, Running};
 
-use crate::args::{ConsentFlags, Place};
-use crate::commands::daemon::NOT_STARTED;
+use crate::args::{ConsentFlags, Place, UpArgs};
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
 use crate::log;
@@ -24,10 +23,24 @@ const START: Duration = Duration::from_secs(20);
 /// start at once are milliseconds apart.
 const GRACE: Duration = Duration::from_millis(300);
 
+/// Whether a daemon is started where only the key was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Store {
+    /// Then it is refused.
+    Needed,
+    /// The person knows, or is just about to be let back in.
+    MayBeGone,
+}
+
 /// Starts watching.
-pub(super) fn up(at: &Place, flags: ConsentFlags) -> Result<Exit, Problem> {
-    let link = ensure(at)?;
-    introduce(at, &link, flags)?;
+pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
+    let store = if args.without_store {
+        Store::MayBeGone
+    } else {
+        Store::Needed
+    };
+    let link = ensure(at, store)?;
+    introduce(at, &link, args.consent)?;
     let status = link.ask(link.client().status())?;
     println!("  {}", closing(&status));
     Ok(Exit::Ok)
@@ -65,7 +78,7 @@ pub(super) fn settle(
 }
 
 /// A link to a daemon that runs: the one that is there, or a new one.
-pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
+pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
         Ok(_) => return Ok(link),
@@ -78,6 +91,15 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
     if let Some(running) = Running::on(&paths.state).filter(|it| it.socket != paths.socket) {
         return Err(unreachable(&paths.socket, &running));
     }
+    let is_bare = store == Store::MayBeGone && paths.has_lost_store();
+    if is_bare {
+        // The mode that the answer set was in the store.
+        consent::forget_answered(&paths.state)
+            .map_err(|why| Problem::system("the answer could not be forgotten", &why))?;
+        eprintln!(
+            "the store was gone; this machine goes on under its key, and has to be let back in"
+        );
+    }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
     let file = log::open(&log).map_err(failed)?;
@@ -89,6 +111,7 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
         .arg("--socket")
         .arg(&paths.socket)
         .args(["daemon", "--detached"])
+        .args(is_bare.then_some("--without-store"))
         .stdin(Stdio::null())
         .stdout(file.try_clone().map_err(failed)?)
         .stderr(file)
@@ -104,11 +127,37 @@ pub(super) fn ensure(at: &Place) -> Result<Link, Problem> {
     if let Some(running) = Running::on(&paths.state) {
         return Err(silent(Some(&running)));
     }
-    Err(
-        Problem::new(Exit::Failed, "daemon.start", "the daemon did not start")
-            .known(last_words(&log, before))
-            .try_next("hive daemon   (runs it here, in sight)"),
-    )
+    Err(not_started(&log, before))
+}
+
+/// Why it ended, as it says itself; else its last line.
+fn not_started(log: &Path, before: u64) -> Problem {
+    const IN_SIGHT: &str = "hive daemon   (runs it here, in sight)";
+    let unsaid = Problem::new(Exit::Failed, "daemon.start", "the daemon did not start");
+    if let Some(said) = log::last_error_since(log, before) {
+        let or = |said: String, other: &str| {
+            if said.is_empty() {
+                other.to_owned()
+            } else {
+                said
+            }
+        };
+        return Problem {
+            exit: Exit::Failed,
+            code: or(said.code, &unsaid.code),
+            what: or(said.what, &unsaid.what),
+            known: said.known,
+            try_next: or(said.try_next, IN_SIGHT),
+        };
+    }
+    let text = log::since(log, before);
+    let last = text.trim().lines().last().unwrap_or_default();
+    let known = if last.is_empty() {
+        format!("its log is empty: {}", log.display())
+    } else {
+        format!("its last words: {last}")
+    };
+    unsaid.known(known).try_next(IN_SIGHT)
 }
 
 /// A link to the daemon that another `hive up` started at the same moment, so that this one's gave way.
@@ -133,7 +182,12 @@ fn end_half_started(child: &mut Child) {
 }
 
 fn closing(status: &StatusView) -> String {
-    let out = |need: &&NeedView| matches!(need.code.as_str(), "node.removed" | "node.left");
+    let out = |need: &&NeedView| {
+        matches!(
+            need.code.as_str(),
+            "node.removed" | "node.left" | "node.moved" | "node.bare"
+        )
+    };
     if let Some(need) = status.needs.iter().find(out) {
         return wrap(&format!("{}:  {}", need.words, need.fix.join(" or ")), 0, 2)
             .trim_end()
@@ -153,21 +207,6 @@ fn closing(status: &StatusView) -> String {
             count(status.members, "machine", "machines"),
             status.peers_online + 1
         )
-    }
-}
-
-/// Why it ended, as it says itself; else its last line.
-fn last_words(log: &Path, before: u64) -> String {
-    let said = log::last_error_since(log, before).unwrap_or_else(|| {
-        let text = log::since(log, before);
-        text.trim().lines().last().unwrap_or_default().to_owned()
-    });
-    let said = said.trim_start_matches(NOT_STARTED);
-    let said = said.trim_start_matches(':').trim();
-    if said.is_empty() {
-        format!("its log is empty: {}", log.display())
-    } else {
-        format!("its last words: {said}")
     }
 }
 

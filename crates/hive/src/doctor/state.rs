@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use hive_mind::Paths;
+
 use super::{Finding, Outcome};
 use crate::render::text;
 
@@ -12,9 +14,22 @@ use crate::render::text;
 /// (`research/security.md` 4.6).
 const ROOM_MIN: u64 = 128 * 1024 * 1024;
 
-/// Both checks.
-pub(super) fn examine(folder: &Path) -> Vec<Finding> {
-    vec![rights(folder), room(folder)]
+/// All checks.
+pub(super) fn examine(paths: &Paths) -> Vec<Finding> {
+    let folder = &paths.state;
+    let lost = paths.has_lost_store().then(|| store_lost(folder));
+    let mut findings = vec![rights(folder), room(folder)];
+    findings.extend(lost);
+    findings
+}
+
+fn store_lost(folder: &Path) -> Finding {
+    let what = format!(
+        "the key of this machine is there, and its store is missing or empty: {}",
+        folder.join("store.redb").display()
+    );
+    Finding::new("store", Outcome::Problem, what)
+        .try_next("put it back from a backup; hive up names the other ways")
 }
 
 fn rights(folder: &Path) -> Finding {

@@ -50,6 +50,7 @@ impl Machine {
         );
         this.runs(1, "systemd");
         this.write("state/key", "32 bytes");
+        this.write("state/store.redb", "all that is known");
         this.chmod("state/key", 0o600);
         this.chmod("state", 0o700);
         this
@@ -138,9 +139,10 @@ fn a_sound_machine_has_no_problem_and_nothing_unknown() {
 /// A fault, the check that must name it, and a part of what to type about it.
 type Fault = (fn(&mut Machine), &'static str, &'static str);
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     (|m| m.chmod("state", 0o755), "state", "chmod 700"),
     (|m| m.chmod("state/key", 0o644), "state", "chmod 600"),
+    (|m| m.write("state/store.redb", ""), "store", "backup"),
     (
         |m| m.network.interfaces.clear(),
         "interfaces",

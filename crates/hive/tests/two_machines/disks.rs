@@ -86,11 +86,19 @@ fn a_founder_that_kept_nothing_but_its_key_is_let_back_by_a_plain_member() {
     let before = status(&desk);
     desk.stop();
     fs::remove_file(desk.state().join("store.redb")).expect("it was there");
-    desk.go("desk");
+    desk.go_without_store("desk");
     let lost = status(&desk);
     assert_eq!(lost["node"], before["node"], "the key was kept");
     assert_ne!(lost["hive"], before["hive"]);
+    // As long as it is alone it says why, also after a restart.
+    assert!(need(&desk, "node.bare").is_some(), "{lost}");
+    desk.stop();
+    desk.go("desk");
+    assert!(need(&desk, "node.bare").is_some());
     comes_in(&laptop, &desk);
+    desk.until("it is alone no more", |desk| {
+        need(desk, "node.bare").is_none().then_some(())
+    });
     for machine in [&desk, &laptop] {
         shows(machine, &["desk", "laptop"]);
         let same = |machine: &Machine| status(machine)["view"] == status(&laptop)["view"];

@@ -17,6 +17,13 @@ const ADDRESSES_MAX: usize = 4;
 /// Machines remembered that were heard on the network.
 const NEARBY_MAX: usize = 64;
 
+/// How long somebody heard on the network counts as there. A guess: `hive nearby` asks before it shows, and whoever is
+/// there answers in milliseconds; some questions may be lost.
+const NEARBY_FOR: Span = Span::from_secs(120);
+
+/// A member has several addresses if all of them answer one question. A guess with room: an answer takes milliseconds.
+const TOGETHER: Span = Span::from_secs(10);
+
 /// How long a member that misbehaved is not spoken with. Source: `research/security.md` 4.6.
 const SHUNNED: Span = Span::from_secs(600);
 
@@ -317,6 +324,25 @@ impl Links {
         found.map(|(address, _)| *address).collect()
     }
 
+    /// Who was heard lately. Of a member that moved only where it was heard last.
+    pub(in crate::hive) fn heard(
+        &self,
+        now: Instant,
+    ) -> impl Iterator<Item = (&SocketAddr, &Seen)> {
+        let mut last: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        for seen in self.nearby.values() {
+            if let Some(node) = seen.member {
+                let at = last.entry(node).or_insert(seen.at);
+                *at = seen.at.max(*at);
+            }
+        }
+        self.nearby.iter().filter(move |(_, seen)| {
+            let last = seen.member.and_then(|node| last.get(&node));
+            let moved = last.is_some_and(|last| last.since(seen.at) > TOGETHER);
+            now.since(seen.at) <= NEARBY_FOR && !moved
+        })
+    }
+
     pub(super) fn remember(&mut self, address: SocketAddr, seen: Seen) {
         if self.nearby.len() >= NEARBY_MAX && !self.nearby.contains_key(&address) {
             let oldest = self.nearby.iter().min_by_key(|(_, seen)| seen.at);
@@ -349,5 +375,41 @@ impl Known {
         self.missing_since = None;
         self.failures = 0;
         self.away = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(links: &Links, now: u64) -> Vec<SocketAddr> {
+        let heard = links.heard(Instant(now * 1_000_000));
+        heard.map(|(address, _)| *address).collect()
+    }
+
+    #[test]
+    fn who_is_heard_no_more_or_moved_is_forgotten() {
+        let mut links = Links::new(BTreeMap::new());
+        let [first, second, stranger] =
+            [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 4_483)));
+        let hear = |links: &mut Links, address, member: Option<u8>, second: u64| {
+            let seen = Seen {
+                member: member.map(|node| NodeId([node; 32])),
+                locator: None,
+                at: Instant(second * 1_000_000),
+                after: Span(0),
+            };
+            links.remember(address, seen);
+        };
+        // Two addresses that answer one question, and somebody else.
+        hear(&mut links, first, Some(1), 100);
+        hear(&mut links, second, Some(1), 101);
+        hear(&mut links, stranger, None, 100);
+        assert_eq!(heard(&links, 102), [first, second, stranger]);
+        // A later question is answered by one of them alone.
+        hear(&mut links, second, Some(1), 160);
+        assert_eq!(heard(&links, 161), [second, stranger]);
+        assert_eq!(heard(&links, 230), [second]);
+        assert_eq!(heard(&links, 281), []);
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::reports::store::workload::Workload;
 
 /// How the program is built.
-const BUILD: &str = "cargo build --release --manifest-path bench-peers/Cargo.toml";
+pub(in crate::reports) const BUILD: &str =
+    "cargo build --release --manifest-path bench-peers/Cargo.toml";
 
 /// The other engines' rows, or why there are none.
 pub(super) fn measure(workload: &Workload, rounds: usize) -> Result<Result<Vec<Value>, String>> {
@@ -31,7 +32,8 @@ pub(super) fn measure(workload: &Workload, rounds: usize) -> Result<Result<Vec<V
     Ok(Ok(serde_json::from_slice(&output.stdout)?))
 }
 
-fn program() -> PathBuf {
+/// Where it then is.
+pub(in crate::reports) fn program() -> PathBuf {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     crates.join("bench-peers/target/release/bench-peers")
 }

@@ -6,7 +6,7 @@ use hive_core::reply::Reply;
 use hive_core::signed::KeyPair;
 
 use super::{HOUR_MS, Life};
-use crate::check::converged;
+use crate::check::converged::{self, Shown};
 use crate::dice::Dice;
 use crate::host::Loot;
 use crate::liar::{Forger, Liar, Lie};
@@ -143,17 +143,18 @@ impl Life<'_> {
         self.agenda.plan(at, Deed::Remove(nth));
     }
 
-    /// Nobody lets in a key that was handed over.
-    pub(super) fn old_keys_are_shut_out(&mut self) -> Result<(), Failure> {
-        // A removed liar's keys are let in once more, to be told.
+    /// No honest machine's old key is shown as a member. It is let in for a moment, to be told (decision 0052).
+    pub(super) fn old_keys_are_out(&self, shown: &Shown) -> Result<(), Failure> {
         for owner in &self.honest {
             let host = self.world.host(*owner);
-            let old: Vec<NodeId> = host.keys().filter(|key| *key != host.key).collect();
-            for honest in &self.honest {
-                if let Some(key) = old.iter().find(|key| self.world.allows(*honest, **key)) {
-                    let what = format!("machine {} lets in {}, an old key", honest.0, key.short());
-                    return Err(Failure::Correctness(what));
-                }
+            let mut old = host.keys().filter(|key| *key != host.key);
+            if let Some(key) = old.find(|key| shown.members.contains(&format!("{key}"))) {
+                let what = format!(
+                    "{}, an old key of machine {}, belongs",
+                    key.short(),
+                    owner.0
+                );
+                return Err(Failure::Correctness(what));
             }
         }
         Ok(())

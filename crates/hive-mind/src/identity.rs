@@ -1,0 +1,233 @@
+//! Who this machine is: a key and a store that belong together. Where one of them is missing, or is another's, the
+//! start is refused and nothing is made in its place: a new store under an old key would be a hive of its own under
+//! the name of a member, and a new key cannot say a word in an old store.
+
+use std::path::Path;
+
+use hive_core::hive::outside::{Record, Table};
+use hive_core::hive::owner;
+use hive_core::signed::KeyPair;
+
+use crate::disk::{Store, StoreError};
+use crate::driver::fault;
+use crate::key::{self, KEY, Secret};
+use crate::options::StartError;
+use crate::paths::Paths;
+
+/// What a node starts from.
+pub(crate) struct Identity {
+    /// Its key.
+    pub(crate) secret: Secret,
+    /// Its store.
+    pub(crate) store: Box<dyn Store>,
+    /// All that is in it.
+    pub(crate) restored: Vec<Record>,
+}
+
+/// Key and store of this folder; both are made at the first start. `without_store`: go on with a new store where only
+/// the key was left.
+pub(crate) fn settled(
+    paths: &Paths,
+    without_store: bool,
+    open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
+) -> Result<Identity, StartError> {
+    let held = key::load(&paths.state)?;
+    // Before it is opened, which makes it.
+    let is_bare = held.is_some() && paths.has_lost_store();
+    if is_bare && !without_store {
+        return Err(StartError::StoreLost(paths.store()));
+    }
+    let (mut store, mut restored) = opened(paths, open)?;
+    let held = match held {
+        Some(held) => held,
+        // The store comes first, so that a start which was cut off here leaves no key alone. Until there is a key,
+        // it holds nothing.
+        None if restored.is_empty() => key::make_first(&paths.state)?,
+        None => return Err(StartError::KeyLost(paths.state.join(KEY))),
+    };
+    let secret = key::settle(&paths.state, held, |next| has_spoken(next, &restored))?;
+    let key = KeyPair::from_secret(&secret).node();
+    if let Some(store) = owner::noted(&restored).filter(|store| *store != key) {
+        let path = paths.state.join(KEY);
+        return Err(StartError::OtherKey { path, key, store });
+    }
+    if is_bare {
+        tracing::warn!("the store was gone; this machine goes on under its key, alone");
+        let note = owner::bare();
+        store
+            .commit(std::slice::from_ref(&note))
+            .map_err(|why| unopened(&why))?;
+        restored.push(note);
+    }
+    Ok(Identity {
+        secret,
+        store,
+        restored,
+    })
+}
+
+/// The store and all that is in it.
+fn opened(
+    paths: &Paths,
+    open: impl FnOnce(&Path) -> Result<Box<dyn Store>, StoreError>,
+) -> Result<(Box<dyn Store>, Vec<Record>), StartError> {
+    // Some damage is met by redb with a panic (4.6: a table's name that is no text).
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut store = open(&paths.store())?;
+        let restored = store.load()?;
+        Ok((store, restored))
+    }));
+    match opened {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(StoreError::InUse)) => Err(StartError::AlreadyRunning(paths.state.clone())),
+        Ok(Err(other)) => Err(unopened(&other)),
+        Err(_) => Err(unopened(&StoreError::Unreadable)),
+    }
+}
+
+fn unopened(error: &StoreError) -> StartError {
+    StartError::Store(fault(error).to_string())
+}
+
+/// Whether the store holds a word of this key.
+fn has_spoken(secret: &Secret, restored: &[Record]) -> bool {
+    let node = KeyPair::from_secret(secret).node();
+    restored.iter().any(|record| {
+        record.table == Table::Heads && record.key == node.0 && record.value.is_some()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::disk::RedbStore;
+    use crate::options::Options;
+
+    struct Home {
+        _folder: tempfile::TempDir,
+        paths: Paths,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let options = Options {
+                state: Some(folder.path().join("state")),
+                ..Options::default()
+            };
+            let paths = Paths::of(&options).expect("a place");
+            key::private_folder(&paths.state).expect("writable");
+            Self {
+                _folder: folder,
+                paths,
+            }
+        }
+
+        fn start(&self, without_store: bool) -> Result<Identity, StartError> {
+            settled(&self.paths, without_store, |path| {
+                Ok(Box::new(RedbStore::open(path)?))
+            })
+        }
+
+        /// Whose it is, as a node writes it at its start.
+        fn noted(&self) -> Secret {
+            let mut identity = self.start(false).expect("starts");
+            let node = KeyPair::from_secret(&identity.secret).node();
+            identity
+                .store
+                .commit(&[owner::note(node)])
+                .expect("writable");
+            identity.secret
+        }
+
+        fn key(&self) -> std::path::PathBuf {
+            self.paths.state.join(KEY)
+        }
+
+        /// Names and contents.
+        fn all(&self) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+            let entries = fs::read_dir(&self.paths.state).expect("readable");
+            let mut all: Vec<_> = entries
+                .map(|entry| {
+                    let entry = entry.expect("readable");
+                    (entry.file_name(), fs::read(entry.path()).expect("readable"))
+                })
+                .collect();
+            all.sort();
+            all
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_gone_beside_a_key_is_told_and_nothing_is_made() {
+        let home = Home::new();
+        let secret = home.noted();
+        fs::write(home.paths.store(), "").expect("writable");
+        for is_there in [true, false] {
+            if !is_there {
+                fs::remove_file(home.paths.store()).expect("it was there");
+            }
+            let before = home.all();
+            let refused = home.start(false).err().expect("refused");
+            assert!(matches!(refused, StartError::StoreLost(_)), "{refused}");
+            assert_eq!(home.all(), before);
+        }
+        // The person wants it so: the same key, and a need as long as it is alone.
+        let bare = home.start(true).expect("starts");
+        assert_eq!(bare.secret, secret);
+        assert_eq!(bare.restored, [owner::bare()]);
+        drop(bare);
+        // From then on it is a store like any other.
+        assert_eq!(home.start(false).expect("starts").restored, [owner::bare()]);
+    }
+
+    #[test]
+    fn a_key_that_is_gone_or_anothers_beside_a_store_is_told_and_none_is_made() {
+        let home = Home::new();
+        home.noted();
+        let before = home.all();
+        fs::remove_file(home.key()).expect("it was there");
+        let without = home.all();
+        let refused = home.start(false).err().expect("refused");
+        assert!(matches!(refused, StartError::KeyLost(_)), "{refused}");
+        assert_eq!(home.all().len(), without.len(), "a key was made");
+        // Whoever says that the store may be missing has not said that the key may.
+        let refused = home.start(true).err().expect("refused");
+        assert!(matches!(refused, StartError::KeyLost(_)), "{refused}");
+
+        key::make_first(&home.paths.state).expect("made");
+        let other = fs::read(home.key()).expect("there");
+        let refused = home.start(false).err().expect("refused");
+        assert!(matches!(refused, StartError::OtherKey { .. }), "{refused}");
+        assert_eq!(fs::read(home.key()).expect("there"), other);
+
+        let (_, right) = before.iter().find(|(name, _)| name == KEY).expect("a key");
+        fs::write(home.key(), right).expect("writable");
+        home.start(false).expect("put back, it starts");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_off_is_gone_on_with() {
+        let home = Home::new();
+        // Cut off before the store was whole, and between the store and the key.
+        fs::write(home.paths.store(), "").expect("writable");
+        drop(home.start(false).expect("starts"));
+        fs::remove_file(home.key()).expect("it was there");
+        drop(home.start(false).expect("starts"));
+        // And after the key, before a word was kept: nobody has heard of it.
+        home.start(false).expect("starts");
+    }
+
+    #[test]
+    fn a_store_that_breaks_its_reader_is_told_as_damaged() {
+        let home = Home::new();
+        let Err(error) = opened(&home.paths, |_| panic!("as redb does")) else {
+            panic!("it was opened");
+        };
+        let told = error.to_string();
+        assert!(told.contains("it is damaged"), "{told}");
+        assert!(told.contains("hive leave"), "{told}");
+    }
+}

@@ -1,0 +1,146 @@
+//! A store or a key that is gone, or is another's: the start is refused, says what is known and what to type, and
+//! nothing is made in its place.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use crate::patience::ended;
+use crate::{Machine, knock, members, said, told};
+
+/// Everything that makes the machine who it is, with its contents. Of a whole store only that it is there: being opened
+/// is noted in the file.
+fn kept(state: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(state).expect("a folder") {
+        let entry = entry.expect("readable");
+        let name = entry.file_name();
+        let mut bytes = fs::read(entry.path()).expect("readable");
+        if name == "store.redb" {
+            bytes.truncate(1);
+        }
+        if !name.to_string_lossy().starts_with("daemon.log") {
+            all.push((name, bytes));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Both ways to start it are refused with that code and these words, and change nothing.
+fn is_refused(machine: &Machine, code: &str, words: &[&str]) {
+    let before = kept(&machine.state());
+    for verb in [&["up", "--yes"][..], &["daemon", "--no-mdns"]] {
+        let output = machine.hive(verb);
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(1), "{verb:?}: {told}");
+        assert!(told.contains(&format!("[{code}]")), "{verb:?}: {told}");
+        let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(line.contains(word), "{verb:?}: {word} is missing in {line}");
+        }
+        assert!(
+            kept(&machine.state()) == before,
+            "{verb:?} changed something"
+        );
+    }
+    assert_eq!(machine.hive(&["status"]).status.code(), Some(3));
+}
+
+#[test]
+fn a_store_that_is_gone_or_empty_beside_its_key_founds_no_hive() {
+    let mut machine = Machine::start("desk");
+    let before = machine.json(&["status", "--json"]);
+    machine.stop();
+    let store = machine.state().join("store.redb");
+    let whole = fs::read(&store).expect("it is there");
+    let words = [
+        "store.redb is missing or empty",
+        "nothing was changed",
+        "hive join CODE",
+        "hive leave",
+    ];
+    fs::write(&store, "").expect("writable");
+    is_refused(&machine, "store.lost", &words);
+    fs::remove_file(&store).expect("it was there");
+    is_refused(&machine, "store.lost", &words);
+    assert!(!store.exists(), "a store was made");
+    let doctor = said(&machine.hive(&["doctor"]));
+    assert!(doctor.contains("its store is missing"), "{doctor}");
+    // Put back, it is as before.
+    fs::write(&store, whole).expect("writable");
+    machine.go("desk");
+    let after = machine.json(&["status", "--json"]);
+    assert_eq!(
+        (&after["node"], &after["hive"]),
+        (&before["node"], &before["hive"])
+    );
+    machine.ends_in_order();
+}
+
+#[test]
+fn a_key_that_is_gone_zero_or_anothers_beside_a_store_is_replaced_by_none() {
+    let mut machine = Machine::start("desk");
+    let before = machine.json(&["status", "--json"])["node"].clone();
+    machine.stop();
+    let key = machine.state().join("key");
+    let own = fs::read(&key).expect("it is there");
+    fs::write(&key, [7; 32]).expect("writable");
+    is_refused(
+        &machine,
+        "key.other",
+        &["nothing was changed", "backup", "hive leave"],
+    );
+    fs::write(&key, [0; 32]).expect("writable");
+    is_refused(&machine, "daemon.start", &["damaged", "hive leave"]);
+    fs::remove_file(&key).expect("it was there");
+    is_refused(
+        &machine,
+        "key.lost",
+        &["nothing was changed", "backup", "hive leave"],
+    );
+    assert!(!key.exists(), "a key was made");
+    fs::write(&key, own).expect("writable");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&key, private).expect("ours");
+    machine.go("desk");
+    assert_eq!(machine.json(&["status", "--json"])["node"], before);
+    machine.ends_in_order();
+}
+
+#[test]
+fn a_code_is_the_way_back_for_a_machine_that_kept_nothing_but_its_key() {
+    let desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    let lets_in = |laptop: &Machine, words: &str| {
+        let join = knock(laptop, &desk.json(&["invite", "--json"]));
+        let who = desk.until("somebody waits", |desk| {
+            let view = desk.json(&["pending", "--json"]);
+            Some(
+                view["pending"].as_array()?.first()?["node"]
+                    .as_str()?
+                    .to_owned(),
+            )
+        });
+        let approved = desk.hive(&["approve", &who]);
+        assert!(approved.status.success(), "{}", told(&approved));
+        let joined = ended(join);
+        assert!(joined.status.success(), "{}", told(&joined));
+        assert!(told(&joined).contains(words), "{}", told(&joined));
+    };
+    lets_in(&laptop, "");
+    let before = laptop.json(&["status", "--json"])["node"].clone();
+    laptop.stop();
+    fs::write(laptop.state().join("store.redb"), "").expect("writable");
+    is_refused(&laptop, "store.lost", &["hive join CODE"]);
+    // The code starts it: that is what the person wants.
+    lets_in(&laptop, "this machine goes on under its key");
+    let after = laptop.json(&["status", "--json"]);
+    assert_eq!(after["node"], before);
+    laptop.until("both belong", |laptop| {
+        (members(laptop).len() == 2 && members(&desk).len() == 2).then_some(())
+    });
+    let down = laptop.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+    desk.ends_in_order();
+}
