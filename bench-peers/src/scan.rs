@@ -48,7 +48,7 @@ fn timed(rounds: usize, mut scan: impl FnMut() -> usize) -> Result<(f64, usize)>
     Ok((super::median(all), seen))
 }
 
-/// Processor time of this process so far: all its threads, for one of the crates reads with several.
+/// Processor time of this process so far, all its threads.
 fn processor_ms() -> Result<f64> {
     let mut ns = 0.0;
     for task in std::fs::read_dir("/proc/self/task").context("no /proc")? {

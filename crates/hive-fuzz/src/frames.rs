@@ -1,8 +1,8 @@
 //! Frames of members and of joiners: what reads, reads back, stays within its bounds and says nothing twice.
 
-use hive_core::id::{HiveId, NodeId};
+use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::limits;
-use hive_core::statement::{Key, Label, Statement};
+use hive_core::statement::{HeadRef, Key, Label, Rotate, Statement};
 use hive_core::time::Hlc;
 use hive_core::wire::{
     ADDRESSES_MAX, ASSEMBLED_BYTES_MAX, DecodeError, Delta, Entry, Frame, Genesis, Have, Head,
@@ -229,6 +229,16 @@ fn golden() -> Vec<Frame> {
             salt: [5; 8],
             rings: vec![ring(1), ring(2)],
         },
+        Frame::Moved(Rotate {
+            old: NodeId([1; 32]),
+            new: NodeId([2; 32]),
+            keep: HeadRef {
+                incarnation: 1,
+                seq: 9,
+                id: HeadId([3; 32]),
+            },
+            sigs: [[4; 32], [5; 32], [6; 32], [7; 32]],
+        }),
     ]
 }
 

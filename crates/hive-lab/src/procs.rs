@@ -103,20 +103,28 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
     Some(ticks / TICKS_PER_S)
 }
 
-/// How often the living threads of a process have gone to sleep and been woken.
-pub fn wakeups(pid: u32) -> Option<u64> {
-    let mut all = 0;
-    for tid in threads(pid) {
-        let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status"));
-        // A thread that has just ended is not counted.
-        let Ok(status) = status else { continue };
+/// How often each living thread of a process has gone to sleep and been woken.
+pub fn wakeups(pid: u32) -> BTreeMap<u32, u64> {
+    let of = |tid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        let count: u64 = line.trim().parse().ok()?;
-        all += count;
-    }
-    (all > 0).then_some(all)
+        line.trim().parse().ok()
+    };
+    let threads = threads(pid).into_iter();
+    threads.filter_map(|tid| Some((tid, of(tid)?))).collect()
+}
+
+/// Files of `/proc` that a process keeps open; each holds a page of the kernel's memory.
+pub fn open_proc_files(pid: u32) -> usize {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return 0;
+    };
+    let is_proc = |file: &fs::DirEntry| {
+        fs::read_link(file.path()).is_ok_and(|target| target.starts_with("/proc/"))
+    };
+    files.filter_map(Result::ok).filter(is_proc).count()
 }
 
 /// Resident memory of a process in MiB.

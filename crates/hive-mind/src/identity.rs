@@ -37,7 +37,32 @@ pub(crate) fn settled(
     if is_bare && !without_store {
         return Err(StartError::StoreLost(paths.store()));
     }
-    let (mut store, mut restored) = opened(paths, open)?;
+    let (store, restored) = opened(paths, open)?;
+    let settled = belonging(paths, held, is_bare, store, restored);
+    if settled.is_err() && is_bare {
+        // What was made in its place says nothing yet: the next start shall miss the store again.
+        if let Err(why) = std::fs::remove_file(paths.store()) {
+            tracing::warn!(%why, "the new store stays, though this start failed");
+        }
+    }
+    settled
+}
+
+fn belonging(
+    paths: &Paths,
+    held: Option<Secret>,
+    is_bare: bool,
+    mut store: Box<dyn Store>,
+    mut restored: Vec<Record>,
+) -> Result<Identity, StartError> {
+    if is_bare {
+        tracing::warn!("the store was gone; this machine goes on under its key, alone");
+        let note = owner::bare();
+        store
+            .commit(std::slice::from_ref(&note))
+            .map_err(|why| unopened(&why))?;
+        restored.push(note);
+    }
     let held = match held {
         Some(held) => held,
         // The store comes first, so that a start which was cut off here leaves no key alone. Until there is a key,
@@ -50,14 +75,6 @@ pub(crate) fn settled(
     if let Some(store) = owner::noted(&restored).filter(|store| *store != key) {
         let path = paths.state.join(KEY);
         return Err(StartError::OtherKey { path, key, store });
-    }
-    if is_bare {
-        tracing::warn!("the store was gone; this machine goes on under its key, alone");
-        let note = owner::bare();
-        store
-            .commit(std::slice::from_ref(&note))
-            .map_err(|why| unopened(&why))?;
-        restored.push(note);
     }
     Ok(Identity {
         secret,

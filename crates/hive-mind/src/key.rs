@@ -114,8 +114,13 @@ pub(crate) fn settle(
     has_spoken: impl FnOnce(&Secret) -> bool,
 ) -> Result<Secret, KeyError> {
     let path = folder.join(NEXT);
-    let next = match File::open(&path) {
-        Ok(file) => read(&path, file)?,
+    let next = match File::open(&path).map(|file| read(&path, file)) {
+        // A power cut while it was made: it is on the disk before it says anything.
+        Ok(Err(KeyError::Damaged(_))) => {
+            forget_next(folder)?;
+            return Ok(held);
+        }
+        Ok(read) => read?,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(held),
         Err(why) => return Err(io_error(&path, why)),
     };
@@ -224,6 +229,15 @@ mod tests {
         let held = settle(&folder, first.clone(), |_| false).expect("settled");
         assert_eq!(held, first);
         assert!(!folder.join(NEXT).exists());
+
+        // One that a power cut left half made was told to nobody.
+        for half in [&b""[..], &[7; 31], &[0; 32]] {
+            fs::write(folder.join(NEXT), half).expect("written");
+            chmod(&folder.join(NEXT), 0o600);
+            let held = settle(&folder, first.clone(), |_| true).expect("settled");
+            assert_eq!(held, first);
+            assert!(!folder.join(NEXT).exists());
+        }
 
         let next = make_next(&folder).expect("made");
         // It may have spoken by now: a second one must not take its place.

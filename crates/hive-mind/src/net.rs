@@ -98,6 +98,8 @@ pub(crate) enum Report {
     },
     /// A member's word came in by itself; for so long nothing had been sent to it.
     CameIn {
+        number: u64,
+        peer: NodeId,
         silence: Duration,
     },
     Renew {
@@ -418,7 +420,11 @@ impl Net {
                     self.inputs.push_back(Input::PeerDown { peer });
                 }
             }
-            Report::CameIn { silence } => self.keeper.note(Note::CameIn(silence)),
+            Report::CameIn {
+                number,
+                peer,
+                silence,
+            } => self.on_word_after(silence, peer, number),
             Report::DialEnded { peer } => self.on_dial_ended(peer),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
@@ -519,6 +525,13 @@ impl Net {
             address: plain(ready.connection.remote_address()),
             dialled: ready.dialled,
         });
+    }
+
+    /// Beside an older connection a newer one may have kept the way in open.
+    fn on_word_after(&self, silence: Duration, peer: NodeId, number: u64) {
+        if self.is_current(peer, number) {
+            self.keeper.note(Note::CameIn(silence));
+        }
     }
 
     fn is_current(&self, peer: NodeId, number: u64) -> bool {

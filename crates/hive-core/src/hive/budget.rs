@@ -246,6 +246,7 @@ impl Waiting {
     pub fn view(
         &self,
         now: Instant,
+        members: usize,
         silent: Option<Instant>,
         allowance: &Allowance,
     ) -> Vec<WaitView> {
@@ -257,8 +258,9 @@ impl Waiting {
             *count += 1;
             *least = (*least).min(length(&held.statement));
         }
+        let start = Price::of_a_batch(self.said_at, now, members).start;
         let view = |(class, (count, least)): (Class, (usize, u64))| {
-            let cost = least.saturating_add(ENTRY_BYTES + MESSAGE_BYTES + DELTA_BYTES);
+            let cost = least.saturating_add(ENTRY_BYTES + start);
             let kept = class.kept_percent();
             let from = self.not_before(class);
             let (why, until) = if let Some(silent) = silent.filter(|until| now < *until) {

@@ -219,7 +219,8 @@ impl Hive {
             addresses: traffic.addresses,
             pairing: traffic.pairing,
         };
-        let (waits, given_up) = self.writer.waits(now.boot);
+        let members = self.roster.order().len();
+        let (waits, given_up) = self.writer.waits(now.boot, members);
         status.waits = waits;
         if given_up > 0 {
             status.limits.push(alloc::format!(

@@ -144,8 +144,9 @@ impl Writer {
     }
 
     /// What waits and why, and how many statements were given up.
-    pub(super) fn waits(&self, now: Instant) -> (Vec<WaitView>, u64) {
-        let view = self.waiting.view(now, self.silent_until, &self.allowance);
+    pub(super) fn waits(&self, now: Instant, members: usize) -> (Vec<WaitView>, u64) {
+        let silent = self.silent_until;
+        let view = self.waiting.view(now, members, silent, &self.allowance);
         (view, self.waiting.given_up())
     }
 

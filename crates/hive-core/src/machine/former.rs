@@ -45,6 +45,9 @@ impl Machine {
     /// A program was seen: what was learned of it before the join goes on under its new key, and is said there.
     pub(super) fn recognise(&mut self, now: Now, name: &ProgramName) {
         let keys: Vec<WorkloadKey> = self.former.keys(name).collect();
+        if keys.is_empty() {
+            return;
+        }
         let behind = |entry: &Entry| !entry.shared && keys.contains(&entry.def.workload);
         let ids: Vec<PatternId> = self
             .ledger

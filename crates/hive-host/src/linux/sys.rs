@@ -93,24 +93,11 @@ pub(super) fn nice_limit() -> u64 {
     limits(libc::RLIMIT_NICE).map_or(0, |limit| limit.rlim_cur)
 }
 
-/// How many files the scan may keep open: half of what the whole process may, and no more than there are processes on
-/// a busy machine. What the process may is first raised to what it is allowed to raise it to, within reason.
+/// How many files the scan may keep open: a quarter of what the whole process may, for it has other uses for them too,
+/// and no more than there are processes on a busy machine.
 pub(super) fn may_hold_open() -> usize {
-    let Some(mut limit) = limits(libc::RLIMIT_NOFILE) else {
-        return 0;
-    };
-    let wanted = (2 * FILES_MAX).min(limit.rlim_max);
-    if limit.rlim_cur < wanted {
-        let before = limit.rlim_cur;
-        limit.rlim_cur = wanted;
-        #[expect(unsafe_code, reason = "setrlimit is a C function")]
-        // SAFETY: `limit` is a valid rlimit for the length of the call.
-        let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-        if code != 0 {
-            limit.rlim_cur = before;
-        }
-    }
-    usize::try_from((limit.rlim_cur / 2).min(FILES_MAX)).unwrap_or(0)
+    let quarter = limits(libc::RLIMIT_NOFILE).map_or(0, |limit| limit.rlim_cur / 4);
+    usize::try_from(quarter.min(FILES_MAX)).unwrap_or(0)
 }
 
 fn limits(resource: Resource) -> Option<libc::rlimit> {

@@ -165,7 +165,12 @@ impl Line {
     ) {
         loop {
             let silence = silence::broken_by_a_word(&self.connection, &mut sent, &mut heard).await;
-            self.report(Report::CameIn { silence }).await;
+            self.report(Report::CameIn {
+                number: self.number,
+                peer: self.peer,
+                silence,
+            })
+            .await;
         }
     }
 

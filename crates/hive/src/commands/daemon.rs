@@ -20,6 +20,9 @@ const NOT_STARTED: &str = "the hive daemon could not start";
 const KEY_BACK: &str = "put the right key back from a backup, then: hive up; or start anew under a new key: hive leave, then \
      hive join CODE, and remove the old entry there: hive remove NAME";
 
+/// Open files of the daemon: four times as many as its looks at a machine of 4,096 processes keep. A guess.
+const FILES: u64 = 16_384;
+
 /// Runs until SIGTERM or SIGINT; then everything is put back.
 pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     if args.detached {
@@ -38,6 +41,7 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
     say_to(Log::of(&paths.state));
     let state = paths.state.clone();
     let guard = Guard::start(at, args.tree)?;
+    allow_more_files();
     let options = Options {
         state: Some(paths.state),
         socket: Some(paths.socket),
@@ -69,6 +73,19 @@ pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {
         Err(RunError::End(EndError::Store(fault))) => Err(unwritable(&fault)),
         Err(RunError::Start(why)) => Err(not_started(&why, Running::on(&state))),
         Err(why) => Err(Problem::new(Exit::Failed, "daemon.ended", why.to_string())),
+    }
+}
+
+/// A login's limit of 1,024 is for programs that use `select`. The daemon does not, and starts no program.
+fn allow_more_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        if let Err(why) = setrlimit(Resource::Nofile, limit) {
+            tracing::info!(%why, "the limit of open files stays as it is");
+        }
     }
 }
 

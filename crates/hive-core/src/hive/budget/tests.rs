@@ -203,7 +203,7 @@ fn counters_leave_bytes_for_what_is_worth_more() {
     let later = Instant(0).after(Span::from_secs(1));
     let said = say(&mut waiting, &mut allowance, 50, later).batch;
     assert_eq!(said, [evidence(1)]);
-    let view = waiting.view(later, None, &allowance);
+    let view = waiting.view(later, 50, None, &allowance);
     assert_eq!(view.len(), 1);
     assert_eq!(view[0].kind, "counter");
     assert_eq!(view[0].count, waiting.len());

@@ -200,7 +200,7 @@ async fn who_can_be_reached_is_told_so_and_keeps_nothing_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_is_not() {
+async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_at_once_is_not() {
     let (mut one, mut two) = acquainted().await;
     patiently(async {
         loop {
@@ -210,6 +210,9 @@ async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_is_not() {
             let frame = b"news".to_vec();
             let peer = two.id();
             one.expect(&Input::Received { peer, frame }).await;
+            one.net.send(two.id(), Lane::Urgent, b"thanks".to_vec());
+            let (peer, frame) = (one.id(), b"thanks".to_vec());
+            two.expect(&Input::Received { peer, frame }).await;
             let known = standing(&one).await;
             if let Some(silence) = known.came_in {
                 assert!(silence < Duration::from_mins(1), "{silence:?}");
@@ -218,8 +221,9 @@ async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_is_not() {
         }
     })
     .await;
-    // Nothing but answers came in at the other one.
-    assert_eq!(standing(&two).await.came_in, None);
+    // Nothing but answers came in at the other one; one may have been late, but not by a silence.
+    let answered = standing(&two).await.came_in;
+    assert!(answered.is_none_or(|late| late < Duration::from_millis(900)));
 }
 
 #[tokio::test]
