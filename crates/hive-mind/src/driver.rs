@@ -389,6 +389,8 @@ impl Driver {
         match &mut reply {
             Reply::Invite(view) => view.port = self.net.port(),
             Reply::Status(view) => view.needs.extend(self.needs()),
+            // What an earlier daemon left on is on as well.
+            Reply::Undone(view) => view.failed = view.failed.saturating_add(self.hands.stuck()),
             _ => {}
         }
         let gone = self

@@ -17,6 +17,9 @@ pub(crate) const KEY: &str = "key";
 /// The file of the key that shall take over.
 const NEXT: &str = "key.next";
 
+/// A next key that the store had no word of. It is never read again, but a person can put it back.
+const UNUSED: &str = "key.unused";
+
 /// Why there is no key. Nothing was changed, except that a new folder may have been made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -107,7 +110,7 @@ pub(crate) fn forget_next(folder: &Path) -> Result<(), KeyError> {
 }
 
 /// The key to start with: the next one, once the store holds a word of it, and from then on nothing else. A next
-/// key without a word was told to nobody, and is forgotten.
+/// key without a word there was told to nobody, as far as this store knows, and is put aside.
 pub(crate) fn settle(
     folder: &Path,
     held: Secret,
@@ -125,7 +128,8 @@ pub(crate) fn settle(
         Err(why) => return Err(io_error(&path, why)),
     };
     if !has_spoken(&next) {
-        forget_next(folder)?;
+        // An older store, put back from a backup, does not know what was said since: no key is deleted for that.
+        fs::rename(&path, folder.join(UNUSED)).map_err(|why| io_error(&path, why))?;
         return Ok(held);
     }
     let rename = || -> io::Result<()> {
@@ -229,6 +233,9 @@ mod tests {
         let held = settle(&folder, first.clone(), |_| false).expect("settled");
         assert_eq!(held, first);
         assert!(!folder.join(NEXT).exists());
+        // The store may be an older one: nothing is deleted that others may know.
+        let aside = fs::read(folder.join(UNUSED)).expect("kept");
+        assert_eq!(aside[..], next[..]);
 
         // One that a power cut left half made was told to nobody.
         for half in [&b""[..], &[7; 31], &[0; 32]] {

@@ -55,10 +55,14 @@ impl Machine {
         undone(changes)
     }
 
-    /// Ends a pause.
+    /// Ends a pause; without one, the rest after an undo. That outlives a pause, and so the end of a daemon, which
+    /// pauses first.
     pub fn resume(&mut self, now: Now) {
-        self.set_pause(now, None);
-        self.set_rest(now, None);
+        if self.pause.is_some() {
+            self.set_pause(now, None);
+        } else {
+            self.set_rest(now, None);
+        }
         self.yes_on_its_way = true;
         self.turn(now);
     }

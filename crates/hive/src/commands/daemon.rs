@@ -20,8 +20,8 @@ const NOT_STARTED: &str = "the hive daemon could not start";
 const KEY_BACK: &str = "put the right key back from a backup, then: hive up; or start anew under a new key: hive leave, then \
      hive join CODE, and remove the old entry there: hive remove NAME";
 
-/// Open files of the daemon: four times as many as its looks at a machine of 4,096 processes keep. A guess.
-const FILES: u64 = 16_384;
+/// Open files of the daemon: four times as many as its looks at a machine of 2,048 processes keep. A guess.
+const FILES: u64 = 8_192;
 
 /// Runs until SIGTERM or SIGINT; then everything is put back.
 pub(super) fn run(at: &Place, args: &DaemonArgs) -> Result<Exit, Problem> {

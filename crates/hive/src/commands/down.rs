@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args::{Place, Rehearsal};
 use crate::commands::tuning::{WouldUndo, exit_of};
-use crate::link::Link;
+use crate::link::{Link, unreachable};
 use crate::place;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns::undone;
@@ -72,6 +72,14 @@ fn rehearse(link: &Link) -> Result<Exit, Problem> {
     Ok(Exit::Ok)
 }
 
+/// The daemon of this folder runs and has the journal, but answers on another socket than the one that was asked.
+fn elsewhere(state: &Path, link: &Link) -> Option<Problem> {
+    let client = link.client();
+    let asked = client.socket();
+    let running = Running::on(state).filter(|running| running.socket != asked)?;
+    Some(unreachable(asked, &running))
+}
+
 /// Stops the daemon without printing: what it ended with, and what there is to tell.
 pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
     let link = Link::new(at)?;
@@ -81,7 +89,10 @@ pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
             let state = place::paths(at)?.state;
             return match link.mute(&error) {
                 Some(running) => stop_mute(&running, &state),
-                None => left_on(&state)?.ok_or_else(|| nothing(&link, error)),
+                None => match elsewhere(&state, &link) {
+                    Some(problem) => Err(problem),
+                    None => left_on(&state)?.ok_or_else(|| nothing(&link, error)),
+                },
             };
         }
     };

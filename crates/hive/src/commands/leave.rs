@@ -16,7 +16,7 @@ use crate::problem::{Exit, Problem};
 /// What makes this machine who it is, the key last: while the key is there, leaving can be repeated. The
 /// answer to the consent question goes too, because the mode that it set is in the store. The journal
 /// stays: what is still open in it must be put back by whoever comes next.
-const FORGOTTEN: [&str; 4] = ["consent", "store.redb", "key.next", "key"];
+const FORGOTTEN: [&str; 5] = ["consent", "store.redb", "key.next", "key.unused", "key"];
 
 /// How long the others may take to hear that this machine leaves. A guess: on one network it takes milliseconds.
 const HEARD: Duration = Duration::from_secs(3);
@@ -35,6 +35,12 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
             state.display()
         );
         return Ok(Exit::Ok);
+    }
+    if status.as_ref().is_some_and(has_left_something_on) {
+        // Before anybody is told: a place that was given up is gone for good.
+        return Err(left_on(
+            "nobody was told and nothing was deleted; this machine is a member as before",
+        ));
     }
     let rehearsal = args.rehearsal.dry_run;
     if !rehearsal && !args.yes && !confirmed()? {
@@ -67,6 +73,24 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         );
     }
     Ok(stopped)
+}
+
+/// Whether the daemon could not put back what an earlier one left on.
+fn has_left_something_on(status: &StatusView) -> bool {
+    status.needs.iter().any(|need| need.code == "undo.failed")
+}
+
+fn left_on(known: &str) -> Problem {
+    Problem::new(
+        Exit::Partly,
+        "leave.restore",
+        "what is on could not be put back with the rights at hand",
+    )
+    .known(known)
+    .try_next(
+        "hive down, hive up with the rights that the daemon had, then: hive leave\n  \
+         or restart this machine, which ends what is on, then: hive leave",
+    )
 }
 
 /// Whether others list this machine, as far as it knows: not one that was removed, or whose place has another key.
@@ -119,15 +143,8 @@ fn put_back(state: &Path) -> Result<(), Problem> {
         act: Acting::Yes,
     };
     match hive_mind::recover(&config) {
-        Ok(recovery) if recovery.failed > 0 => Err(Problem::new(
-            Exit::Partly,
-            "leave.restore",
-            "what is on could not be put back with the rights at hand",
-        )
-        .known("nothing was deleted; the journal of what is on is kept")
-        .try_next(
-            "hive up with the rights that the daemon had, then: hive leave\n  \
-             or restart this machine, which ends what is on, then: hive leave",
+        Ok(recovery) if recovery.failed > 0 => Err(left_on(
+            "nothing was deleted; the journal of what is on is kept",
         )),
         Ok(_) => Ok(()),
         Err(OpenError::Busy) => Err(Problem::new(

@@ -33,7 +33,10 @@ pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
     }
     let view = link.ask(link.client().rotate())?;
     wait_until_heard(&link);
-    let (exit, _) = down::stop(at)?;
+    let (exit, words) = down::stop(at)?;
+    if exit != Exit::Ok {
+        eprint!("{words}");
+    }
     if !args.no_start {
         up::ensure(at, Store::Needed)?;
     }
