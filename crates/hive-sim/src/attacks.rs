@@ -26,6 +26,8 @@ pub enum Attack {
     StolenSighting,
     /// A member that was removed connects and writes on.
     RemovedMember,
+    /// Somebody who copied a machine's disk and key runs on with them after that machine got a new key.
+    StolenKey,
 }
 
 /// How often each attack was made.
@@ -47,6 +49,7 @@ impl Attack {
             Self::ForgedSighting => "forged_sighting",
             Self::StolenSighting => "stolen_sighting",
             Self::RemovedMember => "removed_member",
+            Self::StolenKey => "stolen_key",
         }
     }
 }

@@ -73,6 +73,8 @@ pub enum Fault {
     BitRot,
     /// The disk came back as it was some time ago: a restored backup.
     DiskRollback,
+    /// A machine got a new key in its old one's place.
+    NewKey,
     /// The maps on the disk, or the whole disk, were lost; the key was not.
     DiskLost,
 }
@@ -120,6 +122,7 @@ impl Fault {
             Self::TornWrite => "torn_write",
             Self::BitRot => "bit_rot",
             Self::DiskRollback => "disk_rollback",
+            Self::NewKey => "new_key",
             Self::DiskLost => "disk_lost",
         }
     }

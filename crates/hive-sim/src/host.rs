@@ -7,14 +7,15 @@ use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Beacon, Table};
 use hive_core::id::{ChangeId, CommandId, LinkId, NodeId};
 use hive_core::node::{Node, NodeConfig};
-use hive_core::reply::{Mode, Reply};
+use hive_core::reply::{Mode, NewKey, Reply};
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
 use hive_core::wire::Genesis;
 
 use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::disk::Disk;
+use crate::disk::{Backup, Disk};
+use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::machine::Machine;
 use crate::net::{ConnId, HostId};
@@ -72,8 +73,18 @@ pub struct Host {
     pub(crate) commands: u64,
     pub(crate) replies: BTreeMap<CommandId, Reply>,
     secret: [u8; 32],
+    /// Keys that it had before, the first one first.
+    old_keys: Vec<NodeId>,
+    /// The key that shall take over.
+    next_secret: Option<[u8; 32]>,
     label: Label,
     dice: Dice,
+}
+
+/// What somebody has who copied a machine's disk and key.
+pub struct Loot {
+    secret: [u8; 32],
+    disk: Backup,
 }
 
 /// What the owner of a machine has allowed. The world holds the node to it.
@@ -153,6 +164,8 @@ impl Host {
             commands: 0,
             replies: BTreeMap::new(),
             secret,
+            old_keys: Vec::new(),
+            next_secret: None,
             label: Label::new(label).expect("a label"),
             dice,
         }
@@ -174,6 +187,65 @@ impl Host {
     #[must_use]
     pub fn stolen_key(&self) -> KeyPair {
         KeyPair::from_secret(&self.secret)
+    }
+
+    /// All keys that it ever had, the last one last.
+    pub fn keys(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.old_keys.iter().copied().chain([self.key])
+    }
+
+    /// The keys as which its daemon may speak now: its own, and the one that takes over.
+    pub(crate) fn speaks_as(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let node = |secret: &[u8; 32]| KeyPair::from_secret(secret).node();
+        [Some(self.key), self.next_secret.as_ref().map(node)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// A copy of everything that makes it what it is.
+    #[must_use]
+    pub fn loot(&self) -> Loot {
+        Loot {
+            secret: self.secret,
+            disk: self.disk.backup(),
+        }
+    }
+
+    /// Becomes another machine's double; it must be off.
+    pub(crate) fn pretend(&mut self, loot: &Loot) {
+        self.secret = loot.secret;
+        self.key = KeyPair::from_secret(&loot.secret).node();
+        self.disk.restore(&loot.disk, &mut Faults::default());
+    }
+
+    /// Writes down the key that shall take over; none if one is written down already.
+    pub(crate) fn write_next_key(&mut self, secret: [u8; 32]) -> Option<NewKey> {
+        if self.next_secret.is_some() {
+            return None;
+        }
+        self.next_secret = Some(secret);
+        Some(NewKey::new(secret))
+    }
+
+    /// The next key was refused, and told to nobody.
+    pub(crate) fn forget_next_key(&mut self) {
+        self.next_secret = None;
+    }
+
+    /// Before a start: the next key is used once the disk holds a word of it, and else forgotten. Whether the key is
+    /// another one now.
+    pub(crate) fn settle_key(&mut self) -> bool {
+        let Some(next) = self.next_secret.take() else {
+            return false;
+        };
+        let node = KeyPair::from_secret(&next).node();
+        let has_spoken = self.disk.value(Table::Heads, &node.0).is_some();
+        if has_spoken {
+            self.old_keys.push(self.key);
+            self.secret = next;
+            self.key = node;
+        }
+        has_spoken
     }
 
     /// The first record of the hive that its disk knows.

@@ -45,7 +45,7 @@ struct Args {
     /// Fewer hours.
     #[arg(long)]
     hours: Option<u64>,
-    /// Without these kinds of faults and lies, and of `strangers`, `liars`, `results`.
+    /// Without these kinds of faults and lies, and of `strangers`, `thieves`, `liars`, `results`.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Do not look for the shortest life that fails in the same way.

@@ -348,6 +348,11 @@ impl Net {
         }
     }
 
+    /// What a machine said or was told on earlier connections turns up no more.
+    pub fn forget_ghosts(&mut self, id: HostId) {
+        self.ghosts.retain(|(from, to), _| *from != id && *to != id);
+    }
+
     /// Frames of earlier connections that turn up on a new one, each with its delay.
     pub fn ghosts(&mut self, from: HostId, to: HostId) -> Vec<(u64, Vec<u8>)> {
         let Some(kept) = self.ghosts.remove(&(from, to)) else {

@@ -63,6 +63,8 @@ pub enum Trouble {
     ClockBack,
     /// The calendar is wrong by a year, for hours.
     ClockFarOff,
+    /// The machine gets a new key in its old one's place.
+    NewKey,
     /// Half of a write is found after a power cut. In 1,000 checks: right after one, when all hold the same.
     TornWrite,
     /// A bit of a stored map flips. In 1,000 checks.
@@ -97,6 +99,8 @@ pub struct Attackers {
     pub visits_per_month: u64,
     /// Liars that are removed half-way.
     pub removed: u64,
+    /// Machines of thieves: each runs on with the disk and the key of a plain member that gets a new one.
+    pub thieves: u64,
 }
 
 /// One scenario.
@@ -135,7 +139,7 @@ pub struct Scenario {
 /// What a shrunk life leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Kinds of trouble and of lies, by name, and `strangers`, `liars`, `results`.
+    /// Kinds of trouble and of lies, by name, and `strangers`, `thieves`, `liars`, `results`.
     pub without: BTreeSet<String>,
     /// Fewer members.
     pub members: Option<u64>,
@@ -170,6 +174,7 @@ impl Trouble {
             Self::ClockJump => "clock_jump",
             Self::ClockBack => "clock_back",
             Self::ClockFarOff => "clock_far_off",
+            Self::NewKey => "new_key",
             Self::TornWrite => "torn_write",
             Self::BitRot => "bit_rot",
             Self::DiskRollback => "disk_rollback",
@@ -223,6 +228,9 @@ impl Scenario {
         if self.attackers.strangers > 0 {
             parts.push("strangers".to_owned());
         }
+        if self.attackers.thieves > 0 {
+            parts.push("thieves".to_owned());
+        }
         if self.liars() > 0 {
             parts.push("liars".to_owned());
             parts.extend(self.attackers.lies.iter().map(|lie| lie.name().to_owned()));
@@ -247,6 +255,9 @@ impl Scenario {
         if out("strangers") {
             less.attackers.strangers = 0;
             less.attackers.visits_per_month = 0;
+        }
+        if out("thieves") {
+            less.attackers.thieves = 0;
         }
         if out("liars") {
             less.attackers.liars_permille = 0;

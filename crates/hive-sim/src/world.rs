@@ -21,6 +21,7 @@ use crate::net::{ConnId, HostId, Net, Quality};
 use crate::queue::{Moment, Queue};
 use crate::stories::Failure;
 
+mod keys;
 mod shell;
 mod trouble;
 

@@ -156,11 +156,18 @@ fn daemon(why: Option<&Problem>) -> Finding {
     Finding::new("daemon", Outcome::Problem, what).try_next(&why.try_next)
 }
 
-/// The guardian, when the daemon says that it has none.
-pub(crate) fn guardian(status: &StatusView) -> Option<Finding> {
-    let need = status.needs.iter().find(|need| need.code == "guard.gone")?;
-    let finding = Finding::new("guardian", Outcome::Problem, need.words.as_str());
-    Some(finding.try_next(need.fix.join(" or ")))
+/// What the daemon says is wrong with this machine itself: its guardian, what is still on, its place in its hive.
+pub(crate) fn needs(status: &StatusView) -> impl Iterator<Item = Finding> {
+    status.needs.iter().filter_map(|need| {
+        let check = match need.code.as_str() {
+            "guard.gone" => "guardian",
+            "undo.failed" => "undo",
+            code if code.starts_with("node.") => "place",
+            _ => return None,
+        };
+        let finding = Finding::new(check, Outcome::Problem, need.words.as_str());
+        Some(finding.try_next(need.fix.join(" or ")))
+    })
 }
 
 /// Who lets machines in and removes them. With one such machine, its loss leaves nobody who can.

@@ -178,7 +178,7 @@ impl Roster {
     }
 
     /// The keys that stood in this one's place before it, the last one first, with the states that count.
-    fn keys_of(&self, node: NodeId) -> impl Iterator<Item = (NodeId, HeadRef)> {
+    pub(super) fn keys_of(&self, node: NodeId) -> impl Iterator<Item = (NodeId, HeadRef)> {
         let before = move |node: NodeId| {
             self.handed.iter().find_map(|(old, heir)| match heir {
                 Heir::One(rotate) if rotate.new == node => Some((*old, rotate.keep)),
@@ -226,11 +226,17 @@ impl Roster {
         }
     }
 
-    /// Whether an author is proven to contradict itself and no admin has forgiven it: its data does not count.
+    /// Whether an author is proven to contradict itself and no admin has forgiven it: its data does not count. What is
+    /// signed with a key after its machine had handed it over is not that machine's word.
     #[must_use]
     pub fn quarantines(&self, author: NodeId, store: &Store) -> bool {
+        let keep = self.heir(author).map(|rotate| rotate.keep);
+        let keep = keep.map(|keep| (keep.incarnation, keep.seq));
         let proof = store.fork(author);
-        proof.is_some_and(|(one, _)| {
+        proof.is_some_and(|(one, two)| {
+            if keep.is_some_and(|keep| (two.incarnation, two.seq) > keep) {
+                return false;
+            }
             let through = self.forgiven.get(&author);
             through.is_none_or(|through| one.incarnation > *through)
         })

@@ -131,10 +131,19 @@ impl Hive {
     pub(super) fn removal(&self, key: &KeyPair, node: NodeId, compromised: bool) -> Vec<Statement> {
         let held = self.store.map(node).filter(|_| !compromised);
         let keep = held.map(super::store::AuthorMap::head_ref);
-        alloc::vec![
+        let mut said = alloc::vec![
             Statement::Revoke(Revoke { node, keep }),
             Statement::Farewell(Farewell::new(key, self.store.hive(), node)),
-        ]
+        ];
+        if keep.is_none() {
+            // The word with which it took over goes with its map: the keys before it must not stand there again.
+            let before = self.roster.keys_of(node);
+            said.extend(before.map(|(node, keep)| {
+                let keep = Some(keep);
+                Statement::Revoke(Revoke { node, keep })
+            }));
+        }
+        said
     }
 
     /// What must be said again so that nothing but `except` is lost when the holder of `key` says this: the

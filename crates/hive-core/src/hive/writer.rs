@@ -284,7 +284,8 @@ impl Hive {
         }
     }
 
-    /// This machine's own cell of a strategy's counter, words on their way included.
+    /// This machine's own cell of a strategy's counter, words on their way included, and what it said under a key
+    /// that it had before.
     #[must_use]
     pub fn own_cell(&self, pattern: PatternId) -> StrategyCell {
         let key = Statement::Strategy(pattern, StrategyCell::default()).key();
@@ -293,8 +294,14 @@ impl Hive {
             let batch = &self.writer.in_flight.as_ref()?.statements;
             batch.iter().find(|it| it.key() == key).cloned()
         };
-        let said = || Statement::decode(key, self.store.map(self.me)?.value(&key)?);
-        match waiting.or_else(flying).or_else(said) {
+        let said_as = |node| Statement::decode(key, self.store.map(node)?.value(&key)?);
+        let said = || said_as(self.me);
+        let before = || {
+            self.roster
+                .keys_of(self.me)
+                .find_map(|(old, _)| said_as(old))
+        };
+        match waiting.or_else(flying).or_else(said).or_else(before) {
             Some(Statement::Strategy(_, cell)) => cell,
             _ => StrategyCell::default(),
         }

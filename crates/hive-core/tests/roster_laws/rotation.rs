@@ -249,3 +249,62 @@ fn a_forged_word_hands_nothing_over() {
     assert_eq!(roster.order(), [0, 1, 2].map(node));
     assert!(!roster.stores(node(HEIR)));
 }
+
+/// What the founder says with its own new key decides too, although its old key let the machine in.
+#[test]
+fn the_first_word_of_a_founder_that_has_a_new_key_itself_decides() {
+    const FOUNDER: usize = 152;
+    let (genesis, authors) = small();
+    let mut founder = Author::new(FOUNDER, &genesis);
+    founder.take_over(&authors[0]);
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    founder.vouch(heir.map());
+    let mut rival = Author::new(RIVAL, &genesis);
+    rival.take_over(&authors[1]);
+    let all = [
+        &authors[0],
+        &authors[1],
+        &authors[2],
+        &founder,
+        &heir,
+        &rival,
+    ];
+    let (_, roster) = roster_of(&genesis, &all);
+    assert!(roster.has(node(HEIR)), "{:?}", roster.order());
+    assert!(!roster.has(node(RIVAL)) && !roster.has(node(1)));
+    // A removal that keeps nothing takes the map away with which the new key took over, and leaves no old key behind.
+    founder.say(vec![revoke(HEIR)]);
+    let without = [&authors[0], &authors[1], &authors[2], &founder];
+    let (_, roster) = roster_of(&genesis, &without);
+    assert!(!roster.has(node(HEIR)) && !roster.has(node(1)));
+}
+
+/// A thief goes on with the old key and contradicts what was said with it: that is not the machine's word any more.
+#[test]
+fn a_contradiction_after_the_handing_over_is_not_held_against_what_was_said_before() {
+    let (genesis, mut authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    let honest: Vec<AuthorMap> = authors.iter().map(|it| it.map().clone()).collect();
+    let mut store = store_of(&genesis, honest.iter().chain([heir.map()]));
+    let kept = *authors[1].map().head();
+    authors[1].say(vec![admit(78, Role::Member)]);
+    let mut twin = Author::new(1, &genesis);
+    while twin.said().is_none_or(|map| map.head().seq < kept.seq) {
+        twin.say(vec![admit(77, Role::Member)]);
+    }
+    let before = *twin.map().head();
+    twin.say(vec![admit(77, Role::Member)]);
+    let (one, two) = (*authors[1].map().head(), *twin.map().head());
+    let quarantined = |store: &Store| Roster::of(&genesis, store).quarantines(node(1), store);
+    let mut after = store.clone();
+    assert!(after.join_proof(&one, &two), "it is a contradiction");
+    assert!(!quarantined(&after));
+    // What it contradicted before is.
+    assert!(
+        store.join_proof(&kept, &before),
+        "it is a contradiction, too"
+    );
+    assert!(quarantined(&store));
+}

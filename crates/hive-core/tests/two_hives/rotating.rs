@@ -2,7 +2,8 @@
 
 use hive_core::id::{HeadId, HiveId};
 use hive_core::pattern::Evidence;
-use hive_core::statement::{HeadRef, Role, Rotate, Statement};
+use hive_core::reply::StatusView;
+use hive_core::statement::{HeadRef, Role, Rotate, Statement, StrategyCell};
 use hive_core::time::Span;
 use hive_core::wire::Frame;
 
@@ -145,6 +146,65 @@ fn a_senior_admin_vouches_for_the_first_key_that_it_hears_of() {
     let word = world.vouched(0, old).expect("the founder repeats it");
     assert_eq!(word.new, world.hives[1].me());
     assert!(world.vouched(2, old).is_none(), "a plain member need not");
+    agree(&world, &[1, 2]);
+}
+
+#[test]
+fn a_removed_machine_does_not_come_back_under_the_key_that_it_had_before() {
+    let mut world = three();
+    world.rotate(0).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    let old = world.hives[2].me();
+    world.rotate(2).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    assert_eq!(world.members(0).len(), 3);
+    // Nothing is kept: the word with which the new key took over goes, too.
+    let label = world.label(2);
+    world.remove_compromised(0, &label);
+    world.run(Span::from_secs(60));
+    for at in [0, 1] {
+        assert_eq!(world.members(at).len(), 2, "machine {at}");
+        let listed = world.hives[at].members(world.now()).members;
+        let back = listed.iter().any(|it| it.node == format!("{old}"));
+        assert!(!back, "the old key stands there again");
+    }
+    agree(&world, &[1]);
+}
+
+#[test]
+fn a_counter_counts_once_under_both_keys() {
+    let mut world = three();
+    let id = pattern(1).id();
+    let said = |trials| {
+        let cell = StrategyCell {
+            trials,
+            wins: trials,
+        };
+        vec![
+            Statement::Pattern(pattern(1)),
+            Statement::Evidence(id, evidence(20)),
+            Statement::Strategy(id, cell),
+        ]
+    };
+    world.publish(1, said(5));
+    world.run(Span::from_secs(60));
+    let wins = |world: &World| {
+        let mut status = StatusView::default();
+        world.hives[0].fill_status(world.now(), &mut status);
+        status.collective_optimizations
+    };
+    assert_eq!(wins(&world), 5);
+    world.rotate(1).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    assert_eq!(wins(&world), 5, "what the old key said counts");
+    assert_eq!(
+        world.hives[1].own_cell(id).wins,
+        5,
+        "and goes on from there"
+    );
+    world.publish(1, said(6));
+    world.run(Span::from_secs(600));
+    assert_eq!(wins(&world), 6, "it counts twice");
     agree(&world, &[1, 2]);
 }
 

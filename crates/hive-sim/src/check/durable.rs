@@ -26,16 +26,11 @@ impl Signed {
         liars: &BTreeSet<String>,
     ) -> Option<String> {
         let frame = Frame::decode(frame).ok()?.said_by(host.key);
-        let said = says_of_itself(host.key, &frame);
-        let durable = durable_head(host);
-        let kept = durable.map(|head| (head.incarnation, head.seq));
-        let is_new = |(incarnation, seq)| !self.0.contains_key(&(host.key, incarnation, seq));
-        let early = said.filter(|said| Some(*said) > kept && is_new(*said));
-        if let Some((incarnation, seq)) = early {
-            return Some(format!(
-                "machine {} said {incarnation}.{seq} of its map while its disk held {kept:?}",
-                host.id.0
-            ));
+        if let Some(early) = host
+            .speaks_as()
+            .find_map(|key| self.said_early(host, key, &frame))
+        {
+            return Some(early);
         }
         let Frame::Delta(delta) = &frame else {
             return None;
@@ -54,6 +49,22 @@ impl Signed {
     }
 }
 
+impl Signed {
+    fn said_early(&self, host: &Host, key: NodeId, frame: &Frame) -> Option<String> {
+        let said = says_of_itself(key, frame);
+        let durable = durable_head(host, key);
+        let kept = durable.map(|head| (head.incarnation, head.seq));
+        let is_new = |(incarnation, seq)| !self.0.contains_key(&(key, incarnation, seq));
+        let early = said.filter(|said| Some(*said) > kept && is_new(*said));
+        early.map(|(incarnation, seq)| {
+            format!(
+                "machine {} said {incarnation}.{seq} of its map while its disk held {kept:?}",
+                host.id.0
+            )
+        })
+    }
+}
+
 fn says_of_itself(me: NodeId, frame: &Frame) -> Option<(u32, u64)> {
     match frame {
         Frame::Delta(delta) if delta.author == me => Some((delta.incarnation, delta.seq)),
@@ -65,9 +76,8 @@ fn says_of_itself(me: NodeId, frame: &Frame) -> Option<(u32, u64)> {
     }
 }
 
-/// The head of a machine's own map that a power cut would leave.
-#[must_use]
-pub fn durable_head(host: &Host) -> Option<Head> {
-    let value = host.disk.value(Table::Heads, &host.key.0)?;
+/// The head of a machine's own map, under one of its keys, that a power cut would leave.
+fn durable_head(host: &Host, key: NodeId) -> Option<Head> {
+    let value = host.disk.value(Table::Heads, &key.0)?;
     postcard::from_bytes(value).ok()
 }

@@ -99,6 +99,7 @@ struct RawAttackers {
     strangers: Option<Spanned<u64>>,
     visits_per_month: Option<Spanned<u64>>,
     removed: Option<Spanned<u64>>,
+    thieves: Option<Spanned<u64>>,
 }
 
 impl std::fmt::Display for FileError {
@@ -242,6 +243,7 @@ impl RawAttackers {
                 0..=1_000_000,
             )?,
             removed: ranges.or("removed", self.removed.as_ref(), 0, 0..=100)?,
+            thieves: ranges.or("thieves", self.thieves.as_ref(), 0, 0..=100)?,
         })
     }
 }
@@ -279,7 +281,7 @@ mod tests {
                 lies.extend(scenario.attackers.lies.iter().copied());
             }
         }
-        assert_eq!(troubles.len(), 25, "{troubles:?}");
+        assert_eq!(troubles.len(), 26, "{troubles:?}");
         assert_eq!(lies.len(), Lie::ALL.len());
     }
 

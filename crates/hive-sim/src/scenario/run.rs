@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use hive_core::event::Command;
 use hive_core::event_log::Happening;
 use hive_core::hive::ticket::Invitation;
-use hive_core::reply::Reply;
 
 use super::agenda::{Agenda, Deed};
 use super::{Cut, Scenario, Trouble, Unit, replay};
@@ -21,6 +20,8 @@ use crate::net::{HostId, Quality};
 use crate::person;
 use crate::stories::{self, Failure, Outcome, Told};
 use crate::world::{Death, World};
+
+mod keys;
 
 /// Hives up to this size come together with all machines on; in larger ones who was let in is switched off until all
 /// are in, because everybody greeting everybody at every step says nothing new and takes minutes.
@@ -55,6 +56,8 @@ struct Life<'a> {
     liars: Vec<HostId>,
     removed: usize,
     strangers: Vec<HostId>,
+    /// Machines that will pretend to be others.
+    thieves: Vec<HostId>,
     acknowledged: Acknowledged,
     shared: BTreeMap<HostId, u64>,
     backup: Option<(HostId, Backup)>,
@@ -127,6 +130,9 @@ impl<'a> Life<'a> {
         let strangers = (0..scenario.attackers.strangers)
             .map(|nth| world.add_off(&format!("s{nth}"), Truth::BLIND))
             .collect();
+        let thieves = (0..scenario.attackers.thieves)
+            .map(|nth| world.add_off(&format!("t{nth}"), Truth::BLIND))
+            .collect();
         for id in &liars {
             arm(world, *id, scenario)?;
         }
@@ -144,6 +150,7 @@ impl<'a> Life<'a> {
             liars,
             removed: 0,
             strangers,
+            thieves,
             acknowledged: Acknowledged::default(),
             shared: BTreeMap::new(),
             backup: None,
@@ -163,6 +170,7 @@ impl<'a> Life<'a> {
     fn carry_out(&mut self, deed: Deed) -> Result<(), Failure> {
         match deed {
             Deed::Share(nth) => self.share(nth)?,
+            Deed::Trouble(Trouble::NewKey, nth) => self.new_key(nth)?,
             Deed::Trouble(trouble, nth) => self.trouble(trouble, nth),
             Deed::Open(one, two) => self.world.open_both(self.members[one], self.members[two]),
             Deed::Shut(one, two) => {
@@ -248,6 +256,7 @@ impl<'a> Life<'a> {
             | Trouble::Delay
             | Trouble::Ghosts
             | Trouble::Deaf
+            | Trouble::NewKey
             | Trouble::TornWrite
             | Trouble::BitRot
             | Trouble::DiskRollback => {}
@@ -331,38 +340,6 @@ impl<'a> Life<'a> {
         }
     }
 
-    fn remove(&mut self, nth: usize) -> Result<(), Failure> {
-        let founder = self.members[0];
-        let Some(liar) = self.liars.get(nth).copied() else {
-            return Ok(());
-        };
-        if !self.world.host(founder).is_awake() {
-            let at = self.world.now().after(HOUR_MS * 1_000);
-            self.agenda.plan(at, Deed::Remove(nth));
-            return Ok(());
-        }
-        let key = self.world.host(liar).key;
-        let who = key.short();
-        let command = Command::Remove {
-            who,
-            compromised: self.dice("removed").permille(500),
-        };
-        match self.world.ask(founder, command) {
-            Ok(Reply::Done(_)) => {}
-            Ok(_) => return Err(Failure::unexpected("remove", founder)),
-            // The founder's daemon died over it: the person asks again.
-            Err(Failure::Liveness(_)) if !self.world.host(founder).is_on() => {
-                let at = self.world.now().after(HOUR_MS * 1_000);
-                self.agenda.plan(at, Deed::Remove(nth));
-                return Ok(());
-            }
-            Err(other) => return Err(other),
-        }
-        self.removed += 1;
-        self.world.witness.removed_at.insert((founder, key));
-        Ok(())
-    }
-
     /// All is healed; then all honest members show the same, and everything that was acknowledged.
     fn check(&mut self) -> Result<(), Failure> {
         self.heal()?;
@@ -423,6 +400,7 @@ impl<'a> Life<'a> {
             let what = format!("{} members are shown, not {expected}", shown.members.len());
             return Err(Failure::Correctness(what));
         }
+        self.old_keys_are_out(&shown)?;
         if !person::pending(self.world, founder)?.is_empty() {
             return Err(Failure::Correctness("a stranger waits to be let in".into()));
         }

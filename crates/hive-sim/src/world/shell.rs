@@ -204,6 +204,7 @@ impl World {
             return;
         }
         let now = self.now;
+        self.settle_key(id);
         let host = &mut self.hosts[id.0];
         let boot = host.clock.boot(now);
         host.machine.restore_all(boot);

@@ -4,7 +4,7 @@ use hive_mind::ClientError;
 
 use crate::args::{Format, Place};
 use crate::commands::show;
-use crate::doctor::{Roots, examine, guardian};
+use crate::doctor::{Roots, examine, needs};
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -30,7 +30,7 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
         Err(_) => None,
     };
     let mut report = examine(&Roots::real(), &paths, network, members.as_ref());
-    report.extend(status.as_ref().and_then(guardian));
+    report.extend(status.iter().flat_map(needs));
     show(format, "hive.doctor/1", &report, text::report)?;
     Ok(if report.healthy {
         Exit::Ok

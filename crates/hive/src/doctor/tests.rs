@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 
+use hive_mind::reply::NeedView;
 use hive_mind::{KeepingView, NetworkInterface};
 
 use super::*;
@@ -347,4 +348,35 @@ fn one_machine_that_alone_lets_others_in_is_told_with_the_remedy() {
     assert_eq!(single.try_next, "on machine 0: hive role NAME admin");
     let two = found(&["admin", "admin"]).expect("two");
     assert_eq!(two.outcome, Outcome::Ok);
+}
+
+#[test]
+fn what_the_daemon_needs_for_this_machine_is_a_problem_and_what_waits_for_a_person_is_none() {
+    let need = |code: &str| NeedView {
+        code: code.to_owned(),
+        words: format!("{code} in words"),
+        fix: vec!["hive leave".to_owned(), "hive up".to_owned()],
+    };
+    let codes = [
+        "guard.gone",
+        "join.pending",
+        "node.removed",
+        "node.bare",
+        "undo.failed",
+        "member.forked",
+    ];
+    let status = StatusView {
+        needs: codes.map(need).into(),
+        ..StatusView::default()
+    };
+    let found: Vec<_> = needs(&status).collect();
+    let checks: Vec<_> = found.iter().map(|it| it.check).collect();
+    assert_eq!(checks, ["guardian", "place", "place", "undo"]);
+    assert!(found.iter().all(|it| it.outcome == Outcome::Problem));
+    assert_eq!(found[1].what, "node.removed in words");
+    assert_eq!(found[1].try_next, "hive leave or hive up");
+    let mut report = Machine::sound().report(true);
+    assert!(report.healthy);
+    report.extend(found);
+    assert!(!report.healthy);
 }

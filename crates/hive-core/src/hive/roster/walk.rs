@@ -97,6 +97,7 @@ impl<'a> Walk<'a> {
             self.hand_down(places, below);
             return;
         }
+        self.hear_decisions_of_place(admin);
         let statements = self.counting_words(admin);
         let revokes = statements.iter().filter_map(|(_, it)| match it {
             Statement::Revoke(revoke) => Some(revoke),
@@ -117,9 +118,6 @@ impl<'a> Walk<'a> {
                     if let Some(removal) = removal.filter(|removal| removal.by == admin) {
                         removal.farewell = Some(*it);
                     }
-                }
-                Statement::Rotate(it) if it.new != admin => {
-                    self.decided.entry(it.old).or_insert(*it);
                 }
                 _ => {}
             }
@@ -182,10 +180,25 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn hear_decisions(&mut self, recovery: Option<NodeId>) {
-        let Some(key) = recovery else { return };
+    /// Which key took over from a junior's is decided before that junior is seated, also by those keys that stand in
+    /// this admin's place after the one that let the junior in.
+    fn hear_decisions_of_place(&mut self, admin: NodeId) {
+        let mut key = Some(admin);
+        for _ in 0..=limits::KEYS_MAX {
+            self.hear_decisions(key);
+            key = key.and_then(|key| match self.handed.get(&key)? {
+                Heir::One(rotate) => Some(rotate.new),
+                _ => None,
+            });
+        }
+    }
+
+    fn hear_decisions(&mut self, by: Option<NodeId>) {
+        let Some(key) = by else { return };
         for (_, statement) in self.counting_words(key) {
-            if let Statement::Rotate(it) = statement {
+            if let Statement::Rotate(it) = statement
+                && it.new != key
+            {
                 self.decided.entry(it.old).or_insert(it);
             }
         }

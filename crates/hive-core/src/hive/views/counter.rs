@@ -25,8 +25,9 @@ const CELL_MAX: u64 = 1_000_000;
 pub struct Counters(BTreeMap<PatternId, StrategyCell>);
 
 impl Counters {
-    /// Sums the cells of all that count, each as far as its author's age as a member allows. Between
-    /// changes of membership it only grows, as long as cells and head times do.
+    /// Sums the cells of all that count, each as far as its author's age as a member allows; of a machine's several
+    /// keys the greatest cell, because the new one says it all again. Between changes of membership it only grows, as
+    /// long as cells and head times do.
     #[must_use]
     pub fn of(roster: &Roster, store: &Store) -> Self {
         let time = hive_time::of(roster, store);
@@ -37,23 +38,31 @@ impl Counters {
     pub(crate) fn in_maps(maps: &[&AuthorMap], roster: &Roster, store: &Store, time: Hlc) -> Self {
         // Asked for by large cells alone, and these are rare: in a large hive it is most of the work.
         let mut admitted_since = None;
-        let mut sums: BTreeMap<PatternId, StrategyCell> = BTreeMap::new();
+        let mut cells: BTreeMap<(PatternId, NodeId), StrategyCell> = BTreeMap::new();
         for map in maps {
+            let author = map.head().author;
+            let place = roster.heirs(author).last().unwrap_or(author);
             for (_, statement) in map.statements_of(Key::STRATEGY) {
                 if let Statement::Strategy(id, cell) = statement {
                     let most = if cell.trials <= CELL_BURST {
                         CELL_BURST
                     } else {
                         let since = admitted_since.get_or_insert_with(|| admitted(roster, store));
-                        let since = since.get(&map.head().author);
+                        let since = since.get(&author);
                         since.map_or(CELL_MAX, |since| cap(hive_time::age(time, *since)))
                     };
                     let trials = cell.trials.min(most);
-                    let sum = sums.entry(id).or_default();
-                    sum.trials = sum.trials.saturating_add(trials);
-                    sum.wins = sum.wins.saturating_add(cell.wins.min(trials));
+                    let known = cells.entry((id, place)).or_default();
+                    known.trials = known.trials.max(trials);
+                    known.wins = known.wins.max(cell.wins.min(trials));
                 }
             }
+        }
+        let mut sums: BTreeMap<PatternId, StrategyCell> = BTreeMap::new();
+        for ((id, _), cell) in cells {
+            let sum = sums.entry(id).or_default();
+            sum.trials = sum.trials.saturating_add(cell.trials);
+            sum.wins = sum.wins.saturating_add(cell.wins);
         }
         Self(sums)
     }
