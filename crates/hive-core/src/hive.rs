@@ -44,7 +44,7 @@ use crate::event_log::Happening;
 use crate::hive::advise::Advice;
 use crate::hive::anomaly_log::AnomalyLog;
 use crate::hive::audit::Audit;
-use crate::hive::budget::meter::{Audience, Traffic};
+use crate::hive::budget::meter::{Audience, Neighbours, Traffic};
 use crate::hive::changes::Changes;
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
@@ -115,6 +115,7 @@ pub struct Hive {
     door: Door,
     joining: Option<Joining>,
     traffic: Traffic,
+    neighbours: Neighbours,
     audience: Audience,
     /// Records to write when started: the new incarnation, a new hive, the wiping of damage.
     at_start: Vec<Record>,
@@ -182,6 +183,7 @@ impl Hive {
             compact: Compact::new(now.boot, &mut chance),
             chance,
             traffic: Traffic::default(),
+            neighbours: Neighbours::default(),
             audience: Audience::default(),
             at_start,
             damaged: !damaged.is_empty() || meta.worn,
@@ -249,6 +251,7 @@ impl Hive {
 
     /// A moment asked for by [`Hive::next_wake`] has come.
     pub fn on_timeout(&mut self, now: Now) {
+        self.neighbours.pass(now.boot);
         self.flush(now);
         self.on_repair_time(now);
         self.on_tree_time(now);

@@ -166,7 +166,7 @@ pub struct WaitView {
     pub ready_s: Option<u64>,
 }
 
-/// Bytes by kind. Estimated where the transport adds to them: 210 for a frame, 3,726 for a connection.
+/// Bytes by kind. Estimated where the transport adds to them: 160 for a frame, 3,726 for a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficView {
     /// Changes of maps.
@@ -179,6 +179,9 @@ pub struct TrafficView {
     pub links: u64,
     /// Questions to the network and their answers.
     pub search: u64,
+    /// What the kernels ask each other about their addresses.
+    #[serde(default)]
+    pub addresses: u64,
     /// Joining.
     pub pairing: u64,
 }

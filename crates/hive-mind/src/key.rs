@@ -40,6 +40,9 @@ pub enum KeyError {
     /// The system could not give random bytes.
     #[error("the system gives no random bytes")]
     NoChance,
+    /// A new key was made in this run, and the next start uses or forgets it.
+    #[error("a new key was made already; try: hive down, then hive up")]
+    NextWaits,
     /// The folder or file cannot be read or written.
     #[error("{path}: {why}")]
     Io {
@@ -83,13 +86,18 @@ pub(crate) fn make_first(folder: &Path) -> Result<Secret, KeyError> {
     make(folder, &folder.join(KEY))
 }
 
-/// Makes the key that shall take over, beside the one in use. One that is there already was told to nobody.
+/// Makes the key that shall take over, beside the one in use. Every start settles what became of one that is there:
+/// one that was made since may be about to take over, or have done so, and is not replaced.
 pub(crate) fn make_next(folder: &Path) -> Result<Secret, KeyError> {
-    forget_next(folder)?;
-    make(folder, &folder.join(NEXT))
+    make(folder, &folder.join(NEXT)).map_err(|error| match error {
+        KeyError::Io { why, .. } if why.kind() == io::ErrorKind::AlreadyExists => {
+            KeyError::NextWaits
+        }
+        other => other,
+    })
 }
 
-/// The next key was not wanted after all.
+/// The next key was not wanted after all, and was told to nobody.
 pub(crate) fn forget_next(folder: &Path) -> Result<(), KeyError> {
     let path = folder.join(NEXT);
     match fs::remove_file(&path) {
@@ -218,6 +226,9 @@ mod tests {
         assert!(!folder.join(NEXT).exists());
 
         let next = make_next(&folder).expect("made");
+        // It may have spoken by now: a second one must not take its place.
+        let error = make_next(&folder).expect_err("one waits");
+        assert!(matches!(error, KeyError::NextWaits), "{error}");
         let held = settle(&folder, first, |secret| *secret == next).expect("settled");
         assert_eq!(held, next);
         assert!(!folder.join(NEXT).exists());

@@ -36,6 +36,9 @@ const CONNECT_FOR: Duration = Duration::from_secs(10);
 /// How often a state that has no event of its own is asked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The code of what is said instead of an answer that will not come.
+const STOPPING: &str = "daemon.stopping";
+
 /// A running node of a hive, in this process. Cheap to clone; the node ends when asked to, or with its last handle.
 #[derive(Clone, Debug)]
 pub struct HiveNode {
@@ -134,6 +137,8 @@ impl HiveNode {
         let key = NewKey::new(*key);
         match self.ask(Command::Rotate { key }).await {
             Reply::Rotated(view) => Ok(view),
+            // Its first word may be on the disk, and told: the next start looks.
+            Reply::Refused(error) if error.code == STOPPING => Err(HiveError::Refused(error)),
             other => {
                 // What was refused was told to nobody. A file that stays is forgotten at the next start.
                 crate::key::forget_next(&self.shared.state).map_err(|error| no_key(&error))?;
@@ -157,7 +162,7 @@ impl HiveNode {
     fn stopping(&self) -> CommandError {
         let fault = self.shared.fault.borrow();
         CommandError {
-            code: "daemon.stopping".into(),
+            code: STOPPING.into(),
             kind: ErrorKind::Silent,
             what: "the hive daemon is stopping".into(),
             known: fault.as_ref().map_or_else(String::new, |fault| {

@@ -75,6 +75,8 @@ pub struct ByKind {
     pub links: u64,
     /// Questions to the network and their answers.
     pub search: u64,
+    /// What the kernels ask each other about their addresses.
+    pub addresses: u64,
 }
 
 /// Something that one member says.
@@ -164,6 +166,7 @@ struct Spent {
     questions: i64,
     links: i64,
     search: i64,
+    addresses: i64,
 }
 
 impl Spent {
@@ -176,6 +179,7 @@ impl Spent {
             questions: count(status.traffic.questions),
             links: count(status.traffic.links),
             search: count(status.traffic.search),
+            addresses: count(status.traffic.addresses),
         }
     }
 
@@ -186,6 +190,7 @@ impl Spent {
             questions: bytes(self.questions),
             links: bytes(self.links),
             search: bytes(self.search),
+            addresses: bytes(self.addresses),
         }
     }
 
@@ -202,6 +207,7 @@ impl Spent {
             questions: self.questions - gone.questions,
             links: self.links - gone.links,
             search: self.search - gone.search,
+            addresses: self.addresses - gone.addresses,
         }
     }
 
@@ -213,6 +219,7 @@ impl Spent {
             questions: self.questions + other.questions,
             links: self.links + other.links,
             search: self.search + other.search,
+            addresses: self.addresses + other.addresses,
         }
     }
 }

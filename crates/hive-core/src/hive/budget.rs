@@ -23,8 +23,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::hive::budget::share::{
-    ARP_BYTES, ARP_LASTS, Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES, RELAYED_BYTES,
-    SAME_ID_BYTES,
+    ARP_LASTS, Allowance, DELTA_BYTES, ENTRY_BYTES, MESSAGE_BYTES, RELAYED_BYTES, SAME_ID_BYTES,
+    arp_bytes_of_a_copy,
 };
 use crate::hive::neighbours::MESH_MEMBERS_MAX;
 use crate::reply::WaitView;
@@ -326,14 +326,18 @@ impl Waiting {
 impl Price {
     fn of_a_batch(last: Option<Instant>, now: Instant, members: usize) -> Self {
         let known = last.is_some_and(|last| now.since(last) < ARP_LASTS);
-        let known = if known { ARP_BYTES } else { 0 };
+        let arp = if known {
+            0
+        } else {
+            arp_bytes_of_a_copy(members)
+        };
         let relayed = if members > MESH_MEMBERS_MAX {
             RELAYED_BYTES
         } else {
             0
         };
         Self {
-            start: MESSAGE_BYTES - known + DELTA_BYTES + relayed,
+            start: MESSAGE_BYTES + arp + DELTA_BYTES + relayed,
             said: BTreeSet::new(),
         }
     }

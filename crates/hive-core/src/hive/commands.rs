@@ -216,6 +216,7 @@ impl Hive {
             questions: traffic.questions,
             links: traffic.links,
             search: traffic.search,
+            addresses: traffic.addresses,
             pairing: traffic.pairing,
         };
         let (waits, given_up) = self.writer.waits(now.boot);

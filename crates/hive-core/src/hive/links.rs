@@ -144,6 +144,8 @@ impl Hive {
         };
         self.links.peers.insert(peer, fresh);
         self.traffic.count_link();
+        self.neighbours.pass(now.boot);
+        self.neighbours.meet(peer, &mut self.traffic);
         self.links.first_up.entry(peer).or_insert(now.boot);
         let moved = self.links.learn(peer, address);
         let mut outage = None;

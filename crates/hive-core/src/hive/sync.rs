@@ -69,6 +69,8 @@ impl Hive {
             return;
         }
         self.traffic.count(bytes);
+        self.neighbours.pass(now.boot);
+        self.neighbours.meet(peer, &mut self.traffic);
         if self.links.floods(peer, now.boot) {
             self.misbehaved(now, peer, Misdeed::Flood);
             return;
@@ -98,6 +100,7 @@ impl Hive {
             }
             bytes += frame.len();
             self.traffic.count(&frame);
+            self.neighbours.meet(peer, &mut self.traffic);
             self.outbox
                 .push_back(HiveEffect::Send { peer, lane, frame });
         }

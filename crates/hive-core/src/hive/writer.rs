@@ -249,6 +249,7 @@ impl Hive {
 
     /// The disk made a save durable.
     pub fn on_saved(&mut self, now: Now, id: SaveId) {
+        self.neighbours.pass(now.boot);
         self.saved += 1;
         match self.after_save.remove(&id) {
             None | Some(AfterSave::Nothing) => {}

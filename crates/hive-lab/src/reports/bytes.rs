@@ -216,6 +216,7 @@ impl Model {
         all.questions += one.questions;
         all.links += one.links;
         all.search += one.search;
+        all.addresses += one.addresses;
         all.pairing += one.pairing;
     }
 
@@ -228,6 +229,7 @@ impl Model {
         all.questions += one.questions.saturating_sub(gone.questions);
         all.links += one.links.saturating_sub(gone.links);
         all.search += one.search.saturating_sub(gone.search);
+        all.addresses += one.addresses.saturating_sub(gone.addresses);
         all.pairing += one.pairing.saturating_sub(gone.pairing);
     }
 
@@ -242,6 +244,7 @@ impl Model {
             "questions": a_day(traffic.questions),
             "links": a_day(traffic.links),
             "search": a_day(traffic.search),
+            "addresses": a_day(traffic.addresses),
             "pairing": a_day(traffic.pairing),
         });
         figures.put("model_by_kind", by_kind);

@@ -3,8 +3,8 @@
 use alloc::collections::BTreeMap;
 
 use crate::hive::budget::share::{
-    ANNOUNCED_BYTES, ANSWER_BYTES, Allowance, DAY, HANDSHAKE_BYTES, MESSAGE_BYTES, QUESTION_BYTES,
-    count,
+    ANNOUNCED_BYTES, ANSWER_BYTES, ARP_BYTES, ARP_LASTS, Allowance, DAY, HANDSHAKE_BYTES,
+    MESSAGE_BYTES, QUESTION_BYTES, count,
 };
 use crate::id::NodeId;
 use crate::time::Instant;
@@ -26,8 +26,17 @@ pub struct Traffic {
     pub links: u64,
     /// Asking the network, and answers heard.
     pub search: u64,
+    /// Asking where a neighbour's address is.
+    pub addresses: u64,
     /// Joining.
     pub pairing: u64,
+}
+
+/// When the kernels last asked where each peer's address is.
+#[derive(Debug, Default)]
+pub struct Neighbours {
+    asked: BTreeMap<NodeId, Instant>,
+    now: Instant,
 }
 
 /// What each author said lately.
@@ -62,6 +71,7 @@ impl Traffic {
             self.questions,
             self.links,
             self.search,
+            self.addresses,
             self.pairing,
         ];
         kinds.into_iter().fold(0, u64::saturating_add)
@@ -87,6 +97,11 @@ impl Traffic {
         self.links = self.links.saturating_add(HANDSHAKE_BYTES);
     }
 
+    /// Counts what the kernels ask each other about their addresses.
+    fn count_addresses(&mut self) {
+        self.addresses = self.addresses.saturating_add(ARP_BYTES);
+    }
+
     /// Counts a question to the network. Everybody hears it, so each counts its own for all: that of the others
     /// is not told to the core, and on the average it is the same.
     pub fn count_question(&mut self, members: usize) {
@@ -103,6 +118,22 @@ impl Traffic {
     pub fn count_announcement(&mut self, members: usize) {
         let all = ANNOUNCED_BYTES.saturating_mul(count(members));
         self.search = self.search.saturating_add(all);
+    }
+}
+
+impl Neighbours {
+    /// It is so late by now.
+    pub fn pass(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Something goes to a peer, or came from it.
+    pub fn meet(&mut self, peer: NodeId, traffic: &mut Traffic) {
+        let asked = self.asked.get(&peer);
+        if asked.is_none_or(|asked| self.now.since(*asked) >= ARP_LASTS) {
+            self.asked.insert(peer, self.now);
+            traffic.count_addresses();
+        }
     }
 }
 
@@ -192,6 +223,20 @@ mod tests {
             traffic.count(&frame.encode());
             assert!(traffic.questions > before, "{frame:?}");
         }
+    }
+
+    #[test]
+    fn addresses_are_asked_for_again_after_a_while_however_much_is_said() {
+        let (mut neighbours, mut traffic) = (Neighbours::default(), Traffic::default());
+        let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
+        let start = Instant(7);
+        for second in 0..60 {
+            neighbours.pass(start.after(Span::from_secs(second)));
+            neighbours.meet(one, &mut traffic);
+        }
+        assert_eq!(traffic.addresses, 2 * ARP_BYTES);
+        neighbours.meet(two, &mut traffic);
+        assert_eq!(traffic.bytes(), 3 * ARP_BYTES);
     }
 
     #[test]

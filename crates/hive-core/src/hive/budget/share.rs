@@ -15,14 +15,16 @@ use crate::hive::tree::ROUND_EVERY;
 use crate::time::{Instant, Now, Span, WallTime};
 
 /// What a message costs beyond its own bytes: 283 + 77 bytes for 200 of payload (`research/transport.md` 3.1,
-/// acknowledgement and Ethernet header included), and ARP, 168 bytes on three of ten (5.2 there, assumed).
-pub const MESSAGE_BYTES: u64 = 160 + ARP_BYTES;
+/// acknowledgement and Ethernet header included).
+pub const MESSAGE_BYTES: u64 = 160;
 
-/// The part of it that is spared while the neighbours' addresses are still known: a kernel asks again after 15 to
-/// 45 s (`base_reachable_time`).
-pub const ARP_BYTES: u64 = 50;
-/// See [`ARP_BYTES`].
-pub const ARP_LASTS: Span = Span::from_secs(15);
+/// What the two kernels of a connection ask each other when they have not for [`ARP_LASTS`]: where the other's address
+/// is, each once, and each answered, 42 bytes each. Counted on interfaces: 191 for each exchange of five members at
+/// rest, whose words are minutes apart (some questions go to all), 84 for each message of twenty, where half of
+/// the links are still known (decision 0047).
+pub const ARP_BYTES: u64 = 4 * 42;
+/// A kernel believes an address for 15 to 45 s (`base_reachable_time`), whatever was sent meanwhile: no datagram confirms it.
+pub const ARP_LASTS: Span = Span::from_secs(30);
 
 /// One handshake, as one side counts it. Measured by `hive-lab lan` over real sockets.
 pub const HANDSHAKE_BYTES: u64 = 3_726;
@@ -70,7 +72,7 @@ pub const ANNOUNCED_BYTES: u64 = 2 * 212;
 /// Questions of the repair timer at rest, one's own and others': an interval of 30 minutes is over after 15 to
 /// 30. In a small hive a question to which the answer is "yes" is answered once per connection.
 const PROBES_PER_DAY: u64 = 2 * 64;
-const PROBE_BYTES: u64 = MESSAGE_BYTES + 18;
+const PROBE_BYTES: u64 = MESSAGE_BYTES + ARP_BYTES + 18;
 const SAME_BYTES: u64 = MESSAGE_BYTES + 2;
 
 /// The daily audit, asked once and answered once: a mark of 8 bytes for each author, and 16 head ids of 17 bytes for
@@ -80,7 +82,7 @@ const AUDIT_BYTES_PER_AUTHOR: u64 = 2 * (8 + 16 * 17 / 20);
 
 /// Rounds of naming news in a large hive (see `hive/tree.rs`), each a frame of half a dozen names on some four
 /// links; what is named to others and what others name to us meet halfway.
-const NAMING_BYTES_PER_DAY: u64 = DAY.0 / ROUND_EVERY.0 * 4 * (MESSAGE_BYTES + 40);
+const NAMING_BYTES_PER_DAY: u64 = DAY.0 / ROUND_EVERY.0 * 4 * (MESSAGE_BYTES + ARP_BYTES + 40);
 
 /// An author may always cause one small batch a day, in however large a hive. A hive of 256 still stays below
 /// the 1 MB of the specification with it; one of 1,000 does not.
@@ -101,7 +103,7 @@ pub fn fixed_bytes_per_day(members: usize) -> u64 {
     let asked = QUESTION_BYTES + others * ANSWER_BYTES;
     let answered = others * (QUESTION_BYTES + ANSWER_BYTES);
     let mdns = STARTS_PER_DAY * (asked + answered + members * ANNOUNCED_BYTES);
-    let audit = members * AUDIT_BYTES_PER_AUTHOR + 2 * MESSAGE_BYTES;
+    let audit = members * AUDIT_BYTES_PER_AUTHOR + 2 * (MESSAGE_BYTES + ARP_BYTES);
     handshakes + mdns + PROBES_PER_DAY * probe + audit + naming
 }
 
@@ -116,6 +118,17 @@ pub fn author_bytes_per_day(members: usize) -> u64 {
     let copies = 2 * (count(members) - 1).max(1);
     let author = planned.saturating_sub(fixed_bytes_per_day(members)) / copies;
     author.max(AUTHOR_BYTES_MIN)
+}
+
+/// What the addresses cost, that one copy of a batch asks for. In a small hive the last word between two members
+/// was minutes ago; in a large one every link carries everybody's news.
+#[must_use]
+pub fn arp_bytes_of_a_copy(members: usize) -> u64 {
+    if is_small(count(members)) {
+        ARP_BYTES
+    } else {
+        ARP_BYTES / 2
+    }
 }
 
 /// A token bucket that holds three fifths of a day's bytes and earns the rest in a day. What must be said at once
