@@ -68,7 +68,7 @@ impl Hive {
         let differ = self.store.seen_otherwise(salt, &self.stored(), rings);
         let proofs: Vec<(Head, Head)> = differ
             .iter()
-            .filter_map(|author| self.store.fork(*author).copied())
+            .flat_map(|author| self.store.proofs(*author).copied())
             .collect();
         for (one, two) in proofs {
             self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
@@ -89,7 +89,7 @@ impl Hive {
             .collect();
         let known: Vec<(Head, Head)> = traces
             .iter()
-            .filter_map(|trace| self.store.fork(trace.author).copied())
+            .flat_map(|trace| self.store.proofs(trace.author).copied())
             .collect();
         for (one, two) in known {
             self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
@@ -102,42 +102,53 @@ impl Hive {
     /// Heads that another member saw.
     pub(super) fn on_heads(&mut self, now: Now, heads: &[Head]) {
         for head in heads {
-            let known = self.store.forked_in(head.author);
+            let known = self.store.proven_in(head.author);
             if self.roster.stores(head.author) && self.store.witness(head) {
-                self.on_fork(now, head.author, known);
+                self.on_fork(now, head.author, &known);
             }
         }
     }
 
-    /// A proof, held or not. Whoever sent one that goes after the held one is told of that.
+    /// A proof, held or not. Whoever sent one that goes after the held ones is told of those.
     pub(super) fn on_proof(&mut self, now: Now, peer: NodeId, one: &Head, two: &Head) {
         let author = one.author;
         if !self.roster.stores(author) {
             return;
         }
-        let known = self.store.forked_in(author);
+        let known = self.store.proven_in(author);
         if self.store.join_proof(one, two) {
-            self.on_fork(now, author, known);
-        } else if let Some((first, second)) = self.store.fork(author).copied()
-            && (first, second) != (*one, *two)
-            && (second, first) != (*one, *two)
-        {
-            self.send(peer, Lane::Urgent, &Frame::Proof(first, second));
+            self.on_fork(now, author, &known);
+            return;
+        }
+        let held: Vec<(Head, Head)> = self.store.proofs(author).copied().collect();
+        if !held.contains(&(*one, *two)) && !held.contains(&(*two, *one)) {
+            for (first, second) in held {
+                self.send(peer, Lane::Urgent, &Frame::Proof(first, second));
+            }
         }
     }
 
     /// Keeps a proof that was just taken in. The first one of an incarnation is told to everybody at once.
-    pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: Option<u32>) {
+    pub(super) fn on_fork(&mut self, now: Now, author: NodeId, known: &[u32]) {
         self.changes.touch(author);
-        let proof = self.store.fork(author).copied();
-        let record = meta::fork(author, proof.as_ref());
-        self.save(alloc::vec![record], AfterSave::Nothing);
-        if let Some((one, two)) = proof.filter(|(one, _)| known != Some(one.incarnation)) {
+        let records = alloc::vec![
+            meta::fork(author, self.store.fork(author)),
+            meta::first_fork(author, self.store.first_fork(author)),
+        ];
+        self.save(records, AfterSave::Nothing);
+        let held = self.store.proofs(author);
+        let news: Vec<(Head, Head)> = held
+            .filter(|(one, _)| !known.contains(&one.incarnation))
+            .copied()
+            .collect();
+        if !news.is_empty() {
             self.tell(Happening::Forked {
                 node: author.short(),
             });
             for peer in self.links.connected() {
-                self.send(peer, Lane::Urgent, &Frame::Proof(one, two));
+                for (one, two) in &news {
+                    self.send(peer, Lane::Urgent, &Frame::Proof(*one, *two));
+                }
             }
             self.reset_repair(now);
         }

@@ -338,8 +338,8 @@ impl Hive {
                 words: "this machine has left its hive; to come back it needs a new key".into(),
                 fix: Vec::from(["hive leave".into()]),
             });
-        } else if let Some(need) = self.need_of_the_moved() {
-            needs.push(need);
+        } else if self.heir_of_this_key().is_some() {
+            needs.extend(self.need_of_the_moved());
         } else if self.is_out() {
             needs.push(NeedView {
                 code: "node.removed".into(),

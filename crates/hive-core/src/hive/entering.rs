@@ -48,7 +48,8 @@ impl Hive {
                 .flat_map(|(_, map)| disk::records(Some(map), None)),
         );
         let forked = self.store.maps().map(|(author, _)| *author);
-        records.extend(forked.map(|author| meta::fork(author, None)));
+        let nothing = |author| [meta::fork(author, None), meta::first_fork(author, None)];
+        records.extend(forked.flat_map(nothing));
         records.extend(meta::hive(genesis, secret));
         records.push(meta::dismissed(None));
         records.push(meta::moved(None));

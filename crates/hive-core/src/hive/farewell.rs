@@ -85,6 +85,10 @@ impl Hive {
     /// What a person can do about a key that was handed over.
     pub(super) fn need_of_the_moved(&self) -> Option<NeedView> {
         let heir = self.heir_of_this_key()?;
+        // Who did it here knows, and is about to start anew: leaving would delete the new key.
+        if self.writer.is_moving() {
+            return None;
+        }
         Some(NeedView {
             code: "node.moved".into(),
             words: alloc::format!(

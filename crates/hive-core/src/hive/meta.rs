@@ -108,7 +108,10 @@ impl Meta {
                         meta.pending.extend(decode(value).map(|it| (node, it)));
                     } else if let Some(node) = node_after(ADDRESS, key) {
                         meta.addresses.extend(decode(value).map(|it| (node, it)));
-                    } else if node_after(FORK, key).is_some() {
+                    } else if node_after(FORK, key)
+                        .or_else(|| node_after(FIRST_FORK, key))
+                        .is_some()
+                    {
                         meta.forks.extend(decode::<(Head, Head)>(value));
                     } else if key.starts_with(PIN) {
                         meta.pins.extend(decode::<(Head, Vec<Entry>)>(value));
@@ -217,6 +220,10 @@ pub(super) fn fork(author: NodeId, proof: Option<&(Head, Head)>) -> Record {
     maybe([FORK, &author.0].concat(), proof)
 }
 
+pub(super) fn first_fork(author: NodeId, proof: Option<&(Head, Head)>) -> Record {
+    maybe([FIRST_FORK, &author.0].concat(), proof)
+}
+
 pub(super) fn pin((author, state): Named, map: Option<&AuthorMap>) -> Record {
     let key = [
         PIN,
@@ -253,6 +260,7 @@ const JOINING: &[u8] = b"joining";
 const PENDING: &[u8] = b"pending/";
 const ADDRESS: &[u8] = b"address/";
 const FORK: &[u8] = b"fork/";
+const FIRST_FORK: &[u8] = b"first-fork/";
 const PIN: &[u8] = b"pin/";
 const ANOMALY: &[u8] = b"anomaly/";
 

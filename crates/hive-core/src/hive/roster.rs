@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use crate::hive::roster::succession::Heir;
 use crate::hive::roster::walk::Walk;
+use crate::hive::store::fork::Proof;
 use crate::hive::store::{AuthorMap, Store};
 use crate::id::NodeId;
 use crate::statement::{Farewell, HeadRef, Key, Role, Rotate, Statement};
@@ -230,15 +231,18 @@ impl Roster {
     /// signed with a key after its machine had handed it over is not that machine's word.
     #[must_use]
     pub fn quarantines(&self, author: NodeId, store: &Store) -> bool {
+        self.held_against(author, store).is_some()
+    }
+
+    /// The proof for which an author is quarantined, the latest that counts.
+    #[must_use]
+    pub fn held_against<'a>(&self, author: NodeId, store: &'a Store) -> Option<&'a Proof> {
         let keep = self.heir(author).map(|rotate| rotate.keep);
         let keep = keep.map(|keep| (keep.incarnation, keep.seq));
-        let proof = store.fork(author);
-        proof.is_some_and(|(one, two)| {
-            if keep.is_some_and(|keep| (two.incarnation, two.seq) > keep) {
-                return false;
-            }
-            let through = self.forgiven.get(&author);
-            through.is_none_or(|through| one.incarnation > *through)
+        let through = self.forgiven.get(&author);
+        store.proofs(author).find(|(one, two)| {
+            keep.is_none_or(|keep| (two.incarnation, two.seq) <= keep)
+                && through.is_none_or(|through| one.incarnation > *through)
         })
     }
 

@@ -67,8 +67,7 @@ impl Hive {
         self.check_writer(now)?;
         let node = self.find_member(who)?;
         let label = self.label_of(node);
-        let proof = self.store.fork(node);
-        let proof = proof.filter(|_| self.roster.quarantines(node, &self.store));
+        let proof = self.roster.held_against(node, &self.store);
         let Some((one, _)) = proof else {
             return Err(CommandError {
                 code: "forgive.nothing".into(),

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::hive::store::entries::Entries;
-use crate::hive::store::fork::{Proof, Ring};
+use crate::hive::store::fork::{Proven, Ring};
 use crate::hive::store::pins::Named;
 use crate::id::{HeadId, HiveId, NodeId};
 use crate::signed::{KeyPair, is_signed_by};
@@ -37,7 +37,7 @@ pub struct AuthorMap {
 pub struct Store {
     hive: HiveId,
     maps: BTreeMap<NodeId, AuthorMap>,
-    forks: BTreeMap<NodeId, Proof>,
+    forks: BTreeMap<NodeId, Proven>,
     rings: BTreeMap<NodeId, Ring>,
     pins: BTreeMap<Named, AuthorMap>,
     vocabulary: Vocabulary,

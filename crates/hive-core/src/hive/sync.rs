@@ -326,12 +326,11 @@ impl Hive {
                 gives.push((line.author, None));
                 wants.push(have(line.author, (0, 0)));
             }
-            match (self.store.fork(line.author), line.forked) {
-                // To those that know of one too: theirs may be another one, and all keep the same.
-                (Some((one, two)), _) => proofs.push(Frame::Proof(*one, *two)),
-                (None, true) if held.is_some() => tell_back = true,
-                _ => {}
-            }
+            // To those that know of one too: theirs may be another one, and all keep the same.
+            let proven = self.store.proofs(line.author);
+            proofs.extend(proven.map(|(one, two)| Frame::Proof(*one, *two)));
+            let unknown = line.forked && self.store.fork(line.author).is_none();
+            tell_back |= unknown && held.is_some();
         }
         if extent == Extent::Everything {
             let theirs = |author| lines.binary_search_by_key(&author, |line| line.author);
@@ -422,7 +421,7 @@ impl Hive {
             return;
         }
         let before = self.store.map(author).cloned();
-        let known = self.store.forked_in(author);
+        let known = self.store.proven_in(author);
         let keep = self.roster.removed(author).flatten();
         match self.store.join(delta, keep) {
             Ok(Joined::Nothing) if asked => {}
@@ -433,7 +432,7 @@ impl Hive {
                 let records = disk::records(before.as_ref(), self.store.map(author));
                 self.save(records, AfterSave::Nothing);
                 if outcome == Joined::Forked {
-                    self.on_fork(now, author, known);
+                    self.on_fork(now, author, &known);
                 }
                 self.note_news(now, peer, author, asked);
                 self.refresh_after(now, author, before.as_ref());

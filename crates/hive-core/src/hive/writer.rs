@@ -171,6 +171,11 @@ impl Writer {
         self.silent_until = self.gather_until;
     }
 
+    /// Whether this run says nothing more: another hive is on its way to the disk, or another key took this one's place.
+    pub(super) fn is_moving(&self) -> bool {
+        self.mood == Mood::Moving
+    }
+
     pub(super) fn halted(&self) -> bool {
         self.mood == Mood::Halted
     }

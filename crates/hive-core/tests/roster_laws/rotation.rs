@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use hive_core::hive::roster::Roster;
 use hive_core::hive::store::{AuthorMap, DeltaError, Store};
-use hive_core::id::NodeId;
+use hive_core::hive::views::counter::{Counters, cap};
+use hive_core::id::{NodeId, PatternId};
 use hive_core::limits::KEYS_MAX;
-use hive_core::statement::{Role, Statement};
+use hive_core::statement::{Forgive, Revoke, Role, SetRole, Statement, StrategyCell};
+use hive_core::time::Span;
 use hive_core::wire::Genesis;
 use proptest::prelude::*;
 
@@ -307,4 +309,160 @@ fn a_contradiction_after_the_handing_over_is_not_held_against_what_was_said_befo
         "it is a contradiction, too"
     );
     assert!(quarantined(&store));
+}
+
+/// A machine that contradicted itself does not get rid of that by handing its place over and contradicting itself again.
+#[test]
+fn a_contradiction_from_before_is_not_hidden_behind_one_after_the_handing_over() {
+    let (genesis, mut authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    let kept = *authors[1].map().head();
+    let mut twin = Author::new(1, &genesis);
+    while twin.said().is_none_or(|map| map.head().seq < kept.seq) {
+        twin.say(vec![admit(77, Role::Member)]);
+    }
+    let after = |n: usize| {
+        let mut again = Author::in_incarnation(1, &genesis, 2);
+        again.say(vec![admit(n, Role::Member)]);
+        *again.map().head()
+    };
+    let (early, late) = ((kept, *twin.map().head()), (after(77), after(78)));
+    let all = authors.iter().chain([&heir]).filter_map(|it| it.said());
+    let store = store_of(&genesis, all);
+    let quarantined = |store: &Store| Roster::of(&genesis, store).quarantines(node(1), store);
+    let mut ids = BTreeSet::new();
+    let mut held = Vec::new();
+    for order in [[early, late], [late, early]] {
+        let mut store = store.clone();
+        for (one, two) in order {
+            assert!(store.join_proof(&one, &two), "each says something new");
+        }
+        assert!(quarantined(&store), "the later one hides it");
+        assert_eq!(store.proofs(node(1)).count(), 2);
+        ids.insert(store.fork_id(node(1)));
+        held.push(store);
+    }
+    assert_eq!(ids.len(), 1, "all members hold the same");
+    // An admin may forgive it, which does not make the thief's word the machine's.
+    let forgive = Forgive {
+        author: node(1),
+        through: 1,
+    };
+    authors[0].say(vec![Statement::Forgive(forgive)]);
+    held[0].insert(authors[0].map().clone());
+    assert!(!quarantined(&held[0]));
+}
+
+fn keeping(author: &Author) -> Statement {
+    let keep = Some(author.map().head_ref());
+    let node = author.node();
+    Statement::Revoke(Revoke { node, keep })
+}
+
+/// A machine with its third key is removed, and nothing of that key is kept: what it said under the two before counts,
+/// whether its remover is heard before or after it is seated, and whichever key it names first.
+#[test]
+fn what_a_removal_keeps_of_the_keys_before_counts() {
+    for (remover, first) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let genesis = genesis(false);
+        let mut authors = [0, 1, 2].map(|n| Author::new(n, &genesis));
+        if remover == 0 {
+            // The founder's removals are heard before the machine has a seat.
+            authors[0].say(vec![admit(1, Role::Admin)]);
+            authors[1].say(vec![admit(2, Role::Member)]);
+        } else {
+            authors[0].say(vec![admit(1, Role::Admin)]);
+            authors[0].say(vec![admit(2, Role::Member)]);
+        }
+        authors[2].introduce(2);
+        let mut second = Author::new(HEIR, &genesis);
+        second.take_over(&authors[2]);
+        second.introduce(2);
+        let mut third = Author::new(RIVAL, &genesis);
+        third.take_over(&second);
+        authors[remover].vouch(second.map());
+        authors[remover].vouch(third.map());
+        let mut words = [keeping(&authors[2]), keeping(&second)];
+        words.rotate_left(first);
+        authors[remover].say(vec![revoke(RIVAL)]);
+        for word in words {
+            authors[remover].say(vec![word]);
+        }
+        let said = authors.iter().filter_map(|it| it.said());
+        let store = store_of(&genesis, said.chain([second.map()]));
+        let roster = Roster::of(&genesis, &store);
+        let case = format!("{remover} {first}");
+        assert_eq!(roster.order(), [0, 1].map(node), "{case}");
+        for kept in [&authors[2], &second] {
+            let node = kept.node();
+            assert_eq!(
+                roster.removed(node),
+                Some(Some(kept.map().head_ref())),
+                "{case}"
+            );
+            assert!(roster.stores(node) && roster.counts(kept.map()), "{case}");
+        }
+        assert_eq!(roster.removed(third.node()), Some(None), "{case}");
+        assert!(
+            roster.was_in(third.node()),
+            "its removal is to be told: {case}"
+        );
+    }
+}
+
+/// What an admin vouches for decides as long as it is one.
+#[test]
+fn a_new_key_that_may_not_admit_any_more_decides_nothing() {
+    for demoted in [false, true] {
+        let (genesis, mut authors) = small();
+        let mut admin = Author::new(152, &genesis);
+        admin.take_over(&authors[1]);
+        let mut heir = Author::new(HEIR, &genesis);
+        heir.take_over(&authors[2]);
+        let mut rival = Author::new(RIVAL, &genesis);
+        rival.take_over(&authors[2]);
+        admin.vouch(heir.map());
+        if demoted {
+            let (node, role) = (admin.node(), Role::Member);
+            authors[0].say(vec![Statement::SetRole(SetRole { node, role })]);
+        }
+        let all = [&authors[0], &authors[1], &authors[2], &admin, &heir, &rival];
+        let (_, roster) = roster_of(&genesis, &all);
+        assert!(roster.has(admin.node()));
+        assert_eq!(roster.has(heir.node()), !demoted);
+        assert!(!roster.has(rival.node()));
+    }
+}
+
+/// As many trials count as the machine's time as a member allows, whatever key it says them with, and whatever key let
+/// it in.
+#[test]
+fn a_new_key_may_not_claim_more_trials_than_the_old_one() {
+    let id = PatternId([4; 16]);
+    let cell = StrategyCell {
+        trials: 1_000_000,
+        wins: 1_000_000,
+    };
+    let counted = |authors: &[&Author], genesis: &Genesis| {
+        let (store, roster) = roster_of(genesis, authors);
+        Counters::of(&roster, &store).of_strategy(id).trials
+    };
+    let young = cap(Span(0));
+    let (genesis, authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[2]);
+    heir.say(vec![Statement::Strategy(id, cell)]);
+    let all = [&authors[0], &authors[1], &authors[2], &heir];
+    assert_eq!(counted(&all, &genesis), young, "under its new key");
+    let mut admin = Author::new(RIVAL, &genesis);
+    admin.take_over(&authors[1]);
+    let all = [&authors[0], &authors[1], &authors[2], &heir, &admin];
+    assert_eq!(counted(&all, &genesis), young, "let in by an old key");
+    // The founder was there from the start, also under a new key.
+    let mut founder = Author::new(152, &genesis);
+    founder.take_over(&authors[0]);
+    founder.say(vec![Statement::Strategy(id, cell)]);
+    let all = [&authors[0], &authors[1], &authors[2], &founder];
+    assert_eq!(counted(&all, &genesis), cell.trials);
 }

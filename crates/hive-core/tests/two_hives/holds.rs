@@ -2,10 +2,10 @@
 
 use hive_core::event_log::Happening;
 use hive_core::hive::anomaly_log::LogEvent;
-use hive_core::hive::store::AuthorMap;
+use hive_core::hive::store::{AuthorMap, Store};
 use hive_core::id::PatternId;
 use hive_core::statement::{Anomaly, Mark, Revoke, Statement};
-use hive_core::time::Span;
+use hive_core::time::{Hlc, Span};
 use hive_core::wire::Frame;
 
 use crate::pattern;
@@ -478,4 +478,37 @@ fn who_cannot_reach_a_member_hears_its_news_from_another() {
     world.run(Span::from_secs(1));
     assert_eq!(keys(&world, 1).len(), 12);
     assert_eq!(passed_on(&world), before);
+}
+
+#[test]
+fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
+    let mut world = three();
+    let (store, author) = (Store::new(world.hive_id(0)), World::key(1));
+    let head = |incarnation: u32, n: u8| {
+        let said = Statement::Pattern(pattern(n));
+        let change = vec![(said.key(), Some(said.encode()))];
+        let hlc = Hlc(u64::from(incarnation));
+        let map = store.draft(&author, incarnation, hlc, change);
+        *map.expect("small").head()
+    };
+    let now = world.now();
+    let (zero, last) = (world.hives[0].me(), world.hives[2].me());
+    let late = Frame::Proof(head(800, 1), head(800, 2)).encode();
+    world.hives[2].on_received(now, zero, &late);
+    world.settle();
+    let early = Frame::Proof(head(700, 1), head(700, 2)).encode();
+    world.hives[0].on_received(now, last, &early);
+    world.settle();
+    // One that lies between is answered with both, and changes nothing.
+    let view = world.view(0);
+    let between = Frame::Proof(head(750, 1), head(750, 2)).encode();
+    world.hives[0].on_received(now, last, &between);
+    world.settle();
+    assert_eq!(world.view(0), view);
+    for at in [0, 2] {
+        assert_eq!(forks_told(&world, at), 2, "machine {at}");
+        world.restart(at);
+    }
+    assert_eq!(world.view(0), view, "both are on the disk");
+    assert_eq!(world.view(2), view);
 }

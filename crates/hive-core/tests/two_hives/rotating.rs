@@ -275,3 +275,52 @@ fn nobody_is_made_to_give_up_its_key_by_a_word_that_it_did_not_sign() {
     }
     assert_eq!(world.members(0).len(), 3);
 }
+
+#[test]
+fn a_machine_whose_key_was_removed_after_it_had_changed_is_told() {
+    let mut world = three();
+    world.rotate(2).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    let label = world.label(2);
+    world.remove_compromised(0, &label);
+    world.run(Span::from_secs(60));
+    assert_eq!(world.members(0).len(), 2);
+    assert!(has_need(&world, 2, "node.removed"), "{:?}", world.needs(2));
+}
+
+/// The removal of a machine with a new key is said again when its remover is removed, so that it stays out.
+#[test]
+fn a_removed_machine_with_a_new_key_stays_out_when_its_remover_goes() {
+    let mut world = World::new(4);
+    world.join_as(1, 0, Role::Admin);
+    world.join_as(2, 0, Role::Admin);
+    world.join_as(3, 2, Role::Member);
+    world.run(Span::from_secs(30));
+    let old = world.hives[3].me();
+    world.rotate(3).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    assert!(world.vouched(0, old).is_some(), "the founder repeats it");
+    let label = world.label(3);
+    world.remove_compromised(1, &label);
+    world.run(Span::from_secs(60));
+    assert_eq!(world.members(0).len(), 3);
+    let label = world.label(1);
+    world.remove_compromised(0, &label);
+    world.run(Span::from_secs(60));
+    for at in [0, 2] {
+        assert_eq!(world.members(at).len(), 2, "machine {at}");
+    }
+    agree(&world, &[2]);
+}
+
+/// Between the handing over and the start with the new key, nobody is advised to leave: that would delete the new key.
+#[test]
+fn a_machine_that_is_about_to_start_with_its_new_key_is_asked_for_nothing() {
+    let mut world = three();
+    world.hand_over(2).expect("somebody hears it");
+    for code in ["node.moved", "node.removed", "node.left"] {
+        assert!(!has_need(&world, 2, code), "{code}");
+    }
+    let out = world.hives[2].members(world.now()).out;
+    assert!(out.is_some(), "the place has gone over");
+}

@@ -433,12 +433,8 @@ impl World {
 
     /// A new key for a machine, with which it starts anew.
     pub(crate) fn rotate(&mut self, at: usize) -> Result<RotatedView, CommandError> {
-        let mut secret = self.secrets[at];
-        secret[31] ^= 0x80;
-        secret[30] = secret[30].wrapping_add(1);
-        let now = self.now_of(at);
-        let result = self.hives[at].rotate(now, &NewKey::new(secret));
-        self.settle();
+        let secret = self.next_secret(at);
+        let result = self.hand_over(at);
         if result.is_ok() {
             // The connections of the old key end with it.
             for other in 0..self.hives.len() {
@@ -449,6 +445,22 @@ impl World {
             self.restart(at);
         }
         result
+    }
+
+    /// The same, until just before it starts anew.
+    pub(crate) fn hand_over(&mut self, at: usize) -> Result<RotatedView, CommandError> {
+        let secret = self.next_secret(at);
+        let now = self.now_of(at);
+        let result = self.hives[at].rotate(now, &NewKey::new(secret));
+        self.settle();
+        result
+    }
+
+    fn next_secret(&self, at: usize) -> [u8; 32] {
+        let mut secret = self.secrets[at];
+        secret[31] ^= 0x80;
+        secret[30] = secret[30].wrapping_add(1);
+        secret
     }
 
     /// A backup is put back, with the key that was in it.

@@ -99,13 +99,7 @@ impl<'a> Walk<'a> {
         }
         self.hear_decisions_of_place(admin);
         let statements = self.counting_words(admin);
-        let revokes = statements.iter().filter_map(|(_, it)| match it {
-            Statement::Revoke(revoke) => Some(revoke),
-            _ => None,
-        });
-        for revoke in revokes.take(limits::REMOVALS_MAX) {
-            self.unseat(revoke, admin, path);
-        }
+        self.hear_removals(&statements, admin, path);
         self.hear_roles(&statements, path, &mut below);
         for (_, statement) in &statements {
             match statement {
@@ -154,6 +148,22 @@ impl<'a> Walk<'a> {
         told.map(|(seq, _, statement)| (seq, statement)).collect()
     }
 
+    fn hear_removals(&mut self, statements: &[(u64, Statement)], admin: NodeId, path: &Path) {
+        let revokes = statements.iter().filter_map(|(_, it)| match it {
+            Statement::Revoke(revoke) => Some(revoke),
+            _ => None,
+        });
+        let revokes = revokes.take(limits::REMOVALS_MAX);
+        for revoke in revokes.clone() {
+            self.unseat(revoke, admin, path);
+        }
+        for revoke in revokes {
+            if self.seats.contains_key(&revoke.node) {
+                self.note_removed_heirs(revoke.node);
+            }
+        }
+    }
+
     /// A word on a key's role holds for the keys that took its place too, unless one of them is named itself.
     fn hear_roles(
         &mut self,
@@ -186,10 +196,9 @@ impl<'a> Walk<'a> {
         let mut key = Some(admin);
         for _ in 0..=limits::KEYS_MAX {
             self.hear_decisions(key);
-            key = key.and_then(|key| match self.handed.get(&key)? {
-                Heir::One(rotate) => Some(rotate.new),
-                _ => None,
-            });
+            // A key that may not admit any more decides nothing either.
+            let heir = key.and_then(|key| self.heir_in_office(key));
+            key = heir.map(|(heir, _)| heir);
         }
     }
 
@@ -265,7 +274,10 @@ impl<'a> Walk<'a> {
         for _ in 0..limits::KEYS_MAX {
             let heir = match self.removed.get(&old) {
                 // Who was removed by a senior has nothing to hand over.
-                Some(_) => Heir::None,
+                Some(_) => {
+                    self.note_removed_heirs(old);
+                    Heir::None
+                }
                 None => self.claims.heir(self.store, old, self.decided.get(&old)),
             };
             let next = match &heir {
@@ -303,6 +315,22 @@ impl<'a> Walk<'a> {
         self.seats.insert(old, seat);
     }
 
+    /// The keys that stood in the place of a removed one get no seat, but a senior has said that they had one: what is
+    /// kept of them counts, and their removal is to be told, and told again.
+    fn note_removed_heirs(&mut self, removed: NodeId) {
+        let mut key = removed;
+        for _ in 0..limits::KEYS_MAX {
+            let next = self.decided.get(&key);
+            let Some(next) = next.filter(|it| it.is_genuine(self.store.hive())) else {
+                return;
+            };
+            key = next.new;
+            if let Some(removal) = self.removed.get_mut(&key) {
+                removal.seated = true;
+            }
+        }
+    }
+
     fn unseat(&mut self, revoke: &Revoke, by: NodeId, path: &Path) {
         if self.is_senior(revoke.node, path) {
             return;
@@ -318,7 +346,11 @@ impl<'a> Walk<'a> {
             self.removed.insert(revoke.node, removal);
             self.unseat_heirs(revoke.node, by);
         } else {
-            self.removed.entry(revoke.node).or_insert(removal);
+            let known = self.removed.entry(revoke.node).or_insert(removal);
+            if known.by == by {
+                // It went with a key before it, and is now named itself.
+                known.keep = revoke.keep;
+            }
         }
     }
 
@@ -331,8 +363,12 @@ impl<'a> Walk<'a> {
                 farewell: None,
                 seated: true,
             };
-            self.handed.remove(&heir);
-            self.removed.insert(heir, removal);
+            // What was said of it by name holds: by somebody more senior, or by the same one.
+            if self.handed.remove(&heir).is_some() {
+                self.removed.insert(heir, removal);
+            } else {
+                self.removed.entry(heir).or_insert(removal);
+            }
         }
     }
 

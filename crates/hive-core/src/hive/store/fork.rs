@@ -21,6 +21,15 @@ pub(super) struct Ring(BTreeMap<u8, Head>);
 /// Two signed heads of one author that no honest history holds both, the smaller first.
 pub type Proof = (Head, Head);
 
+/// What is held of an author that contradicted itself: two proofs, or one that is both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proven {
+    /// The earliest of all.
+    first: Proof,
+    /// The earliest of the latest incarnation.
+    latest: Proof,
+}
+
 impl Ring {
     pub(super) fn remember(&mut self, hive: HiveId, head: Head) {
         let held = self.0.entry(place(&head)).or_insert(head);
@@ -35,23 +44,39 @@ impl Ring {
 }
 
 impl Store {
-    /// The proof that an author contradicted itself: of those that were seen, the smallest of the latest
+    /// The proof that an author contradicted itself: of those that were seen, the earliest of the latest
     /// incarnation, so that all members who saw the same hold the same, and a later lie is not hidden
     /// behind an old one.
     #[must_use]
     pub fn fork(&self, author: NodeId) -> Option<&Proof> {
-        self.forks.get(&author)
+        self.forks.get(&author).map(|it| &it.latest)
     }
 
-    /// The proof's id; zeros without one.
+    /// The earliest proof of all, if it is another one than [`Self::fork`]: an old lie is not hidden behind a later
+    /// one, which may be that of a thief.
+    #[must_use]
+    pub fn first_fork(&self, author: NodeId) -> Option<&Proof> {
+        let held = self.forks.get(&author);
+        held.filter(|it| it.first != it.latest).map(|it| &it.first)
+    }
+
+    /// Both of them, the later one first.
+    pub fn proofs(&self, author: NodeId) -> impl Iterator<Item = &Proof> {
+        self.fork(author).into_iter().chain(self.first_fork(author))
+    }
+
+    /// The id of the proofs; zeros without one.
     #[must_use]
     pub fn fork_id(&self, author: NodeId) -> [u8; 32] {
-        self.fork(author).map_or([0; 32], |(one, two)| {
-            let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/fork");
+        if self.fork(author).is_none() {
+            return [0; 32];
+        }
+        let mut hasher = blake3::Hasher::new_derive_key("hive-mind/v1/fork");
+        for (one, two) in self.proofs(author) {
             hasher.update(&one.id(self.hive).0);
             hasher.update(&two.id(self.hive).0);
-            *hasher.finalize().as_bytes()
-        })
+        }
+        *hasher.finalize().as_bytes()
     }
 
     /// The last incarnation in which an author is proven to have contradicted itself.
@@ -60,24 +85,34 @@ impl Store {
         self.fork(author).map(|(one, _)| one.incarnation)
     }
 
-    /// Takes in a proof that an author contradicted itself; whether it is one, and goes before the held one.
+    /// In which incarnations it is proven.
+    pub(crate) fn proven_in(&self, author: NodeId) -> Vec<u32> {
+        let held = self.proofs(author);
+        held.map(|(one, _)| one.incarnation).collect()
+    }
+
+    /// Takes in a proof that an author contradicted itself; whether it is one, and goes before a held one.
     pub fn join_proof(&mut self, one: &Head, two: &Head) -> bool {
         if !contradicts(self.hive, one, two) {
             return false;
         }
         let proof = in_order(self.hive, *one, *two);
-        let order = |(one, two): &Proof| {
-            let latest = core::cmp::Reverse(one.incarnation);
-            (latest, rank(self.hive, one), rank(self.hive, two))
+        // By the later head of the two: if any was complete at some state, the earliest is.
+        let age = |(one, two): &Proof| (rank(self.hive, two), rank(self.hive, one));
+        let order = |it: &Proof| (core::cmp::Reverse(it.0.incarnation), age(it));
+        let mut held = Proven {
+            first: proof,
+            latest: proof,
         };
         let known = self.forks.get(&one.author);
-        if known.is_some_and(|known| order(known) <= order(&proof))
-            || !is_genuine(self.hive, one)
-            || !is_genuine(self.hive, two)
-        {
+        if let Some(known) = known {
+            held.first = core::cmp::min_by_key(known.first, proof, age);
+            held.latest = core::cmp::min_by_key(known.latest, proof, order);
+        }
+        if known == Some(&held) || !is_genuine(self.hive, one) || !is_genuine(self.hive, two) {
             return false;
         }
-        self.forks.insert(one.author, proof);
+        self.forks.insert(one.author, held);
         true
     }
 
@@ -94,7 +129,7 @@ impl Store {
         found
     }
 
-    /// One hash of what was seen of each author since it was last proven to lie, in rising order; of whom nothing was
+    /// One hash of what was seen of each author that no proof covers, in rising order; of whom nothing was
     /// seen there is none.
     #[must_use]
     pub fn ring_marks(&self, salt: [u8; 8], authors: &[NodeId]) -> Vec<RingMark> {
@@ -146,7 +181,7 @@ impl Store {
         any.then_some(RingMark { author, check })
     }
 
-    /// What was seen of every author since it was last proven to lie, for another member to compare.
+    /// What was seen of every author that no proof covers, for another member to compare.
     #[must_use]
     pub fn traces(&self, authors: &[NodeId]) -> Vec<Trace> {
         let mut authors = authors.to_vec();
@@ -190,9 +225,13 @@ impl Store {
 
     /// The heads of an author that a proof at hand does not cover.
     fn unproven(&self, author: NodeId) -> impl Iterator<Item = &Head> {
-        let proven = self.forked_in(author);
-        self.seen(author)
-            .filter(move |head| proven.is_none_or(|proven| head.incarnation > proven))
+        let proven = self.proven_in(author);
+        // What lies between would change nothing.
+        let (first, latest) = (proven.last().copied(), proven.first().copied());
+        self.seen(author).filter(move |head| {
+            latest.is_none_or(|it| head.incarnation > it)
+                || first.is_none_or(|it| head.incarnation < it)
+        })
     }
 
     /// Every head of an author that is at hand.

@@ -48,7 +48,7 @@ impl Counters {
                         CELL_BURST
                     } else {
                         let since = admitted_since.get_or_insert_with(|| admitted(roster, store));
-                        let since = since.get(&author);
+                        let since = since.get(&place);
                         since.map_or(CELL_MAX, |since| cap(hive_time::age(time, *since)))
                     };
                     let trials = cell.trials.min(most);
@@ -93,23 +93,30 @@ pub fn cap(age: Span) -> u64 {
     CELL_BURST.saturating_add(earned).min(CELL_MAX)
 }
 
-/// Since when members belong, by the earliest admission in force. The founder belongs from the start and
-/// is not in it.
+/// Since when members belong, by the earliest admission in force of any key of their place, by the key that has it now.
+/// The founder belongs from the start and is not in it.
 fn admitted(roster: &Roster, store: &Store) -> BTreeMap<NodeId, Hlc> {
     let mut since: BTreeMap<NodeId, Hlc> = BTreeMap::new();
     for admin in roster.order() {
         let is_admin = roster
             .member(*admin)
             .is_some_and(|member| member.role == Role::Admin);
-        let Some(map) = store.map(*admin).filter(|_| is_admin) else {
+        if !is_admin {
             continue;
-        };
-        for (entry, statement) in map.statements_of(Key::ADMIT) {
-            if let Statement::Admit(admit) = statement
-                && roster.order().first() != Some(&admit.node)
-            {
-                let earliest = since.entry(admit.node).or_insert(entry.hlc);
-                *earliest = (*earliest).min(entry.hlc);
+        }
+        // What it let in under its earlier keys is said nowhere else.
+        let before = roster.keys_of(*admin).map(|(old, _)| old);
+        let maps = before
+            .chain([*admin])
+            .filter_map(|key| store.map(key))
+            .filter(|map| roster.counts(map));
+        for (entry, statement) in maps.flat_map(|map| map.statements_of(Key::ADMIT)) {
+            if let Statement::Admit(admit) = statement {
+                let place = roster.heirs(admit.node).last().unwrap_or(admit.node);
+                if roster.order().first() != Some(&place) {
+                    let earliest = since.entry(place).or_insert(entry.hlc);
+                    *earliest = (*earliest).min(entry.hlc);
+                }
             }
         }
     }

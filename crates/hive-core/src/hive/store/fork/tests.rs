@@ -271,6 +271,9 @@ fn a_later_lie_is_not_hidden_behind_an_old_one() {
             store.join_proof(&proofs[at].0, &proofs[at].1);
         }
         assert_eq!(store.forked_in(author), Some(2));
+        // Nor is the old one hidden behind it.
+        let first = store.first_fork(author).expect("held, too");
+        assert_eq!(first.0.incarnation, 1);
     }
     // What was said since is compared again.
     store.join_proof(&proofs[0].0, &proofs[0].1);
