@@ -16,6 +16,7 @@ pub(crate) mod pack;
 mod pair;
 pub(crate) mod query;
 mod reach;
+mod seen;
 mod silence;
 mod socket;
 mod tls;
@@ -530,7 +531,7 @@ impl Net {
     /// Beside an older connection a newer one may have kept the way in open.
     fn on_word_after(&self, silence: Duration, peer: NodeId, number: u64) {
         if self.is_current(peer, number) {
-            self.keeper.note(Note::CameIn(silence));
+            self.keeper.note(Note::CameIn { peer, silence });
         }
     }
 

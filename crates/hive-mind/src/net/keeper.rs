@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::net::link::Pinger;
 use crate::net::reach::{self, Reached, Silence};
+use crate::net::seen::Seen;
 
 /// Notes that wait; more are lost, and only cost a question more. A guess.
 const NOTES_MAX: usize = 256;
@@ -91,9 +92,12 @@ pub(crate) enum Note {
     /// Another network, or woken up.
     Moved,
     /// A member's word came in by itself; for so long nothing had been sent to that member.
-    CameIn(Duration),
+    CameIn { peer: NodeId, silence: Duration },
     /// Ask somebody now, and tell.
     Check(oneshot::Sender<Standing>),
+    /// Tell what is known, and ask nobody.
+    #[cfg(test)]
+    Tell(oneshot::Sender<Standing>),
 }
 
 /// The loop's end of it.
@@ -114,6 +118,14 @@ impl Keeper {
     pub(crate) async fn check(&self) -> Option<Standing> {
         let (answer, answered) = oneshot::channel();
         self.notes.send(Note::Check(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// What is known, without asking anybody.
+    #[cfg(test)]
+    pub(crate) async fn known(&self) -> Option<Standing> {
+        let (answer, answered) = oneshot::channel();
+        self.notes.send(Note::Tell(answer)).await.ok()?;
         answered.await.ok()
     }
 
@@ -156,6 +168,7 @@ struct Watchman {
     timing: Timing,
     /// Since when this network is what it is.
     since: Instant,
+    seen: Seen,
     links: BTreeMap<NodeId, Link>,
     standing: Standing,
     plan: Option<(Instant, Plan)>,
@@ -168,6 +181,7 @@ impl Watchman {
         Self {
             timing,
             since: Instant::now(),
+            seen: Seen::default(),
             links: BTreeMap::new(),
             standing: Standing::default(),
             plan: None,
@@ -222,12 +236,18 @@ impl Watchman {
                 self.plan = None;
                 self.standing = Standing::default();
                 self.since = Instant::now();
+                self.seen.forget();
                 if !self.links.is_empty() {
                     self.plan_if_none(self.timing.ask_after, Plan::Ask);
                 }
                 self.tell();
             }
-            Note::CameIn(silence) => self.on_word(silence),
+            Note::CameIn { peer, silence } => self.on_word(peer, silence),
+            #[cfg(test)]
+            Note::Tell(answer) => {
+                self.waiting.push(answer);
+                self.tell();
+            }
             Note::Check(answer) => {
                 self.waiting.push(answer);
                 let trying = matches!(self.plan, Some((_, Plan::Try { .. })));
@@ -244,10 +264,14 @@ impl Watchman {
     }
 
     /// What is seen need not be asked. It says nothing about silences that began on another network.
-    fn on_word(&mut self, silence: Duration) {
+    fn on_word(&mut self, peer: NodeId, silence: Duration) {
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
         if self.since.elapsed() < silence {
             return;
         }
+        self.seen.note(link.connection.remote_address(), silence);
         self.standing.came_in = self.standing.came_in.max(Some(silence));
         if self.is_seen_open() && matches!(self.plan, Some((_, Plan::Ask))) {
             tracing::debug!(?silence, "the way in was seen to stay open");
@@ -255,10 +279,17 @@ impl Watchman {
         }
     }
 
-    /// Whether a word came in after a silence as long as the longest that would be tried.
+    /// Whether a word came in after a silence as long as the longest that would be tried, from everywhere that members
+    /// are: between this machine and its neighbours there is no router, and so less that could forget.
     fn is_seen_open(&self) -> bool {
-        let longest = self.timing.silences.last().copied();
-        !self.is_shut() && self.standing.came_in >= longest
+        let is_open = |link: &Link| self.is_open_to(link);
+        !self.is_shut() && !self.links.is_empty() && self.links.values().all(is_open)
+    }
+
+    fn is_open_to(&self, link: &Link) -> bool {
+        let [.., longest] = self.timing.silences;
+        self.seen
+            .is_open_to(link.connection.remote_address(), longest)
     }
 
     fn on_down(&mut self, peer: NodeId, number: u64, lost: bool) {
@@ -284,6 +315,7 @@ impl Watchman {
             _ if lost && !self.is_shut() => {
                 self.standing.reached = None;
                 self.standing.came_in = None;
+                self.seen.forget();
                 self.plan = Some((Instant::now() + self.timing.suspect_after, Plan::Ask));
             }
             _ => {}
@@ -291,10 +323,13 @@ impl Watchman {
     }
 
     fn begin(&mut self, plan: Plan) {
-        // Every machine asks the same member as long as it is there, so a try goes on with the one who was asked.
+        // Every machine asks the same member as long as it is there, so a try goes on with the one who was asked. At
+        // first it is one from where no word has come in by itself.
         let asked = self.standing.reached.map(|(peer, _)| peer);
+        let unseen = |(_, link): &(&NodeId, &Link)| !self.is_open_to(link);
         let Some((peer, link)) = asked
             .and_then(|peer| self.links.get_key_value(&peer))
+            .or_else(|| self.links.iter().find(unseen))
             .or_else(|| self.links.first_key_value())
         else {
             return;
@@ -444,44 +479,5 @@ async fn due(plan: Option<(Instant, Plan)>, busy: bool) -> Plan {
             plan
         }
         _ => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asking(timing: Timing) -> Watchman {
-        let mut watchman = Watchman::new(timing);
-        watchman.plan_if_none(timing.ask_after, Plan::Ask);
-        watchman
-    }
-
-    #[tokio::test]
-    async fn nobody_is_asked_what_was_seen() {
-        // Any silence is long enough here.
-        let timing = Timing {
-            silences: [Duration::ZERO; 5],
-            ..TIMING
-        };
-        let mut seen = asking(timing);
-        seen.hear(Note::CameIn(Duration::ZERO));
-        assert_eq!((seen.plan, seen.is_seen_open()), (None, true));
-        // On another network it may be otherwise.
-        seen.hear(Note::Moved);
-        assert!(!seen.is_seen_open());
-    }
-
-    #[tokio::test]
-    async fn a_short_silence_and_one_that_began_elsewhere_show_nothing() {
-        let mut short = asking(TIMING);
-        short.since = Instant::now();
-        short.hear(Note::CameIn(Duration::ZERO));
-        assert!(short.plan.is_some() && !short.is_seen_open());
-        assert_eq!(short.standing.came_in, Some(Duration::ZERO));
-        let mut elsewhere = asking(TIMING);
-        elsewhere.hear(Note::CameIn(Duration::from_hours(1)));
-        assert!(elsewhere.plan.is_some() && !elsewhere.is_seen_open());
-        assert_eq!(elsewhere.standing.came_in, None);
     }
 }

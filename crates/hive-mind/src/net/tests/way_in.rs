@@ -226,6 +226,43 @@ async fn a_word_that_comes_in_after_a_silence_is_seen_and_an_answer_at_once_is_n
     assert!(answered.is_none_or(|late| late < Duration::from_millis(900)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_asked_what_was_seen() {
+    // Any silence is long enough, and the question is due at once, but for what was seen.
+    let seeing = Timing {
+        silences: [Duration::ZERO; 5],
+        ask_after: Duration::from_secs(3),
+        ..HURRY
+    };
+    let (mut one, mut two) = (timed(1, seeing), Machine::new(2));
+    one.net.members(vec![one.id(), two.id()]);
+    two.net.members(vec![one.id(), two.id()]);
+    one.net.dial(two.id(), vec![two.address()]);
+    let (up, there) = tokio::join!(one.next(), two.next());
+    assert!(matches!(
+        (up, there),
+        (Input::PeerUp { .. }, Input::PeerUp { .. })
+    ));
+    let known = patiently(async {
+        loop {
+            // For longer than the question would have waited.
+            let quiet = tokio::time::timeout(Duration::from_secs(1), one.next()).await;
+            assert!(quiet.is_err(), "nobody said anything");
+            two.net.send(one.id(), Lane::Urgent, b"news".to_vec());
+            let (peer, frame) = (two.id(), b"news".to_vec());
+            one.expect(&Input::Received { peer, frame }).await;
+            let known = one.net.keeper().known().await.expect("it watches");
+            if known.came_in >= Some(Duration::from_millis(100)) {
+                return known;
+            }
+        }
+    })
+    .await;
+    assert_eq!(known.reached, None, "nobody was asked");
+    // A person's question is asked all the same.
+    assert!(standing(&one).await.reached.is_some());
+}
+
 #[tokio::test]
 async fn a_question_that_is_none_is_not_answered_and_harms_nothing() {
     let (member, mut target) = (Machine::new(1), Machine::new(2));
