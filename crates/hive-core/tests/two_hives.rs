@@ -711,6 +711,37 @@ fn who_comes_to_another_network_dials_at_once_and_not_when_the_pause_is_over() {
     assert!(world.is_linked(0, 1));
 }
 
+/// Questions come in a quarter of the time that the other one was missing, and who answers one is dialled for it.
+#[test]
+fn who_is_heard_again_is_dialled_for_it_and_not_when_the_pause_is_over() {
+    for minutes in [40, 60, 80, 100, 120, 150, 180, 240] {
+        let mut world = pair();
+        world.cut(0, 1);
+        world.run(Span::from_secs(minutes * 60));
+        world.heal(0, 1);
+        world.run(Span::from_secs(minutes * 15 + 10));
+        assert!(world.is_linked(0, 1), "after {minutes} min");
+    }
+}
+
+#[test]
+fn who_was_lost_lately_is_looked_for_soon_although_another_one_is_missing_for_long() {
+    for minutes in [4, 6, 8, 10, 12, 15, 18, 24] {
+        let mut world = World::new(3);
+        world.join(1, 0);
+        world.join(2, 0);
+        world.run(Span::from_secs(60));
+        world.cut(2, 0);
+        world.cut(2, 1);
+        world.run(Span::from_secs(20 * 3_600));
+        world.cut(0, 1);
+        world.run(Span::from_secs(minutes * 60));
+        world.heal(0, 1);
+        world.run(Span::from_secs(minutes * 15 + 10));
+        assert!(world.is_linked(0, 1), "after {minutes} min");
+    }
+}
+
 #[test]
 fn a_quiet_pair_is_quiet() {
     let mut world = pair();

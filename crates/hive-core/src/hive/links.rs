@@ -36,6 +36,9 @@ const SEEK_MAX: Span = Span::from_secs(2 * 3_600);
 /// machine cost each of 20 members 59 kB a day).
 const SEEK_AFTER_LOSS: Span = Span::from_secs(3);
 
+/// Who is heard within so long of a question answers it. A guess with room: an answer takes milliseconds.
+const ANSWERED: Span = Span::from_secs(10);
+
 /// A neighbour that is missing for so long is stepped over in a large hive. A guess: longer than the
 /// restart of a daemon, shorter than that of a machine; the other links carry the news meanwhile.
 const AWAY_AFTER: Span = Span::from_secs(20);
@@ -83,10 +86,8 @@ impl Hive {
         self.traffic.count_answer();
         let member = self.recognise(&sighting.beacon, now.wall);
         let is_mesh = self.is_mesh();
-        let after = self
-            .links
-            .asked
-            .map_or(Span(0), |asked| now.boot.since(asked));
+        let asked = self.links.asked;
+        let after = asked.map_or(Span(0), |asked| now.boot.since(asked));
         let seen = Seen {
             member,
             locator: sighting.beacon.locator,
@@ -98,8 +99,11 @@ impl Hive {
             self.links.learn(node, sighting.address);
             if !self.links.is_connected(node) {
                 let known = self.links.known.get_mut(&node);
-                if let Some(known) = known.filter(|_| !is_mesh) {
-                    known.is_back();
+                if let Some(known) = known {
+                    known.hasten(asked.filter(|_| after <= ANSWERED));
+                    if !is_mesh {
+                        known.is_back();
+                    }
                 }
                 self.look_for_missing(now);
                 self.on_link_time(now);
@@ -174,11 +178,13 @@ impl Hive {
         let gone = self.links.peers.remove(&peer);
         if self.is_allowed(peer) {
             let known = self.links.known.get_mut(&peer);
+            let worked = |gone: &Peer| now.boot.since(gone.up_at) >= SETTLED;
+            let settled = gone.as_ref().is_some_and(worked);
             let pause = known.map_or(BACKOFF_MIN, |known| {
-                let worked = |gone: &Peer| now.boot.since(gone.up_at) >= SETTLED;
-                known.pause = match &gone {
-                    Some(gone) if worked(gone) => BACKOFF_MIN,
-                    _ => Span((known.pause.0 * 2).min(AWAY_AFTER.0)),
+                known.pause = if settled {
+                    BACKOFF_MIN
+                } else {
+                    Span((known.pause.0 * 2).min(AWAY_AFTER.0))
                 };
                 known.pause
             });
@@ -186,7 +192,12 @@ impl Hive {
             if self.links.wanted.contains(&peer) {
                 self.plan_dial(peer, now.boot.after(pause).after(wait));
                 let seek_at = now.boot.after(SEEK_AFTER_LOSS);
-                self.links.seek_at.get_or_insert(seek_at);
+                let planned = self.links.seek_at.get_or_insert(seek_at);
+                if settled {
+                    // Others may have been missing for days, and be asked for every few hours: this one is not.
+                    *planned = seek_at.min(*planned);
+                    self.links.seek_pause = self.seek_pause_min();
+                }
             }
             self.look_for_missing(now);
         }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::hive::links::BACKOFF_MIN;
+use crate::hive::links::{AWAY_AFTER, BACKOFF_MIN};
 use crate::hive::neighbours::{MESH_MEMBERS_MAX, RINGS, Rings};
 use crate::hive::outside::Beacon;
 use crate::hive::tree::Branch;
@@ -96,6 +96,8 @@ pub(super) struct Known {
     pub(super) agreed: Option<u64>,
     /// It misbehaved: no word with it before this moment.
     pub(super) shunned_until: Option<Instant>,
+    /// The question to the network for whose answer it was dialled.
+    pub(super) hastened: Option<Instant>,
 }
 
 /// What the members' beacons say on the days around one day: hashed once, because in a large hive a single
@@ -365,8 +367,19 @@ impl Known {
             away: false,
             asked_around: false,
             shunned_until: None,
+            hastened: None,
             probed: None,
             agreed: None,
+        }
+    }
+
+    /// It answers a question to the network: that is why it was asked. It is dialled for it, once for each question: what
+    /// is heard may be another one's repetition, and several answers may come. What is heard unasked hastens nothing: who
+    /// returns dials by itself.
+    pub(super) fn hasten(&mut self, asked: Option<Instant>) {
+        if asked.is_some() && asked != self.hastened && self.pause > AWAY_AFTER {
+            self.hastened = asked;
+            self.dial_at = None;
         }
     }
 
