@@ -102,6 +102,7 @@ pub(super) fn settle(
 pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
+        Ok(status) if down::is_ending(&status) && down::ends(&link) => {}
         Ok(_) => return Ok(link),
         // Another one would only find that it runs.
         Err(error @ ClientError::Silent { .. }) => return Err(link.problem(error)),

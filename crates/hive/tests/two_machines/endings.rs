@@ -1,6 +1,5 @@
 //! A daemon that ends: what outlives it, what is told of it, and another verb at the same moment.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,26 +46,25 @@ fn a_machine_that_leaves_while_its_daemon_is_down_names_the_id_that_others_list(
 #[test]
 fn a_start_beside_an_end_does_not_take_the_one_that_ends_for_paused() {
     let mut machine = Machine::start("desk");
-    // As `hive down` begins.
-    let paused = machine.hive(&["pause", "2s"]);
-    assert!(paused.status.success(), "{}", told(&paused));
-    let mut up = machine
-        .command(&["up", "--mode", "observe"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let mut out = BufReader::new(up.stdout.take().expect("asked for"));
-    let mut words = String::new();
-    out.read_line(&mut words).expect("a line");
-    assert!(words.contains("This machine is"), "{words}");
-    let daemon = machine.daemon.take().expect("it was started");
-    kill_process(Pid::from_child(&daemon), Signal::TERM).expect("it runs");
-    assert!(ended(daemon).status.success());
-    out.read_to_string(&mut words).expect("its words");
-    let output = ended(up);
-    assert!(output.status.success(), "{}", told(&output));
-    assert!(!words.contains("Paused"), "{words}");
+    for is_ended in [false, true] {
+        // As `hive down` begins.
+        let paused = machine.hive(&["pause", "2s"]);
+        assert!(paused.status.success(), "{}", told(&paused));
+        let up = machine
+            .command(&["up", "--mode", "observe"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        if is_ended {
+            let daemon = machine.daemon.take().expect("it was started");
+            kill_process(Pid::from_child(&daemon), Signal::TERM).expect("it runs");
+            assert!(ended(daemon).status.success());
+        }
+        let up = ended(up);
+        assert!(up.status.success(), "{}", told(&up));
+        assert!(said(&up).contains("Observing"), "{}", said(&up));
+    }
     // It is another one that runs now.
     let down = machine.hive(&["down"]);
     assert!(down.status.success(), "{}", told(&down));

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hive_core::id::ChangeId;
 use hive_core::machine::act::{Outcome, Step};
@@ -30,6 +31,10 @@ impl Job {
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line).expect("a line");
         assert_eq!(line, "ready\n");
+        // Whoever runs the tests may have given them a nice, which would be a person's.
+        if let Err(why) = setpriority_process(Some(Pid::from_child(&child)), 0) {
+            eprintln!("it keeps the nice of these tests: {why}");
+        }
         Self(child)
     }
 
@@ -75,8 +80,15 @@ impl Drop for Job {
     }
 }
 
+/// One at a time: whatever was born meanwhile and carries our values counts as an heir.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn what_a_killed_daemon_left_on_is_put_back_by_down() {
+    let _alone = alone();
     for action in [Action::FinerSlice, Action::BackgroundNice] {
         let machine = Machine::new();
         let job = Job::start();
@@ -115,6 +127,7 @@ fn what_a_killed_daemon_left_on_is_put_back_by_down() {
 
 #[test]
 fn what_a_killed_daemon_left_on_is_put_back_by_undo_and_by_pause() {
+    let _alone = alone();
     for verb in ["undo", "pause"] {
         let machine = Machine::new();
         let job = Job::start();
@@ -191,6 +204,7 @@ fn needs(machine: &Machine) -> String {
 
 #[test]
 fn what_could_not_be_put_back_is_told_only_while_it_is_on() {
+    let _alone = alone();
     let may = rustix::process::geteuid().is_root();
     for is_ended in [true, false] {
         let mut machine = Machine::new();
@@ -219,6 +233,7 @@ fn what_could_not_be_put_back_is_told_only_while_it_is_on() {
 
 #[test]
 fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
+    let _alone = alone();
     let mut machine = Machine::start("desk");
     machine.stop();
     let job = Job::start();
