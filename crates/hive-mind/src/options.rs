@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hive_core::id::NodeId;
 use hive_core::reply::Mode;
+use hive_host::OpenError;
 use tokio::sync::watch;
 
 use crate::config::ConfigError;
@@ -140,6 +141,14 @@ pub enum StartError {
         path: PathBuf,
         /// What lies there.
         found: &'static str,
+    },
+    /// The state folder, or the journal in it, cannot be used.
+    #[error("{path}: {why}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: OpenError,
     },
     /// A state file cannot be read or written.
     #[error("{path}: {why}")]
