@@ -193,6 +193,9 @@ fn open_network(
         timing: keeper::TIMING,
         remembered: &paths.port(),
     })?;
+    if let Some(need) = net.need() {
+        tracing::warn!(code = need.code, "{}", need.words);
+    }
     let mdns = if options.mdns && config.network.mdns {
         Mdns::open(net.port(), &around, key::chance()?)
     } else {
@@ -393,7 +396,7 @@ impl Driver {
     fn reply(&mut self, id: CommandId, mut reply: Reply) {
         match &mut reply {
             Reply::Invite(view) => view.port = self.net.port(),
-            Reply::Status(view) => view.needs.extend(self.unguarded()),
+            Reply::Status(view) => view.needs.extend(self.needs()),
             _ => {}
         }
         let Some(answer) = self.waiting.remove(&id) else {
@@ -417,9 +420,10 @@ impl Driver {
     }
 
     /// What a person should do about the processes around this node.
-    fn unguarded(&self) -> Option<NeedView> {
+    fn needs(&self) -> impl Iterator<Item = NeedView> {
         let is_unguarded = self.guarded.as_ref().is_some_and(|there| !*there.borrow());
-        is_unguarded.then(unguarded)
+        let unguarded = is_unguarded.then(unguarded);
+        unguarded.into_iter().chain(self.net.need())
     }
 
     fn tell(&self, happening: Happening) {

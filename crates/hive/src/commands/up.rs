@@ -14,7 +14,7 @@ use crate::commands::down;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
 use crate::log;
-use crate::place;
+use crate::place::{self, OTHER_FOLDER};
 use crate::problem::{Exit, Problem};
 use crate::render::text::{count, wrap};
 
@@ -95,7 +95,6 @@ pub(super) fn settle(
     };
     link.ask(link.client().tune(mode))?;
     consent::note_answered(&state)
-        .map_err(|why| Problem::system("the answer could not be noted", &why))
 }
 
 /// A link to a daemon that runs: the one that is there, or a new one.
@@ -116,15 +115,14 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
     if is_bare {
         // The mode that the answer set was in the store.
-        consent::forget_answered(&paths.state)
-            .map_err(|why| Problem::system("the answer could not be forgotten", &why))?;
+        consent::forget_answered(&paths.state)?;
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
         );
     }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
-    let file = log::open(&log).map_err(failed)?;
+    let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
     // What the daemon that runs here, or the last one, had said stays.
     let before = file.metadata().map_err(failed)?.len();
     let start = Instant::now();
@@ -161,6 +159,25 @@ fn spawned(paths: &Paths, is_bare: bool, log: &File) -> io::Result<Child> {
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?)
         .spawn()
+}
+
+/// Without its log nobody would hear why it ends.
+fn unlogged(log: &Path, why: &std::io::Error) -> Problem {
+    Problem::system("the daemon could not be started", why)
+        .known(format!(
+            "its log {} cannot be written: {why}",
+            log.display()
+        ))
+        .try_next(match why.kind() {
+            std::io::ErrorKind::StorageFull => "free space, then: hive up".to_owned(),
+            std::io::ErrorKind::IsADirectory => {
+                format!("move it away, then: hive up   (ls -ld {})", log.display())
+            }
+            _ => format!(
+                "ls -ld {}   (whose it is); or {OTHER_FOLDER}",
+                log.display()
+            ),
+        })
 }
 
 /// Why it ended, as it says itself; else its last line.
