@@ -9,12 +9,12 @@ mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{Host, boot_clock, now, recover};
+pub use linux::{Host, boot_clock, left_on, now, recover};
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{Host, boot_clock, now, recover};
+pub use fallback::{Host, boot_clock, left_on, now, recover};
 
 use std::io;
 use std::path::PathBuf;
@@ -98,6 +98,11 @@ pub enum OpenError {
     /// The state folder is another user's, or open to others. Make it `0700` and your own.
     #[error("the state folder must belong to this user and be closed to others (mode 0700)")]
     NotPrivate,
+    /// The state folder is a link, which may lead elsewhere at the next start. Give the folder that it leads to.
+    #[error(
+        "the state folder is a link; give the folder itself, which this names: readlink -f FOLDER"
+    )]
+    Linked,
     /// Another process is using this state folder's journal. Stop it first.
     #[error("another process is using this state folder")]
     Busy,

@@ -14,6 +14,9 @@ pub(super) fn state_folder(path: &Path, uid: u32) -> Result<(), OpenError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(OpenError::State)?;
     let meta = fs::symlink_metadata(path).map_err(OpenError::State)?;
+    if meta.is_symlink() {
+        return Err(OpenError::Linked);
+    }
     if meta.is_dir() && meta.uid() == uid && meta.mode().trailing_zeros() >= 6 {
         Ok(())
     } else {
@@ -25,6 +28,19 @@ pub(super) fn state_folder(path: &Path, uid: u32) -> Result<(), OpenError> {
 pub(super) fn journal_lock(folder: &Path) -> Result<File, OpenError> {
     let file = lock_file(&folder.join("journal.lock")).map_err(OpenError::Journal)?;
     match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Busy),
+        Err(TryLockError::Error(error)) => Err(OpenError::Journal(error)),
+    }
+}
+
+/// The same lock, held only against those who write, by somebody who looks.
+pub(super) fn journal_look(folder: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let opened = options.open(folder.join("journal.lock"));
+    let file = opened.map_err(OpenError::Journal)?;
+    match file.try_lock_shared() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Busy),
         Err(TryLockError::Error(error)) => Err(OpenError::Journal(error)),
@@ -133,6 +149,12 @@ mod tests {
         assert!(matches!(
             state_folder(folder.path(), own_uid() + 1),
             Err(OpenError::NotPrivate)
+        ));
+        let link = folder.path().join("link");
+        symlink(&path, &link).expect("linked");
+        assert!(matches!(
+            state_folder(&link, own_uid()),
+            Err(OpenError::Linked)
         ));
     }
 }
