@@ -303,12 +303,53 @@ fn a_contradiction_after_the_handing_over_is_not_held_against_what_was_said_befo
     let mut after = store.clone();
     assert!(after.join_proof(&one, &two), "it is a contradiction");
     assert!(!quarantined(&after));
+    // Nor if only the later one of the two is from after it.
+    let mut across = store.clone();
+    assert!(across.join_proof(&kept, &two), "a contradiction as well");
+    assert!(!quarantined(&across));
     // What it contradicted before is.
     assert!(
         store.join_proof(&kept, &before),
         "it is a contradiction, too"
     );
     assert!(quarantined(&store));
+}
+
+/// Nor by a contradiction that reaches over the handing over, whatever heads the old key makes up for it: of two that begin
+/// with one number, the one that was complete first is kept.
+#[test]
+fn a_contradiction_from_before_is_not_hidden_behind_one_that_reaches_over_the_handing_over() {
+    let (genesis, mut authors) = small();
+    let mut heir = Author::new(HEIR, &genesis);
+    heir.take_over(&authors[1]);
+    let all = authors.iter().chain([&heir]).filter_map(|it| it.said());
+    let store = store_of(&genesis, all);
+    let kept = *authors[1].map().head();
+    let other = |n: usize| {
+        let mut twin = Author::new(1, &genesis);
+        twin.say(vec![admit(n, Role::Member)]);
+        *twin.map().head()
+    };
+    let before = other(77);
+    assert_eq!(before.seq, kept.seq);
+    let hive = genesis.hive();
+    let least = kept.id(hive).min(before.id(hive));
+    let made_up = (10..200).map(other).find(|it| it.id(hive) < least);
+    let made_up = made_up.expect("one in three is");
+    authors[1].say(vec![admit(78, Role::Member)]);
+    let after = *authors[1].map().head();
+    for before_first in [true, false] {
+        let mut store = store.clone();
+        let mut proofs = [(kept, before), (made_up, after)];
+        if !before_first {
+            proofs.reverse();
+        }
+        for (one, two) in proofs {
+            store.join_proof(&one, &two);
+        }
+        let roster = Roster::of(&genesis, &store);
+        assert!(roster.quarantines(node(1), &store), "{before_first}");
+    }
 }
 
 /// A machine that contradicted itself does not get rid of that by handing its place over and contradicting itself again.
@@ -344,6 +385,10 @@ fn a_contradiction_from_before_is_not_hidden_behind_one_after_the_handing_over()
         held.push(store);
     }
     assert_eq!(ids.len(), 1, "all members hold the same");
+    let mut late_alone = store.clone();
+    assert!(late_alone.join_proof(&late.0, &late.1));
+    let id = late_alone.fork_id(node(1));
+    assert!(!ids.contains(&id), "who lacks one of the two is told of it");
     // An admin may forgive it, which does not make the thief's word the machine's.
     let forgive = Forgive {
         author: node(1),
