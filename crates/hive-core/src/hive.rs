@@ -84,6 +84,8 @@ pub struct Hive {
     genesis: Genesis,
     secret: [u8; 32],
     label: Label,
+    /// A person gave that name, and no other machine has heard it yet.
+    named: bool,
     /// The inviter, trusted by the code until its admission of this machine arrives.
     sponsor: Option<NodeId>,
     vocabulary: Vocabulary,
@@ -162,6 +164,7 @@ impl Hive {
             genesis,
             secret,
             label,
+            named: meta.named,
             vocabulary: Vocabulary::CURRENT,
             store,
             roster,

@@ -88,7 +88,9 @@ impl Hive {
             try_next: "hive label desk".into(),
         })?;
         self.label = label;
-        self.save(alloc::vec![meta::label(&self.label)], AfterSave::Nothing);
+        self.named = true;
+        let records = alloc::vec![meta::label(&self.label), meta::named(true)];
+        self.save(records, AfterSave::Nothing);
         self.introduce();
         self.flush(now);
         let words = alloc::format!("this machine is \"{}\"", self.label.as_str());

@@ -71,6 +71,8 @@ pub(super) struct Meta {
     /// Nothing but the key was left when this hive was founded.
     pub(super) bare: bool,
     pub(super) label: Option<Label>,
+    /// A person named this machine, and no other one has heard it yet.
+    pub(super) named: bool,
     pub(super) sponsor: Option<NodeId>,
     /// By whom and how this machine was told that it was removed.
     pub(super) dismissed: Option<(NodeId, Farewell)>,
@@ -99,6 +101,7 @@ impl Meta {
                 COMPANY => meta.company = decode(value).unwrap_or_default(),
                 BARE => meta.bare = decode(value).unwrap_or_default(),
                 LABEL => meta.label = decode(value),
+                NAMED => meta.named = decode(value).unwrap_or_default(),
                 SPONSOR => meta.sponsor = decode(value),
                 DISMISSED => meta.dismissed = decode(value),
                 MOVED => meta.moved = decode(value),
@@ -196,6 +199,10 @@ pub(super) fn label(label: &Label) -> Record {
     put(LABEL, label)
 }
 
+pub(super) fn named(named: bool) -> Record {
+    put(NAMED, &named)
+}
+
 pub(super) fn sponsor(sponsor: Option<NodeId>) -> Record {
     maybe(SPONSOR.to_vec(), sponsor.as_ref())
 }
@@ -253,6 +260,7 @@ const COMPANY: &[u8] = b"company";
 const BARE: &[u8] = b"bare";
 const OWNER: &[u8] = b"owner";
 const LABEL: &[u8] = b"label";
+const NAMED: &[u8] = b"named";
 const SPONSOR: &[u8] = b"sponsor";
 const DISMISSED: &[u8] = b"dismissed";
 const MOVED: &[u8] = b"moved";

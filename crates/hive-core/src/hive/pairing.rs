@@ -370,9 +370,13 @@ impl Hive {
             self.refuse(link, Refusal::Spent);
             return;
         }
-        let Some(fate) = self.fate_of_asker(key) else {
-            self.refuse(link, Refusal::Full);
-            return;
+        let fate = match self.fate_of_asker(key) {
+            Ok(fate) => fate,
+            Err(why) => {
+                self.tell(Happening::AsksInVain { node: key.short() });
+                self.refuse(link, why);
+                return;
+            }
         };
         self.door.invites[index].spent = true;
         let pending = Pending {

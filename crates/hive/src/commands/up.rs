@@ -9,6 +9,7 @@ use hive_mind::reply::{Mode, NeedView, StatusView};
 use hive_mind::{ClientError, Running};
 
 use crate::args::{ConsentFlags, Place, UpArgs};
+use crate::commands::bare::Bare;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
 use crate::log;
@@ -79,9 +80,14 @@ pub(super) fn settle(
 
 /// A link to a daemon that runs: the one that is there, or a new one.
 pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
+    begun(at, store).map(|(link, _)| link)
+}
+
+/// The same, and what has to be taken back if the daemon was started only to be let back in, and is not.
+pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
-        Ok(_) => return Ok(link),
+        Ok(_) => return Ok((link, None)),
         // Another one would only find that it runs.
         Err(error @ ClientError::Silent { .. }) => return Err(link.problem(error)),
         Err(_) => {}
@@ -93,9 +99,6 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     }
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
     if is_bare {
-        // The mode that the answer set was in the store.
-        consent::forget_answered(&paths.state)
-            .map_err(|why| Problem::system("the answer could not be forgotten", &why))?;
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
         );
@@ -118,10 +121,11 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
         .spawn()
         .map_err(failed)?;
     if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
-        return Ok(link);
+        let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
+        return Ok((link, bare));
     }
     if let Some(link) = another_won(at, &mut child) {
-        return Ok(link);
+        return Ok((link, None));
     }
     end_half_started(&mut child);
     if let Some(running) = Running::on(&paths.state) {
