@@ -194,6 +194,26 @@ fn a_key_that_was_handed_over_or_removed_is_told_so_when_it_asks_to_come_back() 
 }
 
 #[test]
+fn a_member_that_is_let_back_before_its_request_is_durable_comes_in() {
+    let mut world = founder_and(1);
+    world.lose_everything(1);
+    world.restart(1);
+    let code = world.invite(0);
+    world.hold_saves = true;
+    world.start_join_at(1, &code, 0);
+    let who = world.pending(0)[0].node.clone();
+    world.approve(0, &who).expect("it belongs already");
+    world.run(Span::from_secs(3));
+    assert_eq!(world.join_state(1).stage, JoinStage::Proving);
+    world.hold_saves = false;
+    world.release_saves();
+    world.settle();
+    world.run(Span::from_secs(60));
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
+    assert_whole(&world, 2, 1);
+}
+
+#[test]
 fn the_name_that_a_person_gave_comes_back_with_the_key() {
     let mut world = founder_and(2);
     world.rename(2, "gamma");
