@@ -98,6 +98,11 @@ pub enum OpenError {
     /// The state folder is another user's, or open to others. Make it `0700` and your own.
     #[error("the state folder must belong to this user and be closed to others (mode 0700)")]
     NotPrivate,
+    /// The state folder is a link, which may lead elsewhere at the next start. Give the folder that it leads to.
+    #[error(
+        "the state folder is a link; give the folder itself, which this names: readlink -f FOLDER"
+    )]
+    Linked,
     /// Another process is using this state folder's journal. Stop it first.
     #[error("another process is using this state folder")]
     Busy,

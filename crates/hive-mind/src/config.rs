@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::address;
+
 /// What `config.toml` may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,16 +21,18 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
-    /// UDP port to try first; none = the remembered one, or 4483.
+    /// UDP port; none, or one that cannot be had = the remembered one, or 4483.
     pub port: Option<u16>,
     /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
     /// Interfaces to be found on; empty = all but loopback, containers' and VPNs'.
     pub interfaces: Vec<String>,
     /// Fixed addresses of members, for networks without multicast.
+    #[serde(deserialize_with = "address::of_peer")]
     pub peers: Vec<SocketAddr>,
     /// Where this machine is reached from elsewhere, such as a port that the router hands on; named in tickets
     /// before the addresses of its network cards.
+    #[serde(deserialize_with = "address::of_this_machine")]
     pub addresses: Vec<SocketAddr>,
     /// Whether to be found, and to find, by mDNS.
     pub mdns: bool,
@@ -173,6 +177,33 @@ mod tests {
         assert_eq!(config.network.peers.len(), 3);
         assert_eq!(config.network.addresses.len(), 1);
         assert_eq!(config.tune.never, ["sshd"]);
+    }
+
+    #[test]
+    fn an_address_that_leads_nowhere_is_refused_with_its_line() {
+        for (line, word) in [
+            ("addresses = [\"0.0.0.0:4483\"]", "any address"),
+            ("addresses = [\"[::1]:4483\"]", "itself"),
+            ("addresses = [\"[fe80::1%2]:4483\"]", "one link"),
+            (
+                "addresses = [\"router.example:4483\"]",
+                "such as 192.0.2.7:4483",
+            ),
+            ("peers = [\"192.0.2.1:0\"]", "port 0"),
+            ("peers = [\"192.0.2.1\"]", "such as 192.0.2.7:4483"),
+            (
+                "peers = [\n\"192.0.2.1:4483\", \"[fe80::1]:4483\"]",
+                "ip link",
+            ),
+        ] {
+            let error = load(&format!("[network]\n{line}\nmdns = false\n"));
+            let text = error.expect_err(line).to_string();
+            // That of the list: the words name which of it.
+            assert!(text.contains("line 2: `"), "{text}");
+            assert!(text.contains(word), "{text}");
+        }
+        // Two daemons of one machine are each other's peers.
+        load("[network]\npeers = [\"127.0.0.1:4483\"]\n").expect("reads");
     }
 
     #[test]

@@ -188,6 +188,9 @@ fn open_network(
         timing: keeper::TIMING,
         remembered: &paths.port(),
     })?;
+    if let Some(need) = net.need() {
+        tracing::warn!(code = need.code, "{}", need.words);
+    }
     let mdns = if options.mdns && config.network.mdns {
         Mdns::open(net.port(), &around, key::chance()?)
     } else {
@@ -407,7 +410,8 @@ impl Driver {
         let is_unguarded = self.guarded.as_ref().is_some_and(|there| !*there.borrow());
         let stuck = Some(self.hands.stuck()).filter(|changes| *changes > 0);
         let unguarded = is_unguarded.then(unguarded);
-        unguarded.into_iter().chain(stuck.map(left_on))
+        let needs = unguarded.into_iter().chain(stuck.map(left_on));
+        needs.chain(self.net.need())
     }
 
     fn tell(&self, happening: Happening) {

@@ -95,7 +95,7 @@ impl Hands {
         let (mut host, recovery) =
             patiently(|| Host::open(config.clone())).map_err(|error| match error {
                 OpenError::Busy => StartError::AlreadyRunning(folder),
-                other => StartError::Host(other.to_string()),
+                why => StartError::Folder { path: folder, why },
             })?;
         if recovery.failed == 0 {
             tracing::info!(?recovery, "the machine is as we found it");

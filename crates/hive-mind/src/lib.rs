@@ -11,6 +11,7 @@ pub mod options;
 pub mod client;
 pub mod daemon;
 
+pub mod address;
 pub mod api;
 mod driver;
 mod clock;

@@ -34,6 +34,7 @@ use hive_core::event_log::Misdeed;
 use hive_core::hive::outside::Lane;
 use hive_core::id::{LinkId, NodeId};
 use hive_core::limits::PENDING_MAX;
+use hive_core::reply::NeedView;
 use hive_core::signed::KeyPair;
 use quinn::{Connection, Endpoint};
 use tokio::sync::{mpsc, watch};
@@ -44,7 +45,7 @@ use crate::net::door::Door;
 use crate::net::keeper::{Keeper, Note, Timing};
 use crate::net::link::{Outbox, code, turn_away};
 use crate::net::pair::Conversation;
-use crate::net::socket::{plain, stable_port};
+use crate::net::socket::{Denied, Opened, plain, stable_port};
 use crate::net::tls::{Identity, Who};
 use crate::options::StartError;
 
@@ -158,6 +159,7 @@ pub(crate) struct PairReady {
 pub(crate) struct Net {
     me: NodeId,
     port: u16,
+    denied: Option<Denied>,
     boot_nonce: [u8; 8],
     identity: Identity,
     endpoint: Endpoint,
@@ -183,7 +185,11 @@ impl Net {
         let failed = |error: &dyn std::fmt::Display| StartError::Network(error.to_string());
         let me = KeyPair::from_secret(config.secret).node();
         let identity = Identity::new(config.secret, me).map_err(|error| failed(&error))?;
-        let (socket, port) = stable_port(config)?;
+        let Opened {
+            socket,
+            port,
+            denied,
+        } = stable_port(config)?;
         let (members, allowed) = watch::channel(BTreeSet::new());
         let (pairing, pair_open) = watch::channel(false);
         let (familiar, familiar_here) = watch::channel(BTreeSet::new());
@@ -217,6 +223,7 @@ impl Net {
         Ok(Self {
             me,
             port,
+            denied,
             boot_nonce: config.boot_nonce,
             identity,
             endpoint,
@@ -239,6 +246,11 @@ impl Net {
     /// The UDP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What a person should know of the port that was wanted.
+    pub(crate) fn need(&self) -> Option<NeedView> {
+        self.denied.as_ref().map(|denied| denied.need(self.port))
     }
 
     /// Who looks after the way in.

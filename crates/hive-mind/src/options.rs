@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hive_core::id::NodeId;
 use hive_core::reply::Mode;
+use hive_host::OpenError;
 use tokio::sync::watch;
 
 use crate::config::ConfigError;
@@ -23,8 +24,8 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     /// Settings file; none = `$XDG_CONFIG_HOME/hive/config.toml` or `/etc/hive/config.toml`, if it is there.
     pub config: Option<PathBuf>,
-    /// UDP port; none = the settings', the remembered, or 4483. A taken port gives way to the next free one.
-    /// `Some(0)` lets the system choose.
+    /// UDP port; none = the settings', the remembered, or 4483. One that cannot be had gives way to another, and
+    /// the status says so. `Some(0)` lets the system choose.
     pub port: Option<u16>,
     /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
@@ -140,6 +141,14 @@ pub enum StartError {
         path: PathBuf,
         /// What lies there.
         found: &'static str,
+    },
+    /// The state folder, or the journal in it, cannot be used.
+    #[error("{path}: {why}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: OpenError,
     },
     /// A state file cannot be read or written.
     #[error("{path}: {why}")]

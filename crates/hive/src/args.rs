@@ -185,14 +185,14 @@ pub(crate) struct DaemonArgs {
     /// Listen on this address only
     #[arg(long, value_name = "IP")]
     pub(crate) bind: Option<IpAddr>,
-    /// Listen on this UDP port (otherwise 4483, or the next free one)
+    /// Listen on this UDP port (otherwise the last one, or 4483, or the next free one)
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Be found on this interface only (may be repeated)
     #[arg(long = "interface", value_name = "NAME")]
     pub(crate) interfaces: Vec<String>,
     /// A member's fixed address, for networks without multicast (may be repeated)
-    #[arg(long = "peer", value_name = "ADDR")]
+    #[arg(long = "peer", value_name = "ADDR", value_parser = hive_mind::address::dialled)]
     pub(crate) peers: Vec<SocketAddr>,
     /// What to call this machine at its first start
     #[arg(long, value_name = "LABEL")]
@@ -242,8 +242,8 @@ pub(crate) struct InviteArgs {
 pub(crate) struct JoinArgs {
     /// The code or the ticket that `hive invite` printed; `-` reads it from standard input
     pub(crate) code: String,
-    /// Where the inviting machine is, for networks without multicast (a ticket knows it)
-    #[arg(long, value_name = "ADDR")]
+    /// Where the inviting machine is, such as 192.0.2.7:4483, for networks without multicast (a ticket knows it)
+    #[arg(long, value_name = "ADDR", value_parser = hive_mind::address::dialled)]
     pub(crate) at: Option<SocketAddr>,
     /// Consent
     #[command(flatten)]
@@ -585,6 +585,15 @@ mod tests {
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");
             assert!(rehearses, "{name} has no --dry-run");
         }
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_shown_how_one_looks() {
+        let at = |place| Cli::try_parse_from(["hive", "join", "CODE", "--at", place]);
+        let why = at("192.0.2.1").expect_err("no port").to_string();
+        assert!(why.contains("192.0.2.7:4483"), "{why}");
+        at("[fe80::1%lo]:4483").expect("an interface by its name");
+        at("127.0.0.1:4483").expect("on this machine");
     }
 
     #[test]

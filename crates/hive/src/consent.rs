@@ -94,16 +94,30 @@ pub(crate) fn was_answered(state: &Path) -> bool {
 }
 
 /// Notes that it was answered.
-pub(crate) fn note_answered(state: &Path) -> std::io::Result<()> {
-    std::fs::write(state.join(ANSWERED_FILE), "answered\n")
+pub(crate) fn note_answered(state: &Path) -> Result<(), Problem> {
+    let note = state.join(ANSWERED_FILE);
+    std::fs::write(&note, "answered\n")
+        .map_err(|why| unnoted("the answer could not be noted", &note, &why))
 }
 
 /// What it set is lost, so it is asked again.
-pub(crate) fn forget_answered(state: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(state.join(ANSWERED_FILE)) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(why),
+pub(crate) fn forget_answered(state: &Path) -> Result<(), Problem> {
+    let note = state.join(ANSWERED_FILE);
+    match std::fs::remove_file(&note) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(unnoted("the answer could not be forgotten", &note, &why))
+        }
         _ => Ok(()),
     }
+}
+
+fn unnoted(what: &str, note: &Path, why: &std::io::Error) -> Problem {
+    Problem::system(what, why)
+        .known(format!("{}: {why}", note.display()))
+        .try_next(format!(
+            "ls -ld {}   (what it is, and whose)",
+            note.display()
+        ))
 }
 
 impl ModeWord {
@@ -163,6 +177,19 @@ mod tests {
         assert_eq!(read_answer("\n"), Some(Mode::Auto));
         assert_eq!(read_answer("No\n"), Some(Mode::Observe));
         assert_eq!(read_answer("perhaps\n"), None);
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let note = folder.path().join(ANSWERED_FILE);
+        std::fs::create_dir(&note).expect("made");
+        for problem in [note_answered(folder.path()), forget_answered(folder.path())] {
+            let problem = problem.expect_err("a folder lies there");
+            let path = note.to_string_lossy();
+            assert!(problem.known.contains(&*path), "{problem:?}");
+            assert!(problem.try_next.contains(&*path), "{problem:?}");
+        }
     }
 
     #[test]

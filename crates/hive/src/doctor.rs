@@ -156,12 +156,13 @@ fn daemon(why: Option<&Problem>) -> Finding {
     Finding::new("daemon", Outcome::Problem, what).try_next(&why.try_next)
 }
 
-/// What the daemon says is wrong with this machine itself: its guardian, what is still on, its place in its hive.
+/// What the daemon says is wrong with this machine itself: its guardian, what is still on, its port, its place in its hive.
 pub(crate) fn needs(status: &StatusView) -> impl Iterator<Item = Finding> {
     status.needs.iter().filter_map(|need| {
         let check = match need.code.as_str() {
             "guard.gone" => "guardian",
             "undo.failed" => "undo",
+            "port.denied" => "port",
             code if code.starts_with("node.") => "place",
             _ => return None,
         };

@@ -33,6 +33,9 @@ pub(crate) fn socket(place: &Place, paths: &Paths) -> PathBuf {
     paths.socket.clone()
 }
 
+/// What to type where the state folder cannot be used.
+pub(crate) const OTHER_FOLDER: &str = "hive --state DIR up   (a folder of your own)";
+
 /// Makes a folder that only its owner can enter; one that is there stays as it is.
 pub(crate) fn private_folder(path: &Path) -> Result<(), Problem> {
     DirBuilder::new()
@@ -41,7 +44,7 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Problem> {
         .create(path)
         .map_err(|why| {
             let what = format!("the state folder {} could not be made", path.display());
-            Problem::system(&what, &why).try_next("hive --state DIR up   (a folder of your own)")
+            Problem::system(&what, &why).try_next(OTHER_FOLDER)
         })
 }
 

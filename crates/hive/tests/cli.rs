@@ -102,6 +102,49 @@ fn a_state_folder_that_cannot_be_made_is_named_with_what_to_type() {
     assert!(words.contains("hive--stateDIRup"), "{words}");
 }
 
+/// Words without the line breaks of the screen.
+fn unwrapped(output: &Output) -> String {
+    told(output)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn what_lies_in_the_way_of_a_start_is_named_with_what_to_type() {
+    let place = tempfile::tempdir().expect("a folder");
+    let real = place.path().join("real");
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&real)
+        .expect("writable");
+    let state = place.path().join("state");
+    std::os::unix::fs::symlink(&real, &state).expect("linked");
+    let linked = hive(place.path(), &["up"]);
+    assert_eq!(code(&linked), 1, "{}", told(&linked));
+    let words = unwrapped(&linked);
+    for part in [
+        "/state: the state folder is a link",
+        "readlink -f",
+        "hive --state DIR up",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
+
+    let log = real.join("daemon.log");
+    std::fs::remove_file(&log).expect("the last try's");
+    std::fs::create_dir(&log).expect("made");
+    let folder = hive(place.path(), &["up"]);
+    assert_eq!(code(&folder), 1, "{}", told(&folder));
+    let words = unwrapped(&folder);
+    for part in [
+        "/state/daemon.log cannot be written: Is a directory",
+        "try: move it away",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
+}
+
 #[test]
 fn a_text_that_is_no_invite_code_ends_with_2_and_starts_nothing() {
     let place = tempfile::tempdir().expect("a folder");
@@ -169,7 +212,7 @@ fn leaving_without_a_terminal_needs_a_yes_and_a_damaged_store_can_be_left() {
     std::fs::write(&store, "no store at all").expect("writable");
     let up = hive(place.path(), &["up"]);
     assert_eq!(code(&up), 1, "{}", told(&up));
-    let words = told(&up).split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = unwrapped(&up);
     assert!(
         words.contains("damaged") && words.contains("hive leave"),
         "{words}"

@@ -14,6 +14,9 @@ pub(super) fn state_folder(path: &Path, uid: u32) -> Result<(), OpenError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(OpenError::State)?;
     let meta = fs::symlink_metadata(path).map_err(OpenError::State)?;
+    if meta.is_symlink() {
+        return Err(OpenError::Linked);
+    }
     if meta.is_dir() && meta.uid() == uid && meta.mode().trailing_zeros() >= 6 {
         Ok(())
     } else {
@@ -133,6 +136,12 @@ mod tests {
         assert!(matches!(
             state_folder(folder.path(), own_uid() + 1),
             Err(OpenError::NotPrivate)
+        ));
+        let link = folder.path().join("link");
+        symlink(&path, &link).expect("linked");
+        assert!(matches!(
+            state_folder(&link, own_uid()),
+            Err(OpenError::Linked)
         ));
     }
 }

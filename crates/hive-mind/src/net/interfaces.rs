@@ -120,6 +120,12 @@ pub(crate) fn own_addresses() -> BTreeSet<IpAddr> {
     all.iter().map(if_addrs::Interface::ip).collect()
 }
 
+/// The number of an interface that has an address.
+pub(crate) fn number_of(name: &str) -> Option<u32> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.iter().find(|one| one.name == name)?.index
+}
+
 fn look(wanted: &[String]) -> Vec<Interface> {
     let all = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "interfaces cannot be listed");

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use hive_core::reply::NeedView;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 use crate::net::NetConfig;
@@ -14,45 +15,115 @@ const PORT: u16 = 4483;
 /// Ports tried after a taken one before the system chooses. A guess.
 const PORTS_TRIED: u16 = 16;
 
-/// Opens the wanted port, else the remembered one, else the usual one; a taken port gives way to the next free
-/// one. What was opened is remembered, so that a restarted node is where its peers expect it.
-pub(crate) fn stable_port(config: &NetConfig<'_>) -> Result<(UdpSocket, u16), StartError> {
+/// The one port of this machine.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) socket: UdpSocket,
+    pub(crate) port: u16,
+    pub(crate) denied: Option<Denied>,
+}
+
+/// A port that was asked for by number and that another stands in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) port: u16,
+    /// As the system says it.
+    pub(crate) why: String,
+    /// Whether it was for lack of rights, and not for being taken.
+    pub(crate) by_rights: bool,
+}
+
+/// Opens the wanted port, else the remembered one, else the usual one; one that is taken there gives way to the next
+/// free one. What was opened is remembered, so that a restarted node is where its peers expect it; but not what only
+/// stands in for a wanted one.
+pub(crate) fn stable_port(config: &NetConfig<'_>) -> Result<Opened, StartError> {
     let remembered = std::fs::read_to_string(config.remembered)
         .ok()
         .and_then(|text| text.trim().parse::<u16>().ok())
         .filter(|port| *port != 0);
-    let first = match config.port {
-        Some(0) => remembered.unwrap_or(0),
-        Some(port) => port,
-        None => remembered.unwrap_or(PORT),
-    };
-    let near = (0..PORTS_TRIED).filter_map(|step| first.checked_add(step));
-    let mut failure = None;
-    for port in near.chain([0]) {
+    let mut denied = None;
+    if let Some(port) = config.port.filter(|port| *port != 0) {
         match open(config.bind, port) {
-            Ok(socket) => {
-                let port = socket
-                    .local_addr()
-                    .map_err(|why| StartError::Network(why.to_string()))?
-                    .port();
-                std::fs::write(config.remembered, format!("{port}\n")).map_err(|why| {
-                    StartError::State {
-                        path: config.remembered.to_path_buf(),
-                        why,
-                    }
-                })?;
-                return Ok((socket, port));
-            }
-            Err(why) => failure = Some(why),
+            Ok(socket) => return kept(config, socket),
+            Err(why) => denied = Some(Denied::new(port, &why)),
         }
     }
-    let why = failure.map_or_else(String::new, |why| why.to_string());
+    let first = match config.port {
+        Some(0) => remembered.unwrap_or(0),
+        _ => remembered.unwrap_or(PORT),
+    };
+    let near = (0..PORTS_TRIED).filter_map(|step| first.checked_add(step));
+    let mut failure = String::new();
+    for port in near.chain([0]) {
+        match open(config.bind, port) {
+            Ok(socket) if denied.is_some() => {
+                let port = port_of(&socket)?;
+                return Ok(Opened {
+                    socket,
+                    port,
+                    denied,
+                });
+            }
+            Ok(socket) => return kept(config, socket),
+            Err(why) => failure = why.to_string(),
+        }
+    }
     Err(StartError::Network(match config.bind {
         Some(address) => format!(
-            "{why} (on {address}, as `bind` under [network] in config.toml or --bind says; ip addr shows what there is)"
+            "{failure} (on {address}, as `bind` under [network] in config.toml or --bind says; ip addr shows what there is)"
         ),
-        None => why,
+        None => failure,
     }))
+}
+
+/// This one, remembered.
+fn kept(config: &NetConfig<'_>, socket: UdpSocket) -> Result<Opened, StartError> {
+    let port = port_of(&socket)?;
+    std::fs::write(config.remembered, format!("{port}\n")).map_err(|why| StartError::State {
+        path: config.remembered.to_path_buf(),
+        why,
+    })?;
+    Ok(Opened {
+        socket,
+        port,
+        denied: None,
+    })
+}
+
+fn port_of(socket: &UdpSocket) -> Result<u16, StartError> {
+    match socket.local_addr() {
+        Ok(address) => Ok(address.port()),
+        Err(why) => Err(StartError::Network(why.to_string())),
+    }
+}
+
+impl Denied {
+    fn new(port: u16, why: &io::Error) -> Self {
+        Self {
+            port,
+            why: why.to_string(),
+            by_rights: why.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+
+    /// What a person should know and do about it.
+    pub(crate) fn need(&self, instead: u16) -> NeedView {
+        let (port, why) = (self.port, &self.why);
+        let again = "then: hive down, hive up";
+        let fix = if self.by_rights {
+            format!("set [network] port in config.toml to 1024 or above, {again}")
+        } else {
+            format!("see who has it: sudo ss -ulpn 'sport = :{port}'; when it is free, {again}")
+        };
+        NeedView {
+            code: "port.denied".to_owned(),
+            words: format!(
+                "UDP port {port}, as config.toml or --port wants it, could not be opened ({why}); this machine listens \
+                 on {instead}, so what was forwarded or let in for {port} does not reach it"
+            ),
+            fix: vec![fix],
+        }
+    }
 }
 
 /// An address as a person writes it: on a socket for both families IPv4 comes as `::ffff:a.b.c.d`.
@@ -101,6 +172,8 @@ fn lacks_ipv6(why: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -115,6 +188,58 @@ mod tests {
             let given: SocketAddr = given.parse().expect("an address");
             assert_eq!(plain(given).to_string(), told);
         }
+    }
+
+    /// Where a machine with these settings listens, on loopback.
+    fn opened(folder: &Path, port: Option<u16>) -> Opened {
+        stable_port(&NetConfig {
+            secret: &zeroize::Zeroizing::new([1; 32]),
+            boot_nonce: [0; 8],
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            port,
+            timing: crate::net::keeper::TIMING,
+            remembered: &folder.join("port"),
+        })
+        .expect("opens")
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_had_is_said_and_what_stands_in_is_not_remembered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let before = opened(path, Some(0)).port;
+        let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let wanted = taken.local_addr().expect("bound").port();
+
+        let other = opened(path, Some(wanted));
+        let denied = other.denied.expect("it is said");
+        assert_eq!((denied.port, denied.by_rights), (wanted, false));
+        assert_eq!(other.port, before, "as if it were not wanted");
+        let need = denied.need(other.port);
+        assert!(need.words.contains(&format!("listens on {before}")));
+        assert!(need.fix[0].contains("ss -ulpn"), "{need:?}");
+        drop(other.socket);
+
+        // Not even where the remembered one is taken too.
+        let holder = UdpSocket::bind((Ipv4Addr::LOCALHOST, before)).expect("free again");
+        let another = opened(path, Some(wanted));
+        assert!(another.denied.is_some());
+        drop((another, holder));
+        assert_eq!(opened(path, None).port, before, "the line is gone");
+
+        drop(taken);
+        let had = opened(path, Some(wanted));
+        assert_eq!((had.port, had.denied), (wanted, None));
+        drop(had.socket);
+        assert_eq!(opened(path, None).port, wanted, "where peers expect it");
+    }
+
+    #[test]
+    fn a_port_that_needs_rights_is_told_apart_from_a_taken_one() {
+        let denied = Denied::new(22, &rustix::io::Errno::ACCESS.into());
+        let need = denied.need(4483);
+        assert!(need.words.contains("Permission denied"), "{need:?}");
+        assert!(need.fix[0].contains("1024 or above"), "{need:?}");
     }
 
     #[test]

@@ -23,8 +23,7 @@ impl Bare {
     /// Notes what there was. The mode that the answer set was in the store, so it is asked again.
     pub(super) fn begin(state: &Path) -> Result<Self, Problem> {
         let answered = consent::was_answered(state);
-        consent::forget_answered(state)
-            .map_err(|why| Problem::system("the answer could not be forgotten", &why))?;
+        consent::forget_answered(state)?;
         Ok(Self {
             state: state.to_path_buf(),
             answered,
@@ -59,12 +58,16 @@ impl Bare {
         }
         std::fs::remove_file(self.state.join("store.redb"))
             .map_err(|why| Problem::system("the new store could not be deleted", &why))?;
-        let noted = if self.answered {
+        self.put_answer_back()
+    }
+
+    /// The answer that there was belongs to the lost store, which may come back.
+    pub(super) fn put_answer_back(&self) -> Result<(), Problem> {
+        if self.answered {
             consent::note_answered(&self.state)
         } else {
             consent::forget_answered(&self.state)
-        };
-        noted.map_err(|why| Problem::system("the answer could not be noted", &why))
+        }
     }
 
     /// Where the key that took over may lie beside the one that was given up, that is the way back.

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{DaemonArgs, ModeWord, Place};
 use crate::guard::Guard;
 use crate::log::Log;
-use crate::place;
+use crate::place::{self, OTHER_FOLDER};
 use crate::problem::{Exit, Problem};
 
 /// What is said first when it fails; why follows.
@@ -151,6 +151,11 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
             store.short()
         ))
         .try_next(KEY_BACK),
+        StartError::Folder { .. } | StartError::State { .. } => {
+            Problem::new(Exit::Failed, "daemon.start", NOT_STARTED)
+                .known(why.to_string())
+                .try_next(OTHER_FOLDER)
+        }
         _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
     }
 }

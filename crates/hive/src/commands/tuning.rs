@@ -78,8 +78,7 @@ pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     link.ask(link.client().tune(mode))?;
-    consent::note_answered(&place::paths(at)?.state)
-        .map_err(|why| Problem::system("the answer could not be noted", &why))?;
+    consent::note_answered(&place::paths(at)?.state)?;
     println!("from now on: {words}");
     Ok(Exit::Ok)
 }

@@ -13,7 +13,7 @@ use crate::commands::bare::Bare;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
 use crate::log;
-use crate::place;
+use crate::place::{self, OTHER_FOLDER};
 use crate::problem::{Exit, Problem};
 use crate::render::text::{count, wrap};
 
@@ -75,7 +75,6 @@ pub(super) fn settle(
     };
     link.ask(link.client().tune(mode))?;
     consent::note_answered(&state)
-        .map_err(|why| Problem::system("the answer could not be noted", &why))
 }
 
 /// A link to a daemon that runs: the one that is there, or a new one.
@@ -98,6 +97,7 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
         return Err(unreachable(&paths.socket, &running));
     }
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
+    let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
     if is_bare {
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
@@ -105,7 +105,7 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
     }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
-    let file = log::open(&log).map_err(failed)?;
+    let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
     // What the daemon that runs here, or the last one, had said stays.
     let before = file.metadata().map_err(failed)?.len();
     let mut child = Command::new(std::env::current_exe().map_err(failed)?)
@@ -121,17 +121,38 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
         .spawn()
         .map_err(failed)?;
     if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
-        let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
         return Ok((link, bare));
     }
     if let Some(link) = another_won(at, &mut child) {
         return Ok((link, None));
     }
     end_half_started(&mut child);
+    if let Some(bare) = bare {
+        bare.put_answer_back()?;
+    }
     if let Some(running) = Running::on(&paths.state) {
         return Err(silent(Some(&running)));
     }
     Err(not_started(&log, before))
+}
+
+/// Without its log nobody would hear why it ends.
+fn unlogged(log: &Path, why: &std::io::Error) -> Problem {
+    Problem::system("the daemon could not be started", why)
+        .known(format!(
+            "its log {} cannot be written: {why}",
+            log.display()
+        ))
+        .try_next(match why.kind() {
+            std::io::ErrorKind::StorageFull => "free space, then: hive up".to_owned(),
+            std::io::ErrorKind::IsADirectory => {
+                format!("move it away, then: hive up   (ls -ld {})", log.display())
+            }
+            _ => format!(
+                "ls -ld {}   (whose it is); or {OTHER_FOLDER}",
+                log.display()
+            ),
+        })
 }
 
 /// Why it ended, as it says itself; else its last line.

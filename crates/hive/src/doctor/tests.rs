@@ -364,6 +364,7 @@ fn what_the_daemon_needs_for_this_machine_is_a_problem_and_what_waits_for_a_pers
         "node.bare",
         "undo.failed",
         "member.forked",
+        "port.denied",
     ];
     let status = StatusView {
         needs: codes.map(need).into(),
@@ -371,7 +372,7 @@ fn what_the_daemon_needs_for_this_machine_is_a_problem_and_what_waits_for_a_pers
     };
     let found: Vec<_> = needs(&status).collect();
     let checks: Vec<_> = found.iter().map(|it| it.check).collect();
-    assert_eq!(checks, ["guardian", "place", "place", "undo"]);
+    assert_eq!(checks, ["guardian", "place", "place", "undo", "port"]);
     assert!(found.iter().all(|it| it.outcome == Outcome::Problem));
     assert_eq!(found[1].what, "node.removed in words");
     assert_eq!(found[1].try_next, "hive leave or hive up");
