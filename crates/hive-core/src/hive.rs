@@ -49,7 +49,7 @@ use crate::hive::changes::Changes;
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::{Fate, Pending};
+use crate::hive::meta::{Fate, Name, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::own::Past;
 use crate::hive::pairing::Door;
@@ -84,8 +84,7 @@ pub struct Hive {
     genesis: Genesis,
     secret: [u8; 32],
     label: Label,
-    /// A person gave that name, and no other machine has heard it yet.
-    named: bool,
+    name: Name,
     /// The inviter, trusted by the code until its admission of this machine arrives.
     sponsor: Option<NodeId>,
     vocabulary: Vocabulary,
@@ -164,7 +163,7 @@ impl Hive {
             genesis,
             secret,
             label,
-            named: meta.named,
+            name: meta.name,
             vocabulary: Vocabulary::CURRENT,
             store,
             roster,

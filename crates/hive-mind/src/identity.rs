@@ -200,7 +200,7 @@ mod tests {
         let home = Home::new();
         let secret = home.noted();
         // Zeros at the right length are what some file systems make of a power cut.
-        for left in [Some(&[][..]), Some(&[0; 70_000]), None] {
+        for left in [Some(&[][..]), Some(&[0; 10_000]), None] {
             match left {
                 Some(bytes) => fs::write(home.paths.store(), bytes).expect("writable"),
                 None => fs::remove_file(home.paths.store()).expect("it was there"),
@@ -210,7 +210,7 @@ mod tests {
             assert!(matches!(refused, StartError::StoreLost(_)), "{refused}");
             assert_eq!(home.all(), before);
         }
-        fs::write(home.paths.store(), [0; 70_000]).expect("writable");
+        fs::write(home.paths.store(), [0; 10_000]).expect("writable");
         // The person wants it so: the same key, and a need as long as it is alone.
         let bare = home.start(true).expect("starts");
         assert_eq!(bare.secret, secret);

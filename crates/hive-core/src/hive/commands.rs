@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::hive::Hive;
-use crate::hive::meta::{self, Fate};
+use crate::hive::meta::{self, Fate, Name};
 use crate::hive::words;
 use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
@@ -88,8 +88,8 @@ impl Hive {
             try_next: "hive label desk".into(),
         })?;
         self.label = label;
-        self.named = true;
-        let records = alloc::vec![meta::label(&self.label), meta::named(true)];
+        self.name = Name::Given;
+        let records = alloc::vec![meta::label(&self.label), meta::name(self.name)];
         self.save(records, AfterSave::Nothing);
         self.introduce();
         self.flush(now);

@@ -4,6 +4,7 @@
 
 use alloc::collections::BTreeSet;
 
+use crate::hive::meta::Name;
 use crate::hive::roster::label_in;
 use crate::hive::writer::AfterSave;
 use crate::hive::{Hive, meta};
@@ -71,7 +72,7 @@ impl Hive {
     /// stands; the first one of a new store does not.
     pub(super) fn take_back_name(&mut self) {
         let own = self.store.map(self.me);
-        let Some(label) = own.and_then(label_in).filter(|_| !self.named) else {
+        let Some(label) = own.and_then(label_in).filter(|_| self.name == Name::Plain) else {
             return;
         };
         if label != self.label {
@@ -85,10 +86,10 @@ impl Hive {
     /// The name that a person gave is in the own map, where others have it.
     pub(super) fn note_name_told(&mut self) {
         let told = || self.store.map(self.me).and_then(label_in);
-        if self.named && !self.links.connected().is_empty() && told().as_ref() == Some(&self.label)
-        {
-            self.named = false;
-            self.save(alloc::vec![meta::named(false)], AfterSave::Nothing);
+        let is_heard = !self.links.connected().is_empty();
+        if self.name == Name::Given && is_heard && told().as_ref() == Some(&self.label) {
+            self.name = Name::Plain;
+            self.save(alloc::vec![meta::name(self.name)], AfterSave::Nothing);
         }
     }
 

@@ -249,7 +249,7 @@ impl Roster {
     /// Takes over what a member calls itself now: all that an author's word on nothing but itself can change.
     pub(super) fn rename(&mut self, map: &AuthorMap) {
         if let Some(member) = self.members.get_mut(&map.head().author) {
-            member.label = label_in(map).map(shown);
+            member.label = label_in(map).as_ref().map(shown);
         }
     }
 
@@ -273,7 +273,7 @@ impl Roster {
                 let member = Member {
                     role: seat.role,
                     owner: roster.heirs(seat.owner).last().unwrap_or(seat.owner),
-                    label: map.and_then(label_in).map(shown),
+                    label: map.and_then(label_in).as_ref().map(shown),
                     path: seat.path,
                 };
                 roster.members.insert(node, member);
@@ -296,7 +296,7 @@ pub(super) fn label_in(map: &AuthorMap) -> Option<Label> {
     })
 }
 
-fn shown(label: Label) -> String {
+fn shown(label: &Label) -> String {
     String::from(label.as_str())
 }
 
