@@ -136,10 +136,8 @@ impl Hive {
         let meta = meta::Meta::read(restored);
         let founded = meta.genesis.zip(meta.secret);
         let (genesis, secret) = founded.unwrap_or_else(|| found(me, &mut chance));
-        let label = meta
-            .label
-            .or(config.label)
-            .unwrap_or_else(|| words::label(&mut chance));
+        let label = meta.label.or(config.label);
+        let label = label.unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
         // The own map knows it too, should the note be lost.
         let own = store.map(me).map_or(0, |map| map.head().incarnation);
