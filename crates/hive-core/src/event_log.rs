@@ -36,6 +36,12 @@ pub enum Happening {
         /// What it calls itself.
         label: String,
     },
+    /// A machine proved the code and cannot be let in: its key was handed over or removed, too many wait, or this
+    /// machine lets nobody new in. The code stays good.
+    AsksInVain {
+        /// First digits of its id.
+        node: String,
+    },
     /// A machine became a member.
     Joined {
         /// First digits of its id.

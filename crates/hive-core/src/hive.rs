@@ -49,7 +49,7 @@ use crate::hive::changes::Changes;
 use crate::hive::compact::Compact;
 use crate::hive::joining::Joining;
 use crate::hive::links::Links;
-use crate::hive::meta::{Fate, Pending};
+use crate::hive::meta::{Fate, Name, Pending};
 use crate::hive::outside::{HiveEffect, Record};
 use crate::hive::own::Past;
 use crate::hive::pairing::Door;
@@ -84,6 +84,7 @@ pub struct Hive {
     genesis: Genesis,
     secret: [u8; 32],
     label: Label,
+    name: Name,
     /// The inviter, trusted by the code until its admission of this machine arrives.
     sponsor: Option<NodeId>,
     vocabulary: Vocabulary,
@@ -135,10 +136,8 @@ impl Hive {
         let meta = meta::Meta::read(restored);
         let founded = meta.genesis.zip(meta.secret);
         let (genesis, secret) = founded.unwrap_or_else(|| found(me, &mut chance));
-        let label = meta
-            .label
-            .or(config.label)
-            .unwrap_or_else(|| words::label(&mut chance));
+        let label = meta.label.or(config.label);
+        let label = label.unwrap_or_else(|| words::label(&mut chance));
         let (store, damaged) = disk::restore(genesis.hive(), restored);
         // The own map knows it too, should the note be lost.
         let own = store.map(me).map_or(0, |map| map.head().incarnation);
@@ -162,6 +161,7 @@ impl Hive {
             genesis,
             secret,
             label,
+            name: meta.name,
             vocabulary: Vocabulary::CURRENT,
             store,
             roster,

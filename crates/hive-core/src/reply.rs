@@ -367,6 +367,8 @@ pub struct JoinView {
     pub proved_ms: Option<f64>,
     /// Milliseconds from the command until membership.
     pub member_ms: Option<f64>,
+    /// Whether a member was heard to hold the same since: all that it knows has arrived, and counts of members hold.
+    pub whole: bool,
     /// Why it failed, when it did.
     pub error: Option<CommandError>,
 }

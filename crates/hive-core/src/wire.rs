@@ -300,7 +300,7 @@ pub enum PairFrame {
     TakenBack,
 }
 
-/// Why an inviter says no.
+/// Why an inviter says no. An older joiner takes those after [`Refusal::Denied`] for a conversation that broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// The code is not one of the open ones.
@@ -313,6 +313,12 @@ pub enum Refusal {
     Full,
     /// A person said no.
     Denied,
+    /// The machine's key was handed over: its place belongs to another key.
+    HandedOver,
+    /// The machine left or was removed, and its key opens this hive no more.
+    Gone,
+    /// The inviter lets back in who belongs already, and nobody new.
+    OnlyBack,
 }
 
 /// Why bytes are no frame. Nothing was changed and nothing kept.

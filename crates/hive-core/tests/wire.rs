@@ -244,6 +244,9 @@ fn pair_frames() -> Vec<(&'static str, PairFrame)> {
             },
         ),
         ("refused", PairFrame::Refused(Refusal::Denied)),
+        ("refused-moved", PairFrame::Refused(Refusal::HandedOver)),
+        ("refused-gone", PairFrame::Refused(Refusal::Gone)),
+        ("refused-new", PairFrame::Refused(Refusal::OnlyBack)),
         (
             "welcome",
             PairFrame::Welcome {

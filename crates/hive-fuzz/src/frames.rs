@@ -257,6 +257,9 @@ fn golden_pair() -> Vec<PairFrame> {
         Refusal::Wait,
         Refusal::Full,
         Refusal::Denied,
+        Refusal::HandedOver,
+        Refusal::Gone,
+        Refusal::OnlyBack,
     ];
     let mut frames = vec![
         PairFrame::Hello {

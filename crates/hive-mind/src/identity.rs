@@ -37,6 +37,9 @@ pub(crate) fn settled(
     if is_bare && !without_store {
         return Err(StartError::StoreLost(paths.store()));
     }
+    if is_bare {
+        make_way(&paths.store())?;
+    }
     let (store, restored) = opened(paths, open)?;
     let settled = belonging(paths, held, is_bare, store, restored);
     if settled.is_err() && is_bare {
@@ -70,7 +73,12 @@ fn belonging(
         None if restored.is_empty() => key::make_first(&paths.state)?,
         None => return Err(StartError::KeyLost(paths.state.join(KEY))),
     };
-    let secret = key::settle(&paths.state, held, |next| has_spoken(next, &restored))?;
+    let secret = if is_bare {
+        // This store cannot know what a next key has said: the store that is put back instead of it may.
+        held
+    } else {
+        key::settle(&paths.state, held, |next| has_spoken(next, &restored))?
+    };
     let key = KeyPair::from_secret(&secret).node();
     if let Some(store) = owner::noted(&restored).filter(|store| *store != key) {
         let path = paths.state.join(KEY);
@@ -81,6 +89,16 @@ fn belonging(
         store,
         restored,
     })
+}
+
+/// A file of nothing but zeros is no store, and none can be made in it.
+fn make_way(path: &Path) -> Result<(), StartError> {
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(unopened(&StoreError::Disk(why)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The store and all that is in it.
@@ -181,16 +199,18 @@ mod tests {
     fn a_store_that_is_gone_beside_a_key_is_told_and_nothing_is_made() {
         let home = Home::new();
         let secret = home.noted();
-        fs::write(home.paths.store(), "").expect("writable");
-        for is_there in [true, false] {
-            if !is_there {
-                fs::remove_file(home.paths.store()).expect("it was there");
+        // Zeros at the right length are what some file systems make of a power cut.
+        for left in [Some(&[][..]), Some(&[0; 10_000]), None] {
+            match left {
+                Some(bytes) => fs::write(home.paths.store(), bytes).expect("writable"),
+                None => fs::remove_file(home.paths.store()).expect("it was there"),
             }
             let before = home.all();
             let refused = home.start(false).err().expect("refused");
             assert!(matches!(refused, StartError::StoreLost(_)), "{refused}");
             assert_eq!(home.all(), before);
         }
+        fs::write(home.paths.store(), [0; 10_000]).expect("writable");
         // The person wants it so: the same key, and a need as long as it is alone.
         let bare = home.start(true).expect("starts");
         assert_eq!(bare.secret, secret);
@@ -198,6 +218,30 @@ mod tests {
         drop(bare);
         // From then on it is a store like any other.
         assert_eq!(home.start(false).expect("starts").restored, [owner::bare()]);
+    }
+
+    #[test]
+    fn a_next_key_stays_beside_a_store_that_was_made_in_a_lost_ones_place() {
+        let home = Home::new();
+        home.noted();
+        let next = key::make_next(&home.paths.state).expect("made");
+        fs::remove_file(home.paths.store()).expect("it was there");
+        drop(home.start(true).expect("starts"));
+        // Taken away again, because nobody let this machine back in.
+        let path = home.paths.state.join("key.next");
+        assert_eq!(fs::read(&path).expect("still there")[..], next[..]);
+        fs::remove_file(home.paths.store()).expect("it was made");
+        // The store from after the change is put back: it has a word of the next key.
+        let mut store = RedbStore::open(&home.paths.store()).expect("made");
+        let node = KeyPair::from_secret(&next).node();
+        let word = Record {
+            table: Table::Heads,
+            key: node.0.to_vec(),
+            value: Some(vec![1]),
+        };
+        store.commit(&[owner::note(node), word]).expect("writable");
+        drop(store);
+        assert_eq!(home.start(false).expect("starts").secret, next);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Where things lie: the state folder, the socket, the settings file.
 
 use std::env;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use hive_core::signed::KeyPair;
@@ -36,13 +38,14 @@ impl Paths {
         })
     }
 
-    /// Whether a key is there whose store is gone, or is a file of no bytes as a power cut may leave. Files that
-    /// cannot be looked at are told by whoever opens them.
+    /// Whether a key is there whose store is gone, or is a file of no bytes or of nothing but zeros, as a power cut may
+    /// leave. Files that cannot be looked at are told by whoever opens them.
     #[must_use]
     pub fn has_lost_store(&self) -> bool {
-        let is_gone = match self.store().metadata() {
-            Ok(about) => about.is_file() && about.len() == 0,
-            Err(why) => why.kind() == std::io::ErrorKind::NotFound,
+        let path = self.store();
+        let is_gone = match path.metadata() {
+            Ok(about) => about.is_file() && holds_nothing(&path),
+            Err(why) => why.kind() == io::ErrorKind::NotFound,
         };
         is_gone && self.state.join(KEY).exists()
     }
@@ -72,6 +75,21 @@ impl Paths {
     pub(crate) fn port(&self) -> PathBuf {
         self.state.join("port")
     }
+}
+
+/// Whether there is no byte but zeros in a file. A store begins with other ones: of a whole one, one piece is read.
+fn holds_nothing(path: &Path) -> bool {
+    let look = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        let mut piece = [0; 4_096];
+        loop {
+            let length = file.read(&mut piece)?;
+            if length == 0 || piece[..length].iter().any(|byte| *byte != 0) {
+                return Ok(length == 0);
+            }
+        }
+    };
+    look().unwrap_or(false)
 }
 
 /// The socket of the daemon that a client should talk to.

@@ -1,5 +1,6 @@
 //! One verb, one function: asks the daemon, prints what it says, and names the exit code.
 
+mod bare;
 mod daemon;
 mod doctor;
 mod down;

@@ -144,6 +144,19 @@ impl Link {
         }
     }
 
+    /// How many members there are, once this newcomer holds what another one holds; and whether it does. Before that,
+    /// those who left or were removed may still be among them.
+    pub(crate) fn members_when_whole(&self) -> Result<(usize, bool), Problem> {
+        let start = Instant::now();
+        loop {
+            let whole = self.ask(self.client.join_state())?.whole;
+            if whole || start.elapsed() > SETTLE {
+                return Ok((self.ask(self.client.status())?.members, whole));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Waits until the daemon answers; `gone` says whether its process has ended meanwhile.
     pub(crate) fn wait_up(&self, within: Duration, mut gone: impl FnMut() -> bool) -> bool {
         let start = Instant::now();

@@ -4,6 +4,7 @@
 //! One member tells another one hash of the heads it saw of each author. The other answers with the ids of its heads of
 //! those authors where that differs, and is answered with the heads that contradict them, or may.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::chance::Chance;
@@ -20,10 +21,15 @@ use crate::wire::{Frame, Head, RingMark, Trace};
 /// is switched off every night takes part, one that restarts in a loop does not fill the network.
 const FIRST_AFTER: Span = Span::from_secs(600);
 
-/// When the next comparison is due.
-#[derive(Clone, Copy, Debug)]
+/// One member is answered with ids at most once in this time: somewhat less than an honest one leaves between two
+/// comparisons even if it is started anew in between, because two clocks do not run alike.
+const ANSWER_EVERY: Span = Span(FIRST_AFTER.0 / 10 * 9);
+
+/// When the next comparison is due, and who was answered lately.
+#[derive(Clone, Debug)]
 pub(super) struct Audit {
     at: Instant,
+    answered: BTreeMap<NodeId, Instant>,
 }
 
 impl Audit {
@@ -31,7 +37,18 @@ impl Audit {
         let wait = Span(FIRST_AFTER.0 + chance.below(FIRST_AFTER.0));
         Self {
             at: now.after(wait),
+            answered: BTreeMap::new(),
         }
+    }
+
+    /// Whether this member may be answered now; if so, that is noted.
+    fn may_answer(&mut self, now: Instant, peer: NodeId) -> bool {
+        self.answered.retain(|_, at| now.since(*at) < ANSWER_EVERY);
+        if self.answered.contains_key(&peer) {
+            return false;
+        }
+        self.answered.insert(peer, now);
+        true
     }
 }
 
@@ -63,8 +80,12 @@ impl Hive {
         stored.take(crate::wire::LINES_MAX).collect()
     }
 
-    /// Answers with what was seen here of those authors of whom the sender saw something else.
-    pub(super) fn on_rings(&mut self, peer: NodeId, salt: [u8; 8], rings: &[RingMark]) {
+    /// Answers with what was seen here of those authors of whom the sender saw something else. The answer may be forty
+    /// times as long as the question, so a member that asks more often than a comparison is due is not answered.
+    pub(super) fn on_rings(&mut self, now: Now, peer: NodeId, salt: [u8; 8], rings: &[RingMark]) {
+        if !self.audit.may_answer(now.boot, peer) {
+            return;
+        }
         let differ = self.store.seen_otherwise(salt, &self.stored(), rings);
         let proofs: Vec<(Head, Head)> = differ
             .iter()

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::hive::Hive;
-use crate::hive::meta::{self, Fate};
+use crate::hive::meta::{self, Fate, Name};
 use crate::hive::words;
 use crate::hive::writer::{AfterSave, Readiness};
 use crate::id::NodeId;
@@ -88,7 +88,9 @@ impl Hive {
             try_next: "hive label desk".into(),
         })?;
         self.label = label;
-        self.save(alloc::vec![meta::label(&self.label)], AfterSave::Nothing);
+        self.name = Name::Given;
+        let records = alloc::vec![meta::label(&self.label), meta::name(self.name)];
+        self.save(records, AfterSave::Nothing);
         self.introduce();
         self.flush(now);
         let words = alloc::format!("this machine is \"{}\"", self.label.as_str());

@@ -58,6 +58,8 @@ pub(super) struct Joining {
     found_ms: Option<f64>,
     proved_ms: Option<f64>,
     member_ms: Option<f64>,
+    /// Somebody was heard to hold the same since this machine is a member.
+    whole: bool,
     error: Option<CommandError>,
 }
 
@@ -102,6 +104,7 @@ impl Joining {
             found_ms: None,
             proved_ms: None,
             member_ms: None,
+            whole: false,
             error: None,
         }
     }
@@ -126,6 +129,7 @@ impl Joining {
             found_ms: None,
             proved_ms: None,
             member_ms: None,
+            whole: false,
             error: None,
         }
     }
@@ -141,6 +145,7 @@ impl Joining {
             found_ms: self.found_ms,
             proved_ms: self.proved_ms,
             member_ms: self.member_ms,
+            whole: self.whole,
             // Before that, it is only what a machine without a proof said.
             error: self
                 .error
@@ -422,6 +427,13 @@ impl Hive {
             joining.code = None;
         }
         self.enter(now, adopted.genesis, adopted.secret, Some(adopted.sponsor));
+    }
+
+    /// A member holds the same as this machine.
+    pub(super) fn joiner_is_whole(&mut self) {
+        if let Some(joining) = &mut self.joining {
+            joining.whole |= joining.stage == JoinStage::Member;
+        }
     }
 
     fn send_proof(&mut self, link: LinkId) {

@@ -37,6 +37,16 @@ pub(super) enum Fate {
     Denied,
 }
 
+/// How much a machine's label counts beside the one that its own map has when it comes back from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Name {
+    /// Nothing: it is the first one of a new store, or others know it.
+    #[default]
+    Plain,
+    /// A person gave it, and no other machine has heard it yet.
+    Given,
+}
+
 /// Where a joiner proved a code and waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Proved {
@@ -71,6 +81,8 @@ pub(super) struct Meta {
     /// Nothing but the key was left when this hive was founded.
     pub(super) bare: bool,
     pub(super) label: Option<Label>,
+    /// Whether the label gives way to the one in a map that comes back.
+    pub(super) name: Name,
     pub(super) sponsor: Option<NodeId>,
     /// By whom and how this machine was told that it was removed.
     pub(super) dismissed: Option<(NodeId, Farewell)>,
@@ -99,6 +111,7 @@ impl Meta {
                 COMPANY => meta.company = decode(value).unwrap_or_default(),
                 BARE => meta.bare = decode(value).unwrap_or_default(),
                 LABEL => meta.label = decode(value),
+                NAME => meta.name = decode(value).unwrap_or_default(),
                 SPONSOR => meta.sponsor = decode(value),
                 DISMISSED => meta.dismissed = decode(value),
                 MOVED => meta.moved = decode(value),
@@ -196,6 +209,10 @@ pub(super) fn label(label: &Label) -> Record {
     put(LABEL, label)
 }
 
+pub(super) fn name(name: Name) -> Record {
+    put(NAME, &name)
+}
+
 pub(super) fn sponsor(sponsor: Option<NodeId>) -> Record {
     maybe(SPONSOR.to_vec(), sponsor.as_ref())
 }
@@ -253,6 +270,7 @@ const COMPANY: &[u8] = b"company";
 const BARE: &[u8] = b"bare";
 const OWNER: &[u8] = b"owner";
 const LABEL: &[u8] = b"label";
+const NAME: &[u8] = b"name";
 const SPONSOR: &[u8] = b"sponsor";
 const DISMISSED: &[u8] = b"dismissed";
 const MOVED: &[u8] = b"moved";

@@ -4,10 +4,13 @@
 
 use alloc::collections::BTreeSet;
 
+use crate::hive::meta::Name;
+use crate::hive::roster::label_in;
 use crate::hive::writer::AfterSave;
 use crate::hive::{Hive, meta};
 use crate::id::NodeId;
 use crate::reply::NeedView;
+use crate::statement::{Profile, Statement};
 use crate::time::{Now, Span};
 
 /// How long others may tell of a still newer own map after the first one did. A guess: those that are awake on one
@@ -63,6 +66,31 @@ impl Hive {
             return;
         }
         self.found_itself(now);
+    }
+
+    /// What this machine was called, in the words of its own map that came back. A name that a person gave since then
+    /// stands; the first one of a new store does not.
+    pub(super) fn take_back_name(&mut self) {
+        let own = self.store.map(self.me);
+        let Some(label) = own.and_then(label_in).filter(|_| self.name == Name::Plain) else {
+            return;
+        };
+        if label != self.label {
+            self.save(alloc::vec![meta::label(&label)], AfterSave::Nothing);
+            self.label = label.clone();
+        }
+        // In the place of the name that waited to be said.
+        self.writer.push(Statement::Profile(Profile { label }));
+    }
+
+    /// The name that a person gave is in the own map, where others have it.
+    pub(super) fn note_name_told(&mut self) {
+        let told = || self.store.map(self.me).and_then(label_in);
+        let is_heard = !self.links.connected().is_empty();
+        if self.name == Name::Given && is_heard && told().as_ref() == Some(&self.label) {
+            self.name = Name::Plain;
+            self.save(alloc::vec![meta::name(self.name)], AfterSave::Nothing);
+        }
     }
 
     /// From now on own words build on the best own map that was heard of.

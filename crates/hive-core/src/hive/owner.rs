@@ -41,7 +41,7 @@ impl Hive {
             code: "node.bare".into(),
             words: "the store of this machine was lost and its key was kept: it stands alone in a new hive, and its old one may \
                     wait for it. To come back, run the first command on a machine of the old one and the second here. If no other \
-                    machine is left, the third begins anew"
+                    machine is left, the third begins anew. Before a backup of the store is put back: hive down"
                 .into(),
             fix: alloc::vec![
                 "hive invite".into(),

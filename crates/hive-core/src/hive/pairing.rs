@@ -63,6 +63,9 @@ struct Guest {
     address: SocketAddr,
     until: Option<Instant>,
     hello: Option<(Label, [u8; 16], [u8; 16])>,
+    /// Its request is on its way to the disk, and it waits for this machine's proof: a welcome before that would be
+    /// that of a stranger.
+    awaits_proof: bool,
 }
 
 #[derive(Debug)]
@@ -277,6 +280,8 @@ impl Hive {
         }
         self.door.redial_at = Some(now.boot.after(REDIAL));
         match self.guest_of(node) {
+            // It follows the proof.
+            Some(link) if self.door.links.get(&link).is_some_and(|it| it.awaits_proof) => {}
             Some(link) => self.bring_welcome(link, node),
             None => self.dial_back(node),
         }
@@ -330,6 +335,7 @@ impl Hive {
             address,
             until: Some(now.boot.after(PROVE_PATIENCE)),
             hello: None,
+            awaits_proof: false,
         };
         self.door.links.insert(link, guest);
     }
@@ -370,9 +376,13 @@ impl Hive {
             self.refuse(link, Refusal::Spent);
             return;
         }
-        let Some(fate) = self.fate_of_asker(key) else {
-            self.refuse(link, Refusal::Full);
-            return;
+        let fate = match self.fate_of_asker(key) {
+            Ok(fate) => fate,
+            Err(why) => {
+                self.tell(Happening::AsksInVain { node: key.short() });
+                self.refuse(link, why);
+                return;
+            }
         };
         self.door.invites[index].spent = true;
         let pending = Pending {
@@ -389,6 +399,7 @@ impl Hive {
     fn let_wait(&mut self, now: Now, link: LinkId, key: NodeId, pending: Pending, mac: [u8; 32]) {
         if let Some(guest) = self.door.links.get_mut(&link) {
             guest.until = None;
+            guest.awaits_proof = true;
         }
         self.keep_newest(link);
         let record = meta::pending(key, Some(&pending));
@@ -405,7 +416,8 @@ impl Hive {
 
     /// The request would survive a power cut: the newcomer may rely on it.
     pub(super) fn on_request_durable(&mut self, link: LinkId, mac: [u8; 32]) {
-        if self.door.links.contains_key(&link) {
+        if let Some(guest) = self.door.links.get_mut(&link) {
+            guest.awaits_proof = false;
             let hive = self.genesis.hive();
             self.pair_send(link, &PairFrame::Proved { hive, mac });
             self.welcome_if_approved(link);
@@ -471,6 +483,7 @@ impl Hive {
                 address,
                 until: None,
                 hello: None,
+                awaits_proof: false,
             });
         }
         let mut addresses = Vec::new();

@@ -18,7 +18,7 @@ use crate::hive::roster::walk::Walk;
 use crate::hive::store::fork::Proof;
 use crate::hive::store::{AuthorMap, Store};
 use crate::id::NodeId;
-use crate::statement::{Farewell, HeadRef, Key, Role, Rotate, Statement};
+use crate::statement::{Farewell, HeadRef, Key, Label, Role, Rotate, Statement};
 use crate::wire::Genesis;
 
 /// The members of a hive, and those that were.
@@ -249,7 +249,7 @@ impl Roster {
     /// Takes over what a member calls itself now: all that an author's word on nothing but itself can change.
     pub(super) fn rename(&mut self, map: &AuthorMap) {
         if let Some(member) = self.members.get_mut(&map.head().author) {
-            member.label = label_in(map);
+            member.label = label_in(map).as_ref().map(shown);
         }
     }
 
@@ -273,7 +273,7 @@ impl Roster {
                 let member = Member {
                     role: seat.role,
                     owner: roster.heirs(seat.owner).last().unwrap_or(seat.owner),
-                    label: map.and_then(label_in),
+                    label: map.and_then(label_in).as_ref().map(shown),
                     path: seat.path,
                 };
                 roster.members.insert(node, member);
@@ -287,12 +287,17 @@ impl Roster {
     }
 }
 
-fn label_in(map: &AuthorMap) -> Option<String> {
+/// What an author calls itself.
+pub(super) fn label_in(map: &AuthorMap) -> Option<Label> {
     let mut profiles = map.statements_of(Key::PROFILE);
     profiles.find_map(|(_, statement)| match statement {
-        Statement::Profile(profile) => Some(String::from(profile.label.as_str())),
+        Statement::Profile(profile) => Some(profile.label),
         _ => None,
     })
+}
+
+fn shown(label: &Label) -> String {
+    String::from(label.as_str())
 }
 
 /// Whether an author removes itself. What it said still counts.

@@ -161,6 +161,7 @@ impl Hive {
         match frame.said_by(peer) {
             Frame::Probe { h } if h == self.view_hash() => {
                 self.repair.agreed = true;
+                self.joiner_is_whole();
                 self.links
                     .note_agreement(peer, Some(self.changes.revision()));
                 // Who asks again in a small hive needs no answer: what differs would be told.
@@ -175,6 +176,7 @@ impl Hive {
             }
             Frame::Same => {
                 self.repair.agreed = true;
+                self.joiner_is_whole();
                 self.links.note_agreement(peer, None);
                 if self.writer.is_lost() {
                     // It says nothing of what is held there, and may be an answer of long ago: that is asked for.
@@ -209,7 +211,7 @@ impl Hive {
             Frame::Rings { rings, .. } if !rings.is_sorted_by(|a, b| a < b) => {
                 self.misbehaved(now, peer, Misdeed::BadFrame);
             }
-            Frame::Rings { salt, rings } => self.on_rings(peer, salt, &rings),
+            Frame::Rings { salt, rings } => self.on_rings(now, peer, salt, &rings),
             Frame::Heads(heads) => self.on_heads(now, &heads),
             Frame::IHave(hints) => self.on_hints(now, peer, &hints),
             Frame::Graft(wants) => self.on_graft(now, peer, &wants),

@@ -468,6 +468,7 @@ impl Hive {
             self.refresh_after(now, self.me, before.as_ref());
         }
         self.spread(now, &delta, None);
+        self.note_name_told();
         self.repair.agreed = false;
         for statement in statements {
             if let Statement::Admit(admit) = statement {
@@ -497,6 +498,7 @@ impl Hive {
             self.halt(self.me);
             return;
         }
+        self.take_back_name();
         if seen >= self.writer.incarnation {
             self.writer.incarnation = next_incarnation(seen, &mut self.chance);
             self.writer.incarnation_durable = false;

@@ -6,7 +6,7 @@ use hive_core::hive::store::{AuthorMap, Store};
 use hive_core::id::PatternId;
 use hive_core::statement::{Anomaly, Mark, Revoke, Statement};
 use hive_core::time::{Hlc, Span};
-use hive_core::wire::Frame;
+use hive_core::wire::{Frame, RingMark};
 
 use crate::pattern;
 use crate::world::World;
@@ -511,4 +511,46 @@ fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
     }
     assert_eq!(world.view(0), view, "both are on the disk");
     assert_eq!(world.view(2), view);
+}
+
+#[test]
+fn a_member_that_asks_for_ids_again_and_again_is_answered_once_in_nine_minutes() {
+    let mut world = three();
+    let peers = [world.hives[1].me(), world.hives[2].me()];
+    let answers = |world: &World, peer| {
+        let sent = world.sent_to(0, peer).into_iter();
+        let ids = |bytes: &&Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Audit(_)));
+        sent.filter(ids).count()
+    };
+    // It claims to have seen something else of everybody: the answer is all that there is.
+    let mut rings: Vec<RingMark> = (0..3)
+        .map(|at| RingMark {
+            author: world.hives[at].me().0[..4].try_into().expect("four"),
+            check: [0xee; 4],
+        })
+        .collect();
+    rings.sort();
+    let question = Frame::Rings {
+        salt: [1; 8],
+        rings,
+    };
+    let ask = |world: &mut World, peer| {
+        let now = world.now();
+        world.hives[0].on_received(now, peer, &question.encode());
+        world.settle();
+    };
+    let before = answers(&world, peers[0]);
+    for _ in 0..3 {
+        ask(&mut world, peers[0]);
+        world.run(Span::from_secs(60));
+    }
+    assert_eq!(answers(&world, peers[0]), before + 1);
+    let of_the_other = answers(&world, peers[1]);
+    ask(&mut world, peers[1]);
+    assert_eq!(answers(&world, peers[1]), of_the_other + 1, "each its own");
+    // As soon as an honest one could ask again after a new start.
+    world.run(Span::from_secs(600 - 3 * 60));
+    let before = answers(&world, peers[0]);
+    ask(&mut world, peers[0]);
+    assert_eq!(answers(&world, peers[0]), before + 1);
 }

@@ -1,7 +1,8 @@
 //! Machines that lost their disk and kept their key: nothing is said before it is known what was said.
 
+use hive_core::event_log::Happening;
 use hive_core::hive::ticket::Invitation;
-use hive_core::reply::JoinStage;
+use hive_core::reply::{CommandError, JoinStage};
 use hive_core::statement::{Role, Statement};
 use hive_core::time::Span;
 
@@ -142,8 +143,145 @@ fn a_plain_member_lets_nobody_in_who_did_not_belong() {
     world.start_join(2, &code);
     world.run(Span::from_secs(20));
     assert_eq!(world.join_state(2).stage, JoinStage::Failed);
+    let error = world.join_state(2).error.expect("a reason");
+    assert_eq!(error.code, "join.only_back");
     assert!(world.pending(1).is_empty());
     assert_eq!(world.members(0).len(), 2);
+}
+
+/// A machine that kept nothing but its key proves a code of the founder's: what it is told, when it may not come in.
+fn told_to_the_bare(world: &mut World, at: usize) -> CommandError {
+    let code = world.invite(0);
+    world.start_join_at(at, &code, 0);
+    world.run(Span::from_secs(3));
+    let node = world.hives[at].me().short();
+    let in_vain = Happening::AsksInVain { node };
+    assert!(world.told[0].contains(&in_vain), "the inviter says nothing");
+    assert!(world.pending(0).is_empty());
+    let state = world.join_state(at);
+    assert_eq!(state.stage, JoinStage::Failed);
+    // The code is still good for a machine that may.
+    world.start_join_at(3, &code, 0);
+    world.run(Span::from_secs(3));
+    assert_eq!(world.join_state(3).stage, JoinStage::Waiting);
+    state.error.expect("a reason")
+}
+
+#[test]
+fn a_key_that_was_handed_over_or_removed_is_told_so_when_it_asks_to_come_back() {
+    let mut world = World::new(4);
+    world.join_as(1, 0, Role::Member);
+    world.join_as(2, 0, Role::Member);
+    world.run(Span::from_secs(30));
+    let key = world.secret(2);
+    world.rotate(2).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    world.lose_everything(2);
+    let nothing = world.backup(2);
+    world.put_back_with_key(2, &nothing, key);
+    let error = told_to_the_bare(&mut world, 2);
+    assert_eq!(error.code, "join.moved");
+    assert!(error.try_next.contains("hive leave"), "{error:?}");
+
+    let label = world.label(1);
+    world.remove(0, &label).expect("it outranks it");
+    world.lose_everything(1);
+    world.restart(1);
+    world.deny(0, &world.pending(0)[0].node.clone());
+    let error = told_to_the_bare(&mut world, 1);
+    assert_eq!(error.code, "join.was_out");
+    assert!(error.try_next.contains("hive leave"), "{error:?}");
+}
+
+#[test]
+fn a_member_that_is_let_back_before_its_request_is_durable_comes_in() {
+    let mut world = founder_and(1);
+    world.lose_everything(1);
+    world.restart(1);
+    let code = world.invite(0);
+    world.hold_saves = true;
+    world.start_join_at(1, &code, 0);
+    let who = world.pending(0)[0].node.clone();
+    world.approve(0, &who).expect("it belongs already");
+    world.run(Span::from_secs(3));
+    assert_eq!(world.join_state(1).stage, JoinStage::Proving);
+    world.hold_saves = false;
+    world.release_saves();
+    world.settle();
+    world.run(Span::from_secs(60));
+    assert_eq!(world.join_state(1).stage, JoinStage::Member);
+    assert_whole(&world, 2, 1);
+}
+
+#[test]
+fn the_name_that_a_person_gave_comes_back_with_the_key() {
+    let mut world = founder_and(2);
+    world.rename(2, "gamma");
+    world.run(Span::from_secs(30));
+    world.lose_everything(2);
+    world.restart(2);
+    assert_eq!(world.label(2), "machine 2", "the first one of a new store");
+    world.join(2, 0);
+    world.run(Span::from_secs(60));
+    for at in 0..3 {
+        let me = world.hives[2].me();
+        assert_eq!(world.hives[at].label_of(me), "gamma", "machine {at}");
+    }
+    world.restart(2);
+    assert_eq!(world.label(2), "gamma");
+
+    // Whoever is named while it stands alone is called so, also when it was started anew meanwhile.
+    world.lose_everything(2);
+    world.restart(2);
+    world.rename(2, "delta");
+    world.run(Span::from_secs(60));
+    world.restart(2);
+    world.join(2, 0);
+    world.run(Span::from_secs(60));
+    let me = world.hives[2].me();
+    assert_eq!(world.hives[0].label_of(me), "delta");
+    // From now on others know it: a later loss gives back what they know.
+    let backup = world.backup(2);
+    world.rename(2, "epsilon");
+    world.run(Span::from_secs(60));
+    world.put_back(2, &backup);
+    world.restart(2);
+    world.run(Span::from_secs(60));
+    assert_eq!(world.label(2), "epsilon");
+    assert_eq!(world.hives[0].label_of(me), "epsilon");
+}
+
+#[test]
+fn a_newcomer_says_that_it_knows_all_when_another_one_holds_the_same() {
+    let mut world = founder_and(2);
+    world.publish(2, vec![Statement::Pattern(pattern(2))]);
+    world.run(Span::from_secs(20));
+    let code = world.invite(0);
+    world.lose_everything(2);
+    world.restart(2);
+    world.start_join(2, &code);
+    world.run(Span::from_secs(3));
+    let who = world.pending(0)[0].node.clone();
+    world.hold_saves = true;
+    world.approve(0, &who).expect("it waits");
+    assert!(!world.join_state(2).whole);
+    world.hold_saves = false;
+    world.release_saves();
+    world.settle();
+    world.run(Span::from_secs(5));
+    let state = world.join_state(2);
+    assert_eq!((state.stage, state.whole), (JoinStage::Member, true));
+    assert_eq!(world.members(2).len(), 3);
+    // With nobody to compare with, it does not know.
+    world.lose_everything(2);
+    world.restart(2);
+    let code = world.invite(0);
+    world.start_join(2, &code);
+    world.run(Span::from_secs(3));
+    let who = world.pending(0)[0].node.clone();
+    world.cut(1, 2);
+    world.approve(0, &who).expect("it waits");
+    assert_eq!(world.join_state(2).stage, JoinStage::Member);
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
             "the store of this machine is gone, and its key is there",
         )
         .known(format!(
-            "{} is missing or empty; it held what was learned, and which hive this machine belongs to; nothing was changed",
+            "{} is missing or empty, or nothing but zeros; it held what was learned, and which hive this machine belongs to; nothing was changed",
             path.display()
         ))
         .try_next(

@@ -21,28 +21,47 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
     // Where only the key was left of an older store, a code is the way back.
-    let link = up::ensure(place, Store::MayBeGone)?;
+    let (link, bare) = up::begun(place, Store::MayBeGone)?;
+    let entered = enter(place, &link, args, &code, args.at.or(at));
+    let view = entered.map_err(|failed| match &bare {
+        Some(bare) => bare.take_back(place, &link, failed),
+        None => failed,
+    })?;
+    let (members, whole) = link.members_when_whole()?;
+    show(args.format, "hive.join/1", &view, |_| {
+        format!("  You are a member.  {}\n", how_many(members, whole))
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Settles consent, asks to be let in and waits for the answer.
+fn enter(
+    place: &Place,
+    link: &Link,
+    args: &JoinArgs,
+    code: &str,
+    at: Option<SocketAddr>,
+) -> Result<JoinView, Problem> {
     if args.format.json {
-        up::settle(place, &link, args.consent, false)?;
+        up::settle(place, link, args.consent, false)?;
     } else {
-        up::introduce(place, &link, args.consent)?;
+        up::introduce(place, link, args.consent)?;
     }
-    link.ask(link.client().join(&code, args.at.or(at)))?;
-    let view = follow(&link, !args.format.json)?;
+    link.ask(link.client().join(code, at))?;
+    let view = follow(link, !args.format.json)?;
     if view.stage == JoinStage::Failed {
         return Err(failed(view));
     }
-    let members = link.members_above(1)?;
-    show(args.format, "hive.join/1", &view, |_| {
-        // Its inviter may be gone for a moment, and with it what it would tell.
-        let how_many = if members > 1 {
-            format!("{}.", count(members, "machine", "machines"))
-        } else {
-            "The others are not reached yet.".to_owned()
-        };
-        format!("  You are a member.  {how_many}\n")
-    })?;
-    Ok(Exit::Ok)
+    Ok(view)
+}
+
+/// Its inviter may be gone for a moment, and with it what it would tell.
+fn how_many(members: usize, whole: bool) -> String {
+    match (members, whole) {
+        (0 | 1, _) => "The others are not reached yet.".to_owned(),
+        (_, true) => format!("{}.", count(members, "machine", "machines")),
+        (_, false) => "What the others know is still on its way:  hive members".to_owned(),
+    }
 }
 
 /// Waits until it is decided, telling each stage once. The words are told even when the other side was

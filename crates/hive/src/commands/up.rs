@@ -10,6 +10,7 @@ use hive_mind::reply::{Mode, NeedView, StatusView};
 use hive_mind::{ClientError, Paths, Running};
 
 use crate::args::{ConsentFlags, Place, UpArgs};
+use crate::commands::bare::Bare;
 use crate::commands::down;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
@@ -99,10 +100,15 @@ pub(super) fn settle(
 
 /// A link to a daemon that runs: the one that is there, or a new one.
 pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
+    begun(at, store).map(|(link, _)| link)
+}
+
+/// The same, and what has to be taken back if the daemon was started only to be let back in, and is not.
+pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
         Ok(status) if down::is_ending(&status) && down::ends(&link) => {}
-        Ok(_) => return Ok(link),
+        Ok(_) => return Ok((link, None)),
         // Another one would only find that it runs.
         Err(error @ ClientError::Silent { .. }) => return Err(link.problem(error)),
         Err(_) => {}
@@ -113,9 +119,8 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
         return Err(unreachable(&paths.socket, &running));
     }
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
+    let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
     if is_bare {
-        // The mode that the answer set was in the store.
-        consent::forget_answered(&paths.state)?;
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
         );
@@ -129,16 +134,19 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     loop {
         let mut child = spawned(&paths, is_bare, &file).map_err(failed)?;
         if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
-            return Ok(link);
+            return Ok((link, bare));
         }
         if let Some(link) = another_won(at, &mut child) {
-            return Ok(link);
+            return Ok((link, None));
         }
         end_half_started(&mut child);
         // The one that it gave way to may have been about to end.
         if !gave_way(&mut child) || start.elapsed() > START {
             break;
         }
+    }
+    if let Some(bare) = bare {
+        bare.put_answer_back()?;
     }
     if let Some(running) = Running::on(&paths.state) {
         return Err(silent(Some(&running)));

@@ -25,7 +25,7 @@ pub(super) fn examine(paths: &Paths) -> Vec<Finding> {
 
 fn store_lost(folder: &Path) -> Finding {
     let what = format!(
-        "the key of this machine is there, and its store is missing or empty: {}",
+        "the key of this machine is there, and its store is missing, empty or nothing but zeros: {}",
         folder.join("store.redb").display()
     );
     Finding::new("store", Outcome::Problem, what)

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::patience::ended;
 use crate::{Machine, knock, members, said, told};
 
@@ -55,7 +57,7 @@ fn a_store_that_is_gone_or_empty_beside_its_key_founds_no_hive() {
     let store = machine.state().join("store.redb");
     let whole = fs::read(&store).expect("it is there");
     let words = [
-        "store.redb is missing or empty",
+        "store.redb is missing or empty, or nothing but zeros",
         "nothing was changed",
         "hive join CODE",
         "hive leave",
@@ -108,39 +110,137 @@ fn a_key_that_is_gone_zero_or_anothers_beside_a_store_is_replaced_by_none() {
     machine.ends_in_order();
 }
 
+/// A person lets the laptop in, or back in; what `hive join` says beside it has these words.
+fn lets_in(desk: &Machine, laptop: &Machine, invite: &Value, words: &str) {
+    let join = knock(laptop, invite);
+    let who = desk.until("somebody waits", |desk| {
+        let view = desk.json(&["pending", "--json"]);
+        Some(
+            view["pending"].as_array()?.first()?["node"]
+                .as_str()?
+                .to_owned(),
+        )
+    });
+    let approved = desk.hive(&["approve", &who]);
+    assert!(approved.status.success(), "{}", told(&approved));
+    let joined = ended(join);
+    assert!(joined.status.success(), "{}", told(&joined));
+    assert!(told(&joined).contains(words), "{}", told(&joined));
+    assert!(said(&joined).contains("2 machines."), "{}", said(&joined));
+}
+
+fn is_down(machine: &Machine) {
+    let down = machine.hive(&["down"]);
+    assert!(down.status.success(), "{}", told(&down));
+}
+
 #[test]
 fn a_code_is_the_way_back_for_a_machine_that_kept_nothing_but_its_key() {
     let desk = Machine::start("desk");
     let mut laptop = Machine::start("laptop");
-    let lets_in = |laptop: &Machine, words: &str| {
-        let join = knock(laptop, &desk.json(&["invite", "--json"]));
-        let who = desk.until("somebody waits", |desk| {
-            let view = desk.json(&["pending", "--json"]);
-            Some(
-                view["pending"].as_array()?.first()?["node"]
-                    .as_str()?
-                    .to_owned(),
-            )
-        });
-        let approved = desk.hive(&["approve", &who]);
-        assert!(approved.status.success(), "{}", told(&approved));
-        let joined = ended(join);
-        assert!(joined.status.success(), "{}", told(&joined));
-        assert!(told(&joined).contains(words), "{}", told(&joined));
-    };
-    lets_in(&laptop, "");
+    lets_in(&desk, &laptop, &desk.json(&["invite", "--json"]), "");
     let before = laptop.json(&["status", "--json"])["node"].clone();
     laptop.stop();
-    fs::write(laptop.state().join("store.redb"), "").expect("writable");
-    is_refused(&laptop, "store.lost", &["hive join CODE"]);
-    // The code starts it: that is what the person wants.
-    lets_in(&laptop, "this machine goes on under its key");
-    let after = laptop.json(&["status", "--json"]);
-    assert_eq!(after["node"], before);
-    laptop.until("both belong", |laptop| {
-        (members(laptop).len() == 2 && members(&desk).len() == 2).then_some(())
+    for left in [vec![], vec![0; 4_096]] {
+        fs::write(laptop.state().join("store.redb"), left).expect("writable");
+        is_refused(&laptop, "store.lost", &["hive join CODE"]);
+        // The code starts it: that is what the person wants.
+        let invite = desk.json(&["invite", "--json"]);
+        lets_in(
+            &desk,
+            &laptop,
+            &invite,
+            "this machine goes on under its key",
+        );
+        let after = laptop.json(&["status", "--json"]);
+        assert_eq!(after["node"], before);
+        laptop.until("its name is back", |laptop| {
+            let names = ["desk", "laptop"];
+            (members(laptop) == names && members(&desk) == names).then_some(())
+        });
+        is_down(&laptop);
+    }
+    desk.ends_in_order();
+}
+
+#[test]
+fn a_way_back_that_fails_leaves_nothing_and_a_backup_can_still_be_put_back() {
+    let desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    let node = laptop.json(&["status", "--json"])["node"].clone();
+    // Well formed, and not of the desk.
+    let code = laptop.json(&["invite", "--json"])["code"].clone();
+    let mut invite = desk.json(&["invite", "--json"]);
+    invite["code"] = code;
+    laptop.stop();
+    let store = laptop.state().join("store.redb");
+    let whole = fs::read(&store).expect("it is there");
+    for answered in [true, false] {
+        if answered {
+            fs::write(laptop.state().join("consent"), "answered\n").expect("writable");
+        } else {
+            fs::remove_file(laptop.state().join("consent")).expect("it was put back");
+        }
+        fs::remove_file(&store).expect("it was there");
+        let before = kept(&laptop.state());
+        let failed = ended(knock(&laptop, &invite));
+        let told = told(&failed);
+        assert_eq!(failed.status.code(), Some(4), "{told}");
+        assert!(told.contains("[join.wrong_code]"), "{told}");
+        assert!(told.contains("the daemon is ended again"), "{told}");
+        assert_eq!(laptop.hive(&["status"]).status.code(), Some(3));
+        assert!(kept(&laptop.state()) == before, "something is left: {told}");
+        fs::write(&store, &whole).expect("writable");
+        for _ in 0..2 {
+            laptop.go("laptop");
+            assert_eq!(laptop.json(&["status", "--json"])["node"], node);
+            laptop.stop();
+        }
+    }
+    desk.ends_in_order();
+}
+
+#[test]
+fn a_key_that_was_handed_over_is_told_so_and_the_new_one_beside_it_is_named() {
+    let desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    lets_in(&desk, &laptop, &desk.json(&["invite", "--json"]), "");
+    laptop.until("both are connected", |laptop| {
+        (laptop.json(&["status", "--json"])["peers_online"] == 1).then_some(())
     });
-    let down = laptop.hive(&["down"]);
-    assert!(down.status.success(), "{}", told(&down));
+    let rotated = laptop.json(&["rotate", "--yes", "--no-start", "--json"]);
+    let new = rotated["new"].as_str().expect("an id");
+    desk.until("the new key is known", |desk| {
+        let id = desk.json(&["members", "--json"])["members"][1]["node"].clone();
+        id.as_str()?.starts_with(new).then_some(())
+    });
+    let daemon = laptop.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+    fs::remove_file(laptop.state().join("store.redb")).expect("it was there");
+    let invite = desk.json(&["invite", "--json"]);
+    let refused = ended(knock(&laptop, &invite));
+    let told = told(&refused);
+    assert_eq!(refused.status.code(), Some(4), "{told}");
+    assert!(told.contains("[join.moved]"), "{told}");
+    let (next, key) = (laptop.state().join("key.next"), laptop.state().join("key"));
+    let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let typed = format!(
+        "mv {} {}, then: hive join CODE",
+        next.display(),
+        key.display()
+    );
+    assert!(line.contains(&typed), "{line}");
+    // As it says, with the same code.
+    fs::rename(next, key).expect("it is there");
+    lets_in(
+        &desk,
+        &laptop,
+        &invite,
+        "this machine goes on under its key",
+    );
+    laptop.until("its name is back", |laptop| {
+        (members(laptop) == ["desk", "laptop"]).then_some(())
+    });
+    is_down(&laptop);
     desk.ends_in_order();
 }

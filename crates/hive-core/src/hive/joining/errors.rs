@@ -134,7 +134,38 @@ pub(super) fn refusal(why: Refusal) -> CommandError {
             "the inviting machine does not know that code",
         ),
         Refusal::Spent => refused("join.expired", "that code was already used"),
-        Refusal::Full => refused("join.full", "the inviting machine takes nobody more"),
+        Refusal::Full => CommandError {
+            try_next: "there: hive pending (answer those who wait), then here: hive join again".into(),
+            ..refused(
+                "join.full",
+                "too many machines wait for an answer of the inviting one",
+            )
+        },
+        Refusal::HandedOver => CommandError {
+            known: "it was given up by hive rotate, here or by a thief; nobody talks with it any more".into(),
+            try_next: "put key and store from after hive rotate back, or begin anew under a new key: hive leave, then \
+                       hive join"
+                .into(),
+            ..refused(
+                "join.moved",
+                "the place that this machine's key had in that hive went to another key",
+            )
+        },
+        Refusal::Gone => CommandError {
+            known: "a key that left or was removed is not let in again".into(),
+            try_next: "hive leave (forgets the key), then hive join with a code that is still good".into(),
+            ..refused(
+                "join.was_out",
+                "this machine left that hive before, or was removed from it",
+            )
+        },
+        Refusal::OnlyBack => CommandError {
+            try_next: "on a machine that may let machines in (see there: hive members): hive invite".into(),
+            ..refused(
+                "join.only_back",
+                "the inviting machine lets nobody new in, only back in who belongs",
+            )
+        },
         Refusal::Denied => refused(
             "join.denied",
             "the other side said no, or keeps the request no longer",

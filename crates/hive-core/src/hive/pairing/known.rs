@@ -93,20 +93,27 @@ impl Hive {
         }
     }
 
-    /// As what a machine that proved a code waits; `None` if it may not. One that was let in, and started over
+    /// As what a machine that proved a code waits, or why it may not. One that was let in, and started over
     /// before it had its welcome, is let in still: it is the same key.
-    pub(super) fn fate_of_asker(&self, key: NodeId) -> Option<Fate> {
+    pub(super) fn fate_of_asker(&self, key: NodeId) -> Result<Fate, Refusal> {
+        if self.roster.handed().any(|(old, _)| old == key) {
+            return Err(Refusal::HandedOver);
+        }
+        if self.roster.is_gone(key) {
+            return Err(Refusal::Gone);
+        }
         let before = self.fate_of(key);
         let mine = usize::from(before.is_some_and(|fate| fate != Fate::Denied));
         let others = self.door.waiting().count() - mine;
-        if others >= limits::PENDING_MAX || self.roster.is_gone(key) {
-            return None;
+        if others >= limits::PENDING_MAX {
+            return Err(Refusal::Full);
         }
         match (self.roster.has(key), before) {
-            (true, Some(Fate::Approved)) => Some(Fate::Approved),
+            (true, Some(Fate::Approved)) => Ok(Fate::Approved),
             // A member that lost its disk comes back: a person decides, and nobody needs to be an admin for it.
-            (true, _) => Some(Fate::Open),
-            (false, _) => self.check_admin().is_ok().then_some(Fate::Open),
+            (true, _) => Ok(Fate::Open),
+            (false, _) if self.check_admin().is_ok() => Ok(Fate::Open),
+            (false, _) => Err(Refusal::OnlyBack),
         }
     }
 
