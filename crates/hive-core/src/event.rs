@@ -232,8 +232,10 @@ pub enum Command {
         /// For how long; none = until resumed.
         span: Option<Span>,
     },
-    /// End a pause.
+    /// End a pause, and the rest after an undo.
     Resume,
+    /// End a pause, and leave the rest after an undo as it is.
+    Unpause,
     /// Publish a measured result of an embedding program (`share_success` of the public API).
     Share {
         /// What was measured.

@@ -172,6 +172,7 @@ impl Node {
                 | Command::Tune { .. }
                 | Command::Pause { .. }
                 | Command::Resume
+                | Command::Unpause
         );
         let puts_back = matches!(
             command,
@@ -199,6 +200,10 @@ impl Node {
             Command::Resume => {
                 self.machine.resume(now);
                 done("resumed")
+            }
+            Command::Unpause => {
+                self.machine.unpause(now);
+                done("the pause is over")
             }
             Command::Share { def, evidence } => return self.share(now, id, def, evidence),
             Command::Decide => Reply::Decision(self.machine.decide(now)),

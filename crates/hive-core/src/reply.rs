@@ -112,6 +112,12 @@ pub struct StatusView {
     pub mode: Mode,
     /// Whether it is paused.
     pub paused: bool,
+    /// Seconds of the pause that are left; none without a pause, and in one that lasts until somebody resumes.
+    #[serde(default)]
+    pub pause_left_s: Option<u64>,
+    /// Seconds for which nothing is tried or turned on after an undo; none without such a rest.
+    #[serde(default)]
+    pub rest_left_s: Option<u64>,
     /// Members, this machine included.
     pub members: usize,
     /// Other members connected now.

@@ -641,6 +641,38 @@ fn the_rest_after_an_undo_outlives_a_restart() {
 }
 
 #[test]
+fn a_rest_outlives_a_pause_that_is_taken_back_and_one_resume_ends_both() {
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    let clock = world.clock();
+    world.machine.undo(clock, None).expect("everything");
+    let left = |world: &World| {
+        let mut status = StatusView::default();
+        world.machine.fill_status(world.clock(), &mut status);
+        assert_eq!(status.paused, status.pause_left_s.is_some());
+        (status.pause_left_s, status.rest_left_s)
+    };
+    assert_eq!(left(&world), (None, Some(600)));
+    // As a daemon that is told to end is paused, and not for longer.
+    world.machine.pause(clock, Some(Span::from_secs(2)));
+    assert_eq!(left(&world), (Some(2), Some(600)));
+    world.machine.unpause(clock);
+    world.drain();
+    assert_eq!(left(&world), (None, Some(600)));
+    let again = World::new(Plan {
+        store: world.store.clone(),
+        wall: clock.wall.0,
+        ..Plan::strong(1)
+    });
+    assert_eq!(left(&again), (None, Some(600)), "a start ended it");
+    // A person who is paused and at rest says "go on" once.
+    world.machine.pause(clock, Some(Span::from_secs(1_800)));
+    world.machine.resume(clock);
+    world.drain();
+    assert_eq!(left(&world), (None, None));
+}
+
+#[test]
 fn an_undo_outlives_a_join_although_the_program_was_not_seen_meanwhile() {
     let joined = [8; 32];
     let mut world = World::new(Plan::strong(1));

@@ -71,6 +71,11 @@ impl Host {
         }
     }
 
+    /// Nothing is ever left on.
+    pub fn recover_again(&mut self) -> Result<Recovery, OpenError> {
+        Ok(Recovery::default())
+    }
+
     /// Nothing is ever on.
     pub fn undo_all(&mut self) -> Vec<Receipt> {
         Vec::new()
@@ -80,6 +85,11 @@ impl Host {
 /// Nothing is ever left on.
 pub fn recover(_config: &HostConfig) -> Result<Recovery, OpenError> {
     Ok(Recovery::default())
+}
+
+/// Nothing is ever left on.
+pub fn left_on(_config: &HostConfig) -> Result<u32, OpenError> {
+    Ok(0)
 }
 
 /// Microseconds since this was first asked.

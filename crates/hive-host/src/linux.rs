@@ -116,6 +116,14 @@ impl Host {
         Receipt { change, outcome }
     }
 
+    /// Tries again what an earlier run left on and the start could not put back; see [`Recovery::failed`].
+    pub fn recover_again(&mut self) -> Result<Recovery, OpenError> {
+        match &mut self.hands {
+            Some(hands) => hands.recover_again(&mut self.eyes),
+            None => Ok(Recovery::default()),
+        }
+    }
+
     /// Puts everything back that is on, the latest first: at exit, and for `hive pause`.
     pub fn undo_all(&mut self) -> Vec<Receipt> {
         let changes = self.hands.as_ref().map(hands::Hands::on);
@@ -137,6 +145,18 @@ pub fn recover(config: &HostConfig) -> Result<Recovery, OpenError> {
     let (facts, default_slice) = facts::read(&config.roots.proc);
     let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
     hands::Hands::open(config, &facts, default_slice)?.recover(&mut eyes)
+}
+
+/// How many threads and sessions carry what the journal in the state folder says is on. Nothing is changed.
+/// [`OpenError::Busy`] while a daemon lives, or its guardian works.
+pub fn left_on(config: &HostConfig) -> Result<u32, OpenError> {
+    let is_there = config.state.join("journal").is_file();
+    if !is_there || !place::is_our_proc(&config.roots.proc) {
+        return Ok(0);
+    }
+    let (facts, default_slice) = facts::read(&config.roots.proc);
+    let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
+    Ok(hands::Hands::look_only(config, &facts, default_slice)?.still_on(&mut eyes))
 }
 
 /// Microseconds since this machine booted, suspended time included.

@@ -27,7 +27,7 @@
 //! | `POST /v1/undo` | `{"pattern"?}` | `hive.undone/1` = `UndoneView` |
 //! | `POST /v1/tune` | `{"mode": "observe"\|"suggest"\|"auto"}` | `hive.done/1` |
 //! | `POST /v1/pause` | `{"seconds"?}` | `hive.undone/1` |
-//! | `POST /v1/resume`, `/v1/seek` | `{}` | `hive.done/1` |
+//! | `POST /v1/resume`, `/v1/unpause`, `/v1/seek` | `{}` | `hive.done/1` |
 //! | `POST /v1/share` | `{"def", "evidence"}` | `hive.shared/1` = `SharedView` |
 //! | `GET /v1/events` | – | one JSON object a line: `{"at_us", "what", ..}` |
 //! | `GET /healthz` | – | `hive.health/1`: `{"node", "port"}` |
@@ -165,6 +165,7 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/invite", post(told::<InviteBody>))
         .route("/v1/resume", post(|s| ask(s, Command::Resume)))
         .route("/v1/close-invites", post(|s| ask(s, Command::CloseInvites)))
+        .route("/v1/unpause", post(|s| ask(s, Command::Unpause)))
         .route("/v1/seek", post(|s| ask(s, Command::Seek)))
         .route("/v1/approve", post(told::<ApproveBody>))
         .route("/v1/deny", post(told::<DenyBody>))

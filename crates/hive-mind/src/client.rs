@@ -239,9 +239,14 @@ impl Client {
         self.post("/v1/pause", &json!({ "seconds": seconds })).await
     }
 
-    /// Ends a pause.
+    /// Ends a pause, and the rest after an undo.
     pub async fn resume(&self) -> Result<DoneView, ClientError> {
         self.post("/v1/resume", &json!({})).await
+    }
+
+    /// Ends a pause, and leaves the rest after an undo as it is.
+    pub async fn unpause(&self) -> Result<DoneView, ClientError> {
+        self.post("/v1/unpause", &json!({})).await
     }
 
     /// Publishes a measured result.

@@ -14,6 +14,7 @@ use hive_core::reply::{NeedView, Reply};
 use hive_core::signed::KeyPair;
 use hive_core::statement::Label;
 use hive_core::time::{Instant, Span};
+use hive_host::Recovery;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::Event;
@@ -41,6 +42,10 @@ const EVENTS_MAX: usize = 1_024;
 
 /// Answers of disk and host that wait for the loop. A guess: each is answered to one question.
 const ANSWERS_MAX: usize = 256;
+
+/// How long an answer waits for the host, which tries again what an earlier run left on. A guess: it takes some ten
+/// milliseconds where nothing else is asked of the host.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often addresses are compared and sleep is looked for when the kernel says nothing; costs no traffic. A guess
 /// between the seconds a person waits and wake-ups of an idle processor.
@@ -392,26 +397,33 @@ impl Driver {
         match &mut reply {
             Reply::Invite(view) => view.port = self.net.port(),
             Reply::Status(view) => view.needs.extend(self.needs()),
-            // What an earlier daemon left on is on as well.
-            Reply::Undone(view) => view.failed = view.failed.saturating_add(self.hands.stuck()),
             _ => {}
         }
-        let gone = self
-            .waiting
-            .remove(&id)
-            .is_none_or(|answer| answer.send(reply).is_err());
-        if gone {
-            tracing::debug!("nobody waits for this reply any more");
-        }
+        let Some(answer) = self.waiting.remove(&id) else {
+            return;
+        };
+        // What an earlier daemon left on is on as well: it is tried again for whoever asks what is on.
+        let asks = matches!(reply, Reply::Status(_) | Reply::Undone(_));
+        let Some(tried) = asks.then(|| self.hands.again()).flatten() else {
+            send(answer, reply);
+            return;
+        };
+        let before = self.hands.stuck();
+        tokio::spawn(async move {
+            let tried = tokio::time::timeout(AGAIN, tried).await;
+            let tried = tried.ok().and_then(Result::ok).unwrap_or(Recovery {
+                failed: before,
+                ..Recovery::default()
+            });
+            send(answer, with_left_on(reply, &tried));
+        });
     }
 
     /// What a person should do about the processes around this node.
     fn needs(&self) -> impl Iterator<Item = NeedView> {
         let is_unguarded = self.guarded.as_ref().is_some_and(|there| !*there.borrow());
-        let stuck = Some(self.hands.stuck()).filter(|changes| *changes > 0);
         let unguarded = is_unguarded.then(unguarded);
-        let needs = unguarded.into_iter().chain(stuck.map(left_on));
-        needs.chain(self.net.need())
+        unguarded.into_iter().chain(self.net.need())
     }
 
     fn tell(&self, happening: Happening) {
@@ -477,6 +489,29 @@ pub(crate) fn fault(error: &StoreError) -> StoreFault {
     }
 }
 
+fn send(answer: oneshot::Sender<Reply>, reply: Reply) {
+    if answer.send(reply).is_err() {
+        tracing::debug!("nobody waits for this reply any more");
+    }
+}
+
+/// Completes what is said of what is on with what an earlier daemon left on, and what came of it now.
+fn with_left_on(mut reply: Reply, tried: &Recovery) -> Reply {
+    match &mut reply {
+        Reply::Status(view) if tried.failed > 0 => view.needs.push(left_on(tried.failed)),
+        Reply::Undone(view) => {
+            let changes = tried.changes.len();
+            let failed = usize::try_from(tried.failed).unwrap_or(usize::MAX);
+            view.changes = view.changes.saturating_add(changes.saturating_sub(failed));
+            view.restored = view.restored.saturating_add(tried.restored);
+            view.left_alone = view.left_alone.saturating_add(tried.left_alone);
+            view.failed = view.failed.saturating_add(tried.failed);
+        }
+        _ => {}
+    }
+    reply
+}
+
 fn left_on(changes: u32) -> NeedView {
     NeedView {
         code: "undo.failed".to_owned(),
@@ -524,6 +559,9 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
 
+    use hive_core::id::ChangeId;
+    use hive_core::reply::UndoneView;
+
     use super::*;
     use crate::disk::FullStore;
     use crate::mind::HiveNode;
@@ -547,6 +585,30 @@ mod tests {
         });
         let shared = started.await.expect("no panic").expect("starts");
         HiveNode::of(Arc::new(shared))
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_left_on_is_told_by_status_and_by_an_undo() {
+        let tried = Recovery {
+            changes: vec![ChangeId(1), ChangeId(2), ChangeId(3)],
+            restored: 4,
+            left_alone: 1,
+            failed: 2,
+            ..Recovery::default()
+        };
+        let Reply::Undone(view) = with_left_on(Reply::Undone(UndoneView::default()), &tried) else {
+            panic!("another reply");
+        };
+        let told = (view.changes, view.restored, view.left_alone, view.failed);
+        assert_eq!(told, (1, 4, 1, 2));
+        let needs = |tried: &Recovery| match with_left_on(Reply::Status(Box::default()), tried) {
+            Reply::Status(view) => view.needs,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(needs(&tried).len(), 1);
+        assert_eq!(needs(&tried)[0].code, "undo.failed");
+        let over = Recovery { failed: 0, ..tried };
+        assert_eq!(needs(&over), []);
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +14,8 @@ use hive_core::machine::act::{Outcome, Receipt, Refusal, Step};
 use hive_core::machine::facts::{MachineFacts, SampleRequest};
 
 pub use hive_host::{Acting, Scope};
-use hive_host::{Host, HostConfig, OpenError, Roots};
+use hive_host::{Host, HostConfig, OpenError, Recovery, Roots};
+use tokio::sync::oneshot;
 
 use crate::options::StartError;
 
@@ -26,7 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The thread that owns the host.
 pub(crate) struct Hands {
     facts: MachineFacts,
-    stuck: u32,
+    /// How many changes of an earlier run could not be put back, as far as the host's thread knows.
+    stuck: Arc<AtomicU32>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,6 +39,8 @@ enum Job {
     Sample(SampleRequest),
     Act(Step),
     Undo(ChangeId),
+    /// What an earlier run left on.
+    Again(oneshot::Sender<Recovery>),
 }
 
 /// Jobs that were asked for and are not begun.
@@ -77,6 +83,19 @@ fn withdrawn(change: ChangeId) -> Receipt {
     }
 }
 
+/// The processes may have ended since, or somebody may have put their values back.
+fn try_again(host: &mut Host, stuck: &AtomicU32, tell: oneshot::Sender<Recovery>) {
+    match host.recover_again() {
+        Ok(recovery) => {
+            stuck.store(recovery.failed, Ordering::Relaxed);
+            if tell.send(recovery).is_err() {
+                tracing::debug!("nobody waits to hear what was put back");
+            }
+        }
+        Err(why) => tracing::warn!(%why, "what an earlier run left on could not be looked at"),
+    }
+}
+
 impl Hands {
     /// Opens the host and starts its thread. `answer` is called for each job, in order.
     pub(crate) fn start(
@@ -103,6 +122,8 @@ impl Hands {
             tracing::warn!(?recovery, "not everything could be put back");
         }
         let facts = host.facts().clone();
+        let stuck = Arc::new(AtomicU32::new(recovery.failed));
+        let still = Arc::clone(&stuck);
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("hive-host".into())
@@ -116,6 +137,10 @@ impl Hands {
                         }
                         Job::Act(step) => Input::Acted(host.act(&step)),
                         Job::Undo(change) => Input::Acted(host.undo(change)),
+                        Job::Again(tell) => {
+                            try_again(&mut host, &still, tell);
+                            continue;
+                        }
                     });
                 }
                 let undone = host.undo_all();
@@ -124,7 +149,7 @@ impl Hands {
             .map_err(|why| StartError::Host(why.to_string()))?;
         Ok(Self {
             facts,
-            stuck: recovery.failed,
+            stuck,
             jobs: Some(jobs),
             thread: Some(thread),
         })
@@ -135,9 +160,19 @@ impl Hands {
         &self.facts
     }
 
-    /// How many changes of an earlier run could not be put back at the start; they stay noted for the next one.
+    /// How many changes of an earlier run could not be put back; they stay noted for the next one.
     pub(crate) fn stuck(&self) -> u32 {
-        self.stuck
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Tries again what an earlier run left on, and tells what came of it; none where nothing was.
+    pub(crate) fn again(&self) -> Option<oneshot::Receiver<Recovery>> {
+        if self.stuck() == 0 {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        self.give(Job::Again(tell));
+        Some(told)
     }
 
     /// Looks at the machine.
@@ -219,7 +254,7 @@ mod tests {
             told.push(match job {
                 Job::Act(step) => (step.change.0, waiting.withdraws(step.change)),
                 Job::Undo(change) => (change.0, false),
-                Job::Sample(_) => unreachable!("none was asked for"),
+                Job::Sample(_) | Job::Again(_) => unreachable!("none was asked for"),
             });
         }
         assert_eq!(told, [(1, false), (2, true), (2, false)]);

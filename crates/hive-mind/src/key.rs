@@ -76,11 +76,19 @@ pub(crate) fn private_folder_if_new(folder: &Path) -> io::Result<()> {
 
 /// Reads the key of this state folder, if there is one.
 pub(crate) fn load(folder: &Path) -> Result<Option<Secret>, KeyError> {
-    let path = folder.join(KEY);
-    match File::open(&path) {
-        Ok(file) => read(&path, file).map(Some),
+    load_from(&folder.join(KEY))
+}
+
+/// Reads the key that shall take over, if there is one.
+pub(crate) fn load_next(folder: &Path) -> Result<Option<Secret>, KeyError> {
+    load_from(&folder.join(NEXT))
+}
+
+fn load_from(path: &Path) -> Result<Option<Secret>, KeyError> {
+    match File::open(path) {
+        Ok(file) => read(path, file).map(Some),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(io_error(&path, why)),
+        Err(why) => Err(io_error(path, why)),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use crate::key::KEY;
+use hive_core::signed::KeyPair;
+
+use crate::key::{self, KEY};
 use crate::options::{Options, StartError};
 
 /// Where one node's things lie.
@@ -43,6 +45,17 @@ impl Paths {
             Err(why) => why.kind() == std::io::ErrorKind::NotFound,
         };
         is_gone && self.state.join(KEY).exists()
+    }
+
+    /// First digits of the ids under which others may know this machine: of its key, and of one that is about to take
+    /// over. Keys that cannot be read have none.
+    #[must_use]
+    pub fn own_ids(&self) -> Vec<String> {
+        let held = [key::load(&self.state), key::load_next(&self.state)];
+        let secrets = held.into_iter().filter_map(|read| read.ok().flatten());
+        secrets
+            .map(|secret| KeyPair::from_secret(&secret).node().short())
+            .collect()
     }
 
     /// The store's file.

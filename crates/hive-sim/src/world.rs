@@ -304,7 +304,7 @@ impl World {
     /// A person asks a node something and waits for the answer.
     pub fn ask(&mut self, host: HostId, command: Command) -> Result<Reply, Failure> {
         let what = format!("{command:?}");
-        let resumes = matches!(command, Command::Resume);
+        let resumes = matches!(command, Command::Resume | Command::Unpause);
         let mode = match command {
             Command::Tune { mode } => Some(mode),
             _ => None,

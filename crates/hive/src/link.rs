@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hive_mind::{Client, ClientError, Running};
 
 use crate::args::Place;
+use crate::left;
 use crate::log;
 use crate::problem::{Exit, Problem};
 
@@ -112,6 +113,15 @@ impl Link {
         if let Some(last) = last {
             // A daemon that ended in order has no such words, and the next start wipes them.
             problem.known = format!("{}; when it last ran: {last}", problem.known);
+        }
+        if problem.code == "daemon.down"
+            && let Some(on) = self.state.as_deref().and_then(left::still_on)
+        {
+            problem.known = format!(
+                "{}; what an earlier one had on is still on: {on}",
+                problem.known
+            );
+            "hive down   (puts it back), or: hive up".clone_into(&mut problem.try_next);
         }
         problem
     }

@@ -4,6 +4,7 @@ mod args;
 mod consent;
 mod doctor;
 mod guard;
+mod left;
 mod link;
 mod log;
 mod output;

@@ -18,6 +18,9 @@ mod identity;
 #[path = "two_machines/leftovers.rs"]
 mod leftovers;
 
+#[path = "two_machines/endings.rs"]
+mod endings;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 

@@ -55,14 +55,15 @@ impl Machine {
         undone(changes)
     }
 
-    /// Ends a pause; without one, the rest after an undo. That outlives a pause, and so the end of a daemon, which
-    /// pauses first.
+    /// Ends a pause, and the rest after an undo.
     pub fn resume(&mut self, now: Now) {
-        if self.pause.is_some() {
-            self.set_pause(now, None);
-        } else {
-            self.set_rest(now, None);
-        }
+        self.set_rest(now, None);
+        self.unpause(now);
+    }
+
+    /// Ends a pause. The rest after an undo outlives it, and so the end of a daemon, before which it pauses.
+    pub fn unpause(&mut self, now: Now) {
+        self.set_pause(now, None);
         self.yes_on_its_way = true;
         self.turn(now);
     }

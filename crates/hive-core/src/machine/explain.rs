@@ -19,7 +19,7 @@ use crate::reply::{
     ActiveView, CommandError, DecisionView, Mode, NeedView, OtherView, PatternState, PatternView,
     PatternsView, PlaceboView, StatusView, TrialView, WhyView,
 };
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 impl Machine {
     /// All patterns, in the order in which this machine learned of them.
@@ -106,6 +106,9 @@ impl Machine {
         let seconds = |micros: u64| micros / 1_000_000;
         status.mode = self.mode;
         status.paused = self.pause.is_some();
+        let left = |until: Instant| until.since(now.boot).0.div_ceil(1_000_000);
+        status.pause_left_s = self.pause.and_then(|pause| pause.until).map(left);
+        status.rest_left_s = self.rest_until.map(left);
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);

@@ -9,6 +9,8 @@
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
 //! would have been without us, until that program ends.
 
+mod left;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -28,7 +30,7 @@ use super::stat::Stat;
 use super::survey::Eyes;
 use super::{boot_clock, facts, place, sys};
 use crate::journal::{Change, Journal, Record, Spared, Target};
-use crate::{HostConfig, OpenError, Recovery};
+use crate::{HostConfig, OpenError};
 
 /// A pass that finds nothing new is clean; after two in a row a tree counts as done. One pass left
 /// a forked descendant behind in 28-36 % of the cycles (`research/optimizer.md` 6.1).
@@ -52,6 +54,8 @@ pub(super) struct Hands {
     ticks_per_second: u64,
     journal: Journal,
     on: BTreeMap<ChangeId, Change>,
+    /// Those of an earlier run that could not be put back.
+    stuck: BTreeSet<ChangeId>,
     _lock: File,
 }
 
@@ -71,10 +75,20 @@ impl Hands {
     ) -> Result<Self, OpenError> {
         place::state_folder(&config.state, facts.uid)?;
         let lock = place::journal_lock(&config.state)?;
-        let (journal, changes) = Journal::open(&config.state).map_err(OpenError::Journal)?;
+        let opened = Journal::open(&config.state).map_err(OpenError::Journal)?;
+        Ok(Self::with(config, facts, default_slice, lock, opened))
+    }
+
+    fn with(
+        config: &HostConfig,
+        facts: &MachineFacts,
+        default_slice: Option<u64>,
+        lock: File,
+        (journal, changes): (Journal, Vec<Change>),
+    ) -> Self {
         let proc = config.roots.proc.clone();
         let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
-        Ok(Self {
+        Self {
             nice_all: facts::may_nice_all(&proc),
             uid: facts.uid,
             facts: facts.clone(),
@@ -87,41 +101,14 @@ impl Hands {
                 .map(|change| (change.id, change))
                 .collect(),
             proc,
+            stuck: BTreeSet::new(),
             _lock: lock,
-        })
+        }
     }
 
     /// The changes that are on.
     pub(super) fn on(&self) -> Vec<ChangeId> {
         self.on.keys().copied().collect()
-    }
-
-    /// Restores whatever the journal says is on. What cannot be restored stays on, for an undo or the
-    /// next recovery.
-    pub(super) fn recover(&mut self, eyes: &mut Eyes) -> Result<Recovery, OpenError> {
-        let mut recovery = Recovery::default();
-        for id in self.on().into_iter().rev() {
-            if self
-                .on
-                .get(&id)
-                .is_some_and(|it| self.is_of_another_boot(it))
-            {
-                recovery.discarded += 1;
-                self.close(id).map_err(OpenError::Journal)?;
-                continue;
-            }
-            recovery.changes.push(id);
-            let tally = self.restore(eyes, id);
-            recovery.restored += tally.restored;
-            recovery.left_alone += tally.left_alone;
-            recovery.gone += tally.gone;
-            if tally.errno.is_none() {
-                self.close(id).map_err(OpenError::Journal)?;
-            } else {
-                recovery.failed += 1;
-            }
-        }
-        Ok(recovery)
     }
 
     /// Takes a step.
@@ -435,14 +422,9 @@ impl Hands {
         let mut clean = 0;
         for _ in 0..PASSES_MAX {
             let (scan, members) = eyes.look();
-            let heirs = self.heirs(&scan, &members, change);
             let mut dirty = false;
-            for (pid, tid) in heirs {
-                if let Some(thread) = scan::thread(&self.proc, pid, tid)
-                    && thread.start >= change.ticks
-                    && !change.spares(pid, tid, thread.start)
-                    && matches!(knob.value(tid, change.new), Ok(Value::Ours))
-                {
+            for (pid, tid) in self.heirs(&scan, &members, change) {
+                if self.inherited(change, pid, tid) {
                     dirty = true;
                     tally.count(knob.write(tid, 0));
                 }
@@ -453,6 +435,14 @@ impl Hands {
             }
             thread::sleep(SETTLE);
         }
+    }
+
+    /// Whether a thread was born since the intent and carries exactly our value.
+    fn inherited(&self, change: &Change, pid: u32, tid: u32) -> bool {
+        let value = || self.knob(change.action).value(tid, change.new);
+        scan::thread(&self.proc, pid, tid).is_some_and(|thread| {
+            thread.start >= change.ticks && !change.spares(pid, tid, thread.start)
+        }) && matches!(value(), Ok(Value::Ours))
     }
 
     /// The threads that may have inherited: those of the target groups, of what descends from the targets, and
@@ -492,12 +482,6 @@ impl Hands {
             self.journal.compact()?;
         }
         Ok(())
-    }
-
-    /// Whether a change was made before this boot, so that nothing of it is left. Where the present
-    /// boot has no name nobody can tell.
-    fn is_of_another_boot(&self, change: &Change) -> bool {
-        !self.boot.is_empty() && change.boot != self.boot
     }
 
     /// Whether the very thread of the journal still lives and is this user's.

@@ -34,6 +34,19 @@ pub(super) fn journal_lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// The same lock, held only against those who write, by somebody who looks.
+pub(super) fn journal_look(folder: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let opened = options.open(folder.join("journal.lock"));
+    let file = opened.map_err(OpenError::Journal)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Busy),
+        Err(TryLockError::Error(error)) => Err(OpenError::Journal(error)),
+    }
+}
+
 /// Whether `proc` is the process table in which our process ids mean us. Elsewhere (a test's fixture,
 /// another namespace) a number would name a stranger.
 pub(super) fn is_our_proc(proc: &Path) -> bool {

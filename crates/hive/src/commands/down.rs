@@ -5,14 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hive_mind::reply::{StatusView, UndoneView};
-use hive_mind::{
-    Acting, ClientError, HostConfig, OpenError, Recovery, Roots, Running, Scope, recover,
-};
+use hive_mind::{ClientError, Recovery, Running};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args::{Place, Rehearsal};
 use crate::commands::tuning::{WouldUndo, exit_of};
+use crate::left;
 use crate::link::{Link, unreachable};
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -29,11 +28,11 @@ const END_MUTE: Duration = Duration::from_secs(5);
 /// asked for within milliseconds of the answer.
 const LAST_PAUSE_S: u64 = 2;
 
-/// How long the guardian of a killed daemon may hold its journal. A guess: it restores some values.
-const GUARDIAN_DONE: Duration = Duration::from_secs(5);
+/// How often is looked whether a daemon that is about to end has. A guess: a look takes a millisecond.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// How often the journal is tried meanwhile.
-const LOOK: Duration = Duration::from_millis(5);
+/// What is said once no daemon runs any more.
+const STOPPED: &str = "stopped\n";
 
 /// How a daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,27 +46,32 @@ enum Ended {
 /// Stops the daemon and waits until everything is put back.
 pub(super) fn down(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
     if rehearsal.dry_run {
-        return rehearse(&Link::new(at)?);
+        return rehearse(at, &Link::new(at)?);
     }
     let (exit, words) = stop(at)?;
     print!("{words}");
     Ok(exit)
 }
 
-fn rehearse(link: &Link) -> Result<Exit, Problem> {
+fn rehearse(at: &Place, link: &Link) -> Result<Exit, Problem> {
     match link.try_ask(link.client().status()) {
         Ok(status) => {
             let on = WouldUndo::of(&status, None).settings();
             let on = count(on, "setting", "settings");
             println!("would stop the daemon and put {on} back");
         }
-        Err(error) => {
-            let running = link.mute(&error).ok_or_else(|| nothing(link, error))?;
-            println!(
+        Err(error) => match link.mute(&error) {
+            Some(running) => println!(
                 "would end the daemon (pid {}), which does not answer; what is on is put back",
                 running.process
-            );
-        }
+            ),
+            None => match left::still_on(&place::paths(at)?.state) {
+                Some(on) => {
+                    println!("no daemon runs; would put {on} back that an earlier one left on");
+                }
+                None => return Err(nothing(link, error)),
+            },
+        },
     }
     Ok(Exit::Ok)
 }
@@ -78,6 +82,21 @@ fn elsewhere(state: &Path, link: &Link) -> Option<Problem> {
     let asked = client.socket();
     let running = Running::on(state).filter(|running| running.socket != asked)?;
     Some(unreachable(asked, &running))
+}
+
+/// What to do where no daemon answered: where none runs, what one left on that was killed with its guardian is put
+/// back, and what came of it is told. None = nothing was on, or a daemon runs all the same.
+pub(super) fn without_daemon(
+    at: &Place,
+    link: &Link,
+    error: &ClientError,
+) -> Result<Option<Recovery>, Problem> {
+    let state = place::paths(at)?.state;
+    let is_down = matches!(error, ClientError::DaemonDown { .. });
+    if !is_down || link.mute(error).is_some() || Running::on(&state).is_some() {
+        return Ok(None);
+    }
+    left::put_back(&state)
 }
 
 /// Stops the daemon without printing: what it ended with, and what there is to tell.
@@ -91,7 +110,9 @@ pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
                 Some(running) => stop_mute(&running, &state),
                 None => match elsewhere(&state, &link) {
                     Some(problem) => Err(problem),
-                    None => left_on(&state)?.ok_or_else(|| nothing(&link, error)),
+                    None => left::put_back(&state)?
+                        .map(|recovery| left::told(&recovery, STOPPED))
+                        .ok_or_else(|| nothing(&link, error)),
                 },
             };
         }
@@ -106,10 +127,7 @@ pub(super) fn stop(at: &Place) -> Result<(Exit, String), Problem> {
     let words = stopped(undone.as_ref());
     let state = place::paths(at)?.state;
     match end(&held(&running)?, END)? {
-        // It may have started without the rights to put back what an earlier one left on.
-        Ended::InOrder => Ok(left_on(&state)?
-            .filter(|(left, _)| *left != Exit::Ok)
-            .unwrap_or((exit, words))),
+        Ended::InOrder => in_order(&state, exit, words),
         Ended::Killed => killed(&running, &state),
     }
 }
@@ -122,7 +140,7 @@ fn stop_mute(running: &Running, state: &Path) -> Result<(Exit, String), Problem>
                 "the daemon (pid {}) had not answered; it ended in order\nstopped\n",
                 running.process
             );
-            Ok((Exit::Ok, words))
+            in_order(state, Exit::Ok, words)
         }
         Ended::Killed => killed(running, state),
     }
@@ -134,68 +152,20 @@ fn killed(running: &Running, state: &Path) -> Result<(Exit, String), Problem> {
         "the daemon (pid {}) did not end by itself and was killed; ",
         running.process
     );
-    let recovery = restored(state)?;
+    let recovery = left::restored(state)?;
     if recovery.failed == 0 {
-        words.push_str("what was on is put back\nstopped\n");
+        words.push_str("what was on is put back\n");
+        words.push_str(STOPPED);
         return Ok((Exit::Ok, words));
     }
-    words.push_str(&stuck(&recovery));
+    words.push_str(&left::stuck(&recovery, STOPPED));
     Ok((Exit::Partly, words))
 }
 
-/// No daemon runs; puts back what one left on that was killed together with its guardian. None = nothing was on.
-fn left_on(state: &Path) -> Result<Option<(Exit, String)>, Problem> {
-    if !state.join("journal").is_file() {
-        return Ok(None);
-    }
-    let recovery = restored(state)?;
-    if recovery.failed > 0 {
-        let words = format!("no daemon runs; {}", stuck(&recovery));
-        return Ok(Some((Exit::Partly, words)));
-    }
-    let back = recovery.restored as usize;
-    let words = format!(
-        "no daemon runs; {} of an earlier one put back\nstopped\n",
-        count(back, "thread or session", "threads and sessions")
-    );
-    Ok((back > 0).then_some((Exit::Ok, words)))
-}
-
-fn stuck(recovery: &Recovery) -> String {
-    format!(
-        "{} could not be put back with the rights at hand\nstopped\n  \
-         try: hive up   (with the rights that the daemon had; puts back what is still noted as on)\n",
-        count(recovery.failed as usize, "change", "changes")
-    )
-}
-
-/// Puts back what the journal of this folder says is on, once no other process holds it.
-pub(super) fn restored(state: &Path) -> Result<Recovery, Problem> {
-    let config = HostConfig {
-        roots: Roots::default(),
-        scope: Scope::OwnUser,
-        state: state.to_path_buf(),
-        act: Acting::Yes,
-    };
-    let start = Instant::now();
-    loop {
-        let is_early = start.elapsed() < GUARDIAN_DONE;
-        match recover(&config) {
-            Err(OpenError::Busy) if is_early => std::thread::sleep(LOOK),
-            // The guardian may have rights that this process has not, and its turn.
-            Ok(recovery) if recovery.failed > 0 && is_early => std::thread::sleep(LOOK),
-            Ok(recovery) => return Ok(recovery),
-            Err(why) => {
-                return Err(Problem::new(
-                    Exit::Partly,
-                    "daemon.restore",
-                    "the daemon has ended; what it had on could not be put back",
-                )
-                .known(why.to_string())
-                .try_next("hive up   (puts back what is still noted as on)"));
-            }
-        }
-    }
+/// A daemon that ended as it was told. It may have started without the rights to put back what an earlier one left on.
+fn in_order(state: &Path, exit: Exit, words: String) -> Result<(Exit, String), Problem> {
+    let left = left::put_back(state)?.filter(|recovery| recovery.failed > 0);
+    Ok(left.map_or((exit, words), |recovery| left::told(&recovery, STOPPED)))
 }
 
 /// That process and no other, whatever has its number later.
@@ -276,13 +246,30 @@ fn put_back(link: &Link, status: &StatusView) -> Option<UndoneView> {
     }
     let undone = link.ask(link.client().pause(Some(LAST_PAUSE_S))).ok();
     // A pause outlives its daemon, and the next one is to watch at once.
-    if let Err(why) = link.ask(link.client().resume()) {
+    if let Err(why) = link.ask(link.client().unpause()) {
         eprintln!(
             "the next start may be paused for {LAST_PAUSE_S} s: {}",
             why.what
         );
     }
     undone
+}
+
+/// Whether a daemon is paused as [`stop`] pauses one that it is about to end; or a person's pause has seconds left.
+pub(super) fn is_ending(status: &StatusView) -> bool {
+    status.paused && status.pause_left_s.is_some_and(|left| left <= LAST_PAUSE_S)
+}
+
+/// Waits until a daemon ends that is about to; whether it did. One that was not ends its pause within the same time.
+pub(super) fn ends(link: &Link) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(LAST_PAUSE_S) {
+        if !link.is_up() {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
 }
 
 fn stopped(view: Option<&UndoneView>) -> String {

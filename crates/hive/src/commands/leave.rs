@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hive_mind::reply::{NeedView, StatusView};
-use hive_mind::{Acting, HostConfig, OpenError, Roots, Running, Scope};
+use hive_mind::{OpenError, Running};
 
 use crate::args::{LeaveArgs, Place, Rehearsal};
 use crate::commands::down;
 use crate::consent;
+use crate::left;
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
+use crate::render::text::wrap;
 
 /// What makes this machine who it is, the key last: while the key is there, leaving can be repeated. The
 /// answer to the consent question goes too, because the mode that it set is in the store. The journal
@@ -58,6 +60,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         return Ok(Exit::Ok);
     }
     put_back(&state)?;
+    let ids = place::paths(at)?.own_ids();
     for path in there(&state) {
         std::fs::remove_file(&path).map_err(|why| {
             Problem::system(&format!("{} could not be deleted", path.display()), &why)
@@ -65,14 +68,33 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         })?;
     }
     println!("this machine has left; it starts anew with hive up, under a new key");
-    if let Some(status) = status.filter(|status| !told && may_be_listed(status)) {
-        // By its id: another machine there may have the same name.
-        println!(
+    // By its id: another machine there may have the same name.
+    match status {
+        Some(status) if !told && may_be_listed(&status) => println!(
             "others may still list it as \"{}\"; on one of them:  hive remove {}",
             status.label, status.node
-        );
+        ),
+        Some(_) => {}
+        None => print!("{}", untold(&ids)),
     }
     Ok(stopped)
+}
+
+/// No daemon ran that could tell the others, or say whether there are any. Afterwards nobody here knows the id.
+fn untold(ids: &[String]) -> String {
+    let remove: Vec<_> = ids.iter().map(|id| format!("hive remove {id}")).collect();
+    if remove.is_empty() {
+        return String::new();
+    }
+    wrap(
+        &format!(
+            "its daemon was not running, so nobody was told; if it had company, the others still list it; \
+             on one of them:  {}",
+            remove.join(" or ")
+        ),
+        0,
+        2,
+    )
 }
 
 /// Whether the daemon could not put back what an earlier one left on.
@@ -136,13 +158,7 @@ fn there(state: &Path) -> Vec<PathBuf> {
 /// Puts back what a killed daemon may have left on, and makes sure that no daemon uses the folder: it would
 /// write its store again.
 fn put_back(state: &Path) -> Result<(), Problem> {
-    let config = HostConfig {
-        roots: Roots::default(),
-        scope: Scope::OwnUser,
-        state: state.to_path_buf(),
-        act: Acting::Yes,
-    };
-    match hive_mind::recover(&config) {
+    match hive_mind::recover(&left::host(state)) {
         Ok(recovery) if recovery.failed > 0 => Err(left_on(
             "nothing was deleted; the journal of what is on is kept",
         )),
@@ -174,4 +190,20 @@ fn confirmed() -> Result<bool, Problem> {
             .known("key and store of this machine are deleted; that cannot be taken back")
             .try_next("hive leave --yes"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_told_nobody_names_every_id_that_others_may_list() {
+        assert_eq!(untold(&[]), "");
+        let words = untold(&["3f9a0c12".to_owned(), "91ab22ff".to_owned()]);
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.ends_with("on one of them: hive remove 3f9a0c12 or hive remove 91ab22ff"),
+            "{words}"
+        );
+    }
 }

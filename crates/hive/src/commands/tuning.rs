@@ -1,11 +1,13 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
+use hive_mind::ClientError;
 use hive_mind::reply::{ActiveView, StatusView, TrialView, UndoneView};
 use serde::Serialize;
 
 use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
-use crate::commands::show;
+use crate::commands::{down, show};
 use crate::consent;
+use crate::left;
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -63,7 +65,21 @@ pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
         show(args.format, "hive.would_undo/1", &view, WouldUndo::words)?;
         return Ok(Exit::Ok);
     }
-    let view = link.ask(link.client().undo(args.pattern.as_deref()))?;
+    let view = match link.try_ask(link.client().undo(args.pattern.as_deref())) {
+        Ok(view) => view,
+        Err(error) => {
+            let all = args.pattern.is_none();
+            let left = if all {
+                down::without_daemon(at, &link, &error)?
+            } else {
+                None
+            };
+            let left = left.ok_or_else(|| link.problem(error))?;
+            let (exit, words) = left::told(&left, "");
+            show(args.format, "hive.undone/1", &left::view(&left), |_| words)?;
+            return Ok(exit);
+        }
+    };
     show(args.format, "hive.undone/1", &view, text::undone)?;
     Ok(exit_of(&view))
 }
@@ -96,23 +112,42 @@ pub(super) fn pause(at: &Place, args: PauseArgs) -> Result<Exit, Problem> {
         println!("would keep still {until}");
         return Ok(Exit::Ok);
     }
-    let view = link.ask(link.client().pause(args.span))?;
+    let view = match link.try_ask(link.client().pause(args.span)) {
+        Ok(view) => view,
+        Err(error) => return pause_nobody(at, &link, error),
+    };
     print!("{}", text::undone(&view));
     println!("paused {until}");
     Ok(exit_of(&view))
 }
 
-/// Ends a pause.
+/// No daemon that could keep still; what an earlier one left on is put back all the same.
+fn pause_nobody(at: &Place, link: &Link, error: ClientError) -> Result<Exit, Problem> {
+    let left = down::without_daemon(at, link, &error)?;
+    let problem = link.problem(error);
+    let Some(left) = left else {
+        return Err(problem);
+    };
+    let (exit, words) = left::told(&left, "");
+    print!("{words}");
+    if exit != Exit::Ok {
+        return Ok(exit);
+    }
+    Err(problem.try_next("hive up, then: hive pause   (the next start is not paused)"))
+}
+
+/// Ends a pause, and the rest after an undo.
 pub(super) fn resume(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> {
     let link = Link::new(at)?;
     let status = link.ask(link.client().status())?;
     if rehearsal.dry_run {
         println!(
             "{}",
-            if status.paused {
-                "would end the pause"
-            } else {
-                "it is not paused"
+            match (status.paused, status.rest_left_s.is_some()) {
+                (true, false) => "would end the pause",
+                (true, true) => "would end the pause, and the rest after the undo",
+                (false, true) => "would end the rest after the undo",
+                (false, false) => "it is not paused",
             }
         );
         return Ok(Exit::Ok);

@@ -1,14 +1,16 @@
 //! `hive up`: starts the daemon in a session of its own, and settles consent once.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hive_mind::reply::{Mode, NeedView, StatusView};
-use hive_mind::{ClientError, Running};
+use hive_mind::{ClientError, Paths, Running};
 
 use crate::args::{ConsentFlags, Place, UpArgs};
+use crate::commands::down;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
 use crate::log;
@@ -22,6 +24,10 @@ const START: Duration = Duration::from_secs(20);
 /// How long is looked for another daemon after the own one ended for a reason of its own. A guess: two that
 /// start at once are milliseconds apart.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// How long is waited for the daemon before which a new one gave way, until a new one is tried again: it may start, or
+/// be about to end. A guess: both take less, where little is to be put back.
+const GAVE_WAY: Duration = Duration::from_secs(1);
 
 /// Whether a daemon is started where only the key was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +47,24 @@ pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
     };
     let link = ensure(at, store)?;
     introduce(at, &link, args.consent)?;
-    let status = link.ask(link.client().status())?;
-    println!("  {}", closing(&status));
+    println!("  {}", closing(&lasting(at, store, &link)?));
     Ok(Exit::Ok)
+}
+
+/// How the daemon is that stays: where the one that was found is just being ended, another one takes its place.
+fn lasting(at: &Place, store: Store, link: &Link) -> Result<StatusView, Problem> {
+    let asked = link.ask(link.client().status());
+    let is_paused_to_end = asked.as_ref().is_ok_and(down::is_ending);
+    let is_gone = asked.as_ref().is_err_and(|it| it.exit == Exit::DaemonDown);
+    if is_gone || (is_paused_to_end && down::ends(link)) {
+        let next = ensure(at, store)?;
+        return next.ask(next.client().status());
+    }
+    if is_paused_to_end {
+        // That pause is over.
+        return link.ask(link.client().status());
+    }
+    asked
 }
 
 /// Says who this machine is, and settles what may be done on it.
@@ -80,6 +101,7 @@ pub(super) fn settle(
 pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
+        Ok(status) if down::is_ending(&status) && down::ends(&link) => {}
         Ok(_) => return Ok(link),
         // Another one would only find that it runs.
         Err(error @ ClientError::Silent { .. }) => return Err(link.problem(error)),
@@ -103,7 +125,30 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
     // What the daemon that runs here, or the last one, had said stays.
     let before = file.metadata().map_err(failed)?.len();
-    let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+    let start = Instant::now();
+    loop {
+        let mut child = spawned(&paths, is_bare, &file).map_err(failed)?;
+        if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
+            return Ok(link);
+        }
+        if let Some(link) = another_won(at, &mut child) {
+            return Ok(link);
+        }
+        end_half_started(&mut child);
+        // The one that it gave way to may have been about to end.
+        if !gave_way(&mut child) || start.elapsed() > START {
+            break;
+        }
+    }
+    if let Some(running) = Running::on(&paths.state) {
+        return Err(silent(Some(&running)));
+    }
+    Err(not_started(&log, before))
+}
+
+/// A daemon in a session of its own, which talks into its log.
+fn spawned(paths: &Paths, is_bare: bool, log: &File) -> io::Result<Child> {
+    Command::new(std::env::current_exe()?)
         .arg("--state")
         .arg(&paths.state)
         .arg("--socket")
@@ -111,21 +156,9 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
         .args(["daemon", "--detached"])
         .args(is_bare.then_some("--without-store"))
         .stdin(Stdio::null())
-        .stdout(file.try_clone().map_err(failed)?)
-        .stderr(file)
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?)
         .spawn()
-        .map_err(failed)?;
-    if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
-        return Ok(link);
-    }
-    if let Some(link) = another_won(at, &mut child) {
-        return Ok(link);
-    }
-    end_half_started(&mut child);
-    if let Some(running) = Running::on(&paths.state) {
-        return Err(silent(Some(&running)));
-    }
-    Err(not_started(&log, before))
 }
 
 /// Without its log nobody would hear why it ends.
@@ -179,11 +212,16 @@ fn not_started(log: &Path, before: u64) -> Problem {
 
 /// A link to the daemon that another `hive up` started at the same moment, so that this one's gave way.
 fn another_won(at: &Place, child: &mut Child) -> Option<Link> {
-    let Ok(Some(status)) = child.try_wait() else {
+    let Ok(Some(_)) = child.try_wait() else {
         return None;
     };
-    let gave_way = status.code() == Some(Exit::Conflict as i32);
-    Link::wait_for(at, if gave_way { START } else { GRACE })
+    Link::wait_for(at, if gave_way(child) { GAVE_WAY } else { GRACE })
+}
+
+/// Whether it ended because another daemon uses its folder.
+fn gave_way(child: &mut Child) -> bool {
+    let code = child.try_wait().ok().flatten().and_then(|it| it.code());
+    code == Some(Exit::Conflict as i32)
 }
 
 /// A daemon that did not answer in time must not come to life after it was called failed.

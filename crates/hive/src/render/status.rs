@@ -62,7 +62,9 @@ pub(crate) fn watched(view: &StatusView) -> String {
         span(view.busy_s)
     );
     if view.paused {
-        return format!("paused: everything is as it was; {time}");
+        let left = view.pause_left_s.map(span);
+        let left = left.map_or_else(String::new, |left| format!(" for {left} more"));
+        return format!("paused{left}: everything is as it was; {time}");
     }
     if !view.active.is_empty() {
         return format!(
@@ -212,6 +214,21 @@ mod tests {
             watched(&view),
             "watched 1 s, busy 0 s; just started looking"
         );
+    }
+
+    #[test]
+    fn a_pause_says_how_long_it_lasts() {
+        let view = StatusView {
+            paused: true,
+            ..quiet()
+        };
+        let words = "paused: everything is as it was; watched 7 h, busy 4 min";
+        assert_eq!(watched(&view), words);
+        let view = StatusView {
+            pause_left_s: Some(1_680),
+            ..view
+        };
+        assert!(watched(&view).starts_with("paused for 28 min more: everything"));
     }
 
     #[test]

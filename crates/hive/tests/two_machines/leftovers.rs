@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hive_core::id::ChangeId;
 use hive_core::machine::act::{Outcome, Step};
@@ -10,6 +11,9 @@ use hive_core::machine::facts::GroupId;
 use hive_core::pattern::Action;
 use hive_host::{Acting, Host, HostConfig, Roots, Scope};
 
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
+
+use crate::patience::ended;
 use crate::{Machine, said, told};
 
 /// A job in a session of its own; it ends with its input.
@@ -27,6 +31,10 @@ impl Job {
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line).expect("a line");
         assert_eq!(line, "ready\n");
+        // Whoever runs the tests may have given them a nice, which would be a person's.
+        if let Err(why) = setpriority_process(Some(Pid::from_child(&child)), 0) {
+            eprintln!("it keeps the nice of these tests: {why}");
+        }
         Self(child)
     }
 
@@ -72,8 +80,15 @@ impl Drop for Job {
     }
 }
 
+/// One at a time: whatever was born meanwhile and carries our values counts as an heir.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn what_a_killed_daemon_left_on_is_put_back_by_down() {
+    let _alone = alone();
     for action in [Action::FinerSlice, Action::BackgroundNice] {
         let machine = Machine::new();
         let job = Job::start();
@@ -81,7 +96,21 @@ fn what_a_killed_daemon_left_on_is_put_back_by_down() {
         if !job.is_changed(&machine, action) {
             continue;
         }
-        assert_eq!(machine.hive(&["status"]).status.code(), Some(3));
+        let carry = "what an earlier one had on is still on: 1 thread or session";
+        for verb in [&["status"][..], &["undo", "p-1"], &["pause", "--dry-run"]] {
+            let output = machine.hive(verb);
+            assert_eq!(output.status.code(), Some(3));
+            let words = flat(&told(&output));
+            assert!(
+                words.contains(carry) && words.contains("try: hive down"),
+                "{words}"
+            );
+        }
+        let doctor = flat(&said(&machine.hive(&["doctor"])));
+        assert!(doctor.contains(carry), "{doctor}");
+        let rehearsed = machine.hive(&["down", "--dry-run"]);
+        assert!(rehearsed.status.success(), "{}", told(&rehearsed));
+        assert!(said(&rehearsed).contains("would put 1 thread or session back"));
         let down = machine.hive(&["down"]);
         assert!(down.status.success(), "{}", told(&down));
         let words = said(&down);
@@ -91,7 +120,45 @@ fn what_a_killed_daemon_left_on_is_put_back_by_down() {
         let again = machine.hive(&["down"]);
         assert_eq!(again.status.code(), Some(3), "{}", said(&again));
         assert!(told(&again).contains("nothing to stop"), "{}", told(&again));
+        let status = told(&machine.hive(&["status"]));
+        assert!(!status.contains("earlier one"), "{status}");
     }
+}
+
+#[test]
+fn what_a_killed_daemon_left_on_is_put_back_by_undo_and_by_pause() {
+    let _alone = alone();
+    for verb in ["undo", "pause"] {
+        let machine = Machine::new();
+        let job = Job::start();
+        let before = job.nice();
+        if !job.is_changed(&machine, Action::BackgroundNice) {
+            continue;
+        }
+        assert_eq!(job.nice(), 11);
+        if verb == "undo" {
+            let undone = machine.json(&["undo", "--all", "--json"]);
+            assert_eq!(
+                (&undone["restored"], &undone["failed"]),
+                (&1.into(), &0.into())
+            );
+        } else {
+            // Nothing runs that could keep still.
+            let paused = machine.hive(&["pause"]);
+            assert_eq!(paused.status.code(), Some(3), "{}", said(&paused));
+            let words = said(&paused);
+            assert!(words.contains("of an earlier one put back"), "{words}");
+            let words = flat(&told(&paused));
+            assert!(words.contains("try: hive up, then: hive pause"), "{words}");
+            assert!(!words.contains("still on"), "{words}");
+        }
+        assert_eq!(job.nice(), before);
+    }
+}
+
+/// In one line, however it was broken.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The program without the right to lower a nice value.
@@ -117,8 +184,56 @@ fn tries(machine: &Machine, args: &[&str]) -> Output {
     command.output().expect("the program runs")
 }
 
+/// A daemon that cannot put back what only its rights forbid.
+fn goes_without_rights(machine: &mut Machine) {
+    let daemon = without_rights(machine, &["daemon", "--bind", "127.0.0.1", "--port", "0"])
+        .args(["--no-mdns", "--tree", &std::process::id().to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    machine.daemon = Some(daemon);
+    machine.until("the daemon answers", |machine| {
+        machine.hive(&["status"]).status.success().then_some(())
+    });
+}
+
+/// What status says that needs a person.
+fn needs(machine: &Machine) -> String {
+    machine.json(&["status", "--json"])["needs"].to_string()
+}
+
+#[test]
+fn what_could_not_be_put_back_is_told_only_while_it_is_on() {
+    let _alone = alone();
+    let may = rustix::process::geteuid().is_root();
+    for is_ended in [true, false] {
+        let mut machine = Machine::new();
+        let job = Job::start();
+        if !may || !job.is_changed(&machine, Action::BackgroundNice) {
+            return;
+        }
+        goes_without_rights(&mut machine);
+        assert!(needs(&machine).contains("undo.failed"));
+        if is_ended {
+            drop(job);
+        } else {
+            setpriority_process(Some(Pid::from_child(&job.0)), 0).expect("this test may");
+        }
+        assert_eq!(needs(&machine), "[]");
+        let undone = machine.json(&["undo", "--all", "--json"]);
+        assert_eq!(undone["failed"], 0);
+        let output = tries(&machine, &["down"]);
+        assert!(output.status.success(), "{}", told(&output));
+        let daemon = machine.daemon.take().expect("it was started");
+        assert!(ended(daemon).status.success());
+        let down = machine.hive(&["down"]);
+        assert_eq!(down.status.code(), Some(3), "{}", said(&down));
+    }
+}
+
 #[test]
 fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
+    let _alone = alone();
     let mut machine = Machine::start("desk");
     machine.stop();
     let job = Job::start();
@@ -129,36 +244,49 @@ fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
         return;
     }
     assert_eq!(job.nice(), 11);
-    let down = tries(&machine, &["down"]);
-    assert_eq!(down.status.code(), Some(9), "{}", told(&down));
-    assert!(
-        said(&down).contains("1 change could not be put back"),
-        "{}",
-        said(&down)
-    );
+    for verb in [&["down"][..], &["undo", "--all"], &["pause"]] {
+        let output = tries(&machine, verb);
+        assert_eq!(output.status.code(), Some(9), "{verb:?} {}", told(&output));
+        let words = said(&output);
+        assert!(words.contains("1 change could not be put back"), "{words}");
+    }
     let left = tries(&machine, &["leave", "--yes"]);
     assert_eq!(left.status.code(), Some(9), "{}", said(&left));
     assert!(told(&left).contains("[leave.restore]"), "{}", told(&left));
     assert!(machine.state().join("key").exists(), "it was deleted");
 
-    let daemon = without_rights(&machine, &["daemon", "--bind", "127.0.0.1", "--port", "0"])
-        .args(["--no-mdns", "--tree", &std::process::id().to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program runs");
-    machine.daemon = Some(daemon);
-    let needs = machine.until("the daemon answers", |machine| {
-        let status = machine.hive(&["status", "--json"]);
-        let view = || serde_json::from_slice::<serde_json::Value>(&status.stdout).ok();
-        status.status.success().then(view)?
-    });
-    let needs = needs["needs"].to_string();
-    assert!(needs.contains("undo.failed"), "{needs}");
+    goes_without_rights(&mut machine);
+    assert!(needs(&machine).contains("undo.failed"));
+    // A daemon that runs says it as well, and a place is not given up for it.
+    for verb in [&["undo", "--all"][..], &["pause"]] {
+        let output = tries(&machine, verb);
+        assert_eq!(output.status.code(), Some(9), "{verb:?} {}", said(&output));
+        let words = said(&output);
+        assert!(words.contains("1 change could NOT be put back"), "{words}");
+    }
+    let left = tries(&machine, &["leave", "--yes"]);
+    assert_eq!(left.status.code(), Some(9), "{}", said(&left));
+    assert!(told(&left).contains("nobody was told"), "{}", told(&left));
+    assert!(needs(&machine).contains("undo.failed"), "it runs on");
+    let rotated = tries(&machine, &["rotate", "--yes", "--no-start"]);
+    assert_eq!(rotated.status.code(), Some(9), "{}", said(&rotated));
+    let words = told(&rotated);
+    assert!(words.contains("1 change could not be put back"), "{words}");
+    let daemon = machine.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+    goes_without_rights(&mut machine);
     let down = tries(&machine, &["down"]);
     assert_eq!(down.status.code(), Some(9), "{}", told(&down));
-    let mut daemon = machine.daemon.take().expect("it was started");
-    assert!(daemon.wait().expect("ours").success());
+    let daemon = machine.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
     assert_eq!(job.nice(), 11, "who put that back?");
+    // A daemon that hangs ends in order, and that is not all there is to tell.
+    goes_without_rights(&mut machine);
+    let daemon = machine.daemon.take().expect("it was started");
+    kill_process(Pid::from_child(&daemon), Signal::STOP).expect("it runs");
+    let down = tries(&machine, &["down"]);
+    assert_eq!(down.status.code(), Some(9), "{}", said(&down));
+    assert!(ended(daemon).status.success());
 
     // The journal was kept: with the rights it is put back.
     let down = machine.hive(&["down"]);

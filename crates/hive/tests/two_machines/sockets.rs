@@ -46,6 +46,17 @@ fn a_daemon_with_another_socket_is_found_asked_and_ended() {
     let up = machine.hive(&["--socket", &wrong.to_string_lossy(), "up", "--yes"]);
     assert_eq!(up.status.code(), Some(3), "{}", told(&up));
     assert!(told(&up).contains("[daemon.unreachable]"), "{}", told(&up));
+    // Nor for one that has ended and left something on.
+    for verb in [&["down"][..], &["undo", "--all"], &["pause"]] {
+        let socket = wrong.to_string_lossy();
+        let typed = [&["--socket", &*socket], verb].concat();
+        let output = machine.hive(&typed);
+        assert_eq!(output.status.code(), Some(3), "{verb:?} {}", told(&output));
+        let words = told(&output);
+        assert!(words.contains("[daemon.unreachable]"), "{words}");
+        assert!(words.contains("elsewhere/hive.sock"), "{words}");
+    }
+    assert!(machine.hive(&["status"]).status.success(), "it runs on");
     machine.ends_in_order();
 }
 
