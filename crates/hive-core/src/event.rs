@@ -168,6 +168,8 @@ pub enum Command {
         #[serde(default)]
         owner: Option<String>,
     },
+    /// End every code that is still open.
+    CloseInvites,
     /// Turn a waiting machine away.
     Deny {
         /// Its label or the first digits of its id.

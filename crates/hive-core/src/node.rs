@@ -232,6 +232,7 @@ impl Node {
                 let owner = owner.as_deref();
                 answer(self.hive.approve(now, &who, role, owner), Reply::Done)
             }
+            Command::CloseInvites => Reply::Done(self.hive.close_invites(now)),
             Command::Deny { who } => answer(self.hive.deny(now, &who), Reply::Done),
             Command::Remove { who, compromised } => {
                 answer(self.hive.remove(now, &who, compromised), Reply::Done)

@@ -215,6 +215,7 @@ pub struct TrialView {
     /// Pairs so far.
     pub pairs: u32,
     /// Whether its change is on at this moment; about half of the time it is not.
+    #[serde(default)]
     pub on: bool,
 }
 

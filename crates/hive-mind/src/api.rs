@@ -13,7 +13,8 @@
 //! | `GET /v1/decision` | – | `hive.decision/1` = `DecisionView` |
 //! | `POST /v1/invite` | `{"ticket"?, "seconds"?}` | `hive.invite/1` = `InviteView` |
 //! | `POST /v1/join` | `{"code", "at"?}` | `hive.join/1` |
-//! | `POST /v1/approve` | `{"who", "role"?, "owner"?}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/close-invites` | `{}` | `hive.done/1` = `DoneView` |
+//! | `POST /v1/approve` | `{"who", "role"?, "owner"?}` | `hive.done/1` |
 //! | `POST /v1/deny` | `{"who"}` | `hive.done/1` |
 //! | `POST /v1/remove` | `{"who", "compromised"?}` | `hive.done/1` |
 //! | `POST /v1/role` | `{"who", "role": "admin"\|"member"}` | `hive.done/1` |
@@ -163,6 +164,7 @@ fn router(node: HiveNode) -> Router {
         )
         .route("/v1/invite", post(told::<InviteBody>))
         .route("/v1/resume", post(|s| ask(s, Command::Resume)))
+        .route("/v1/close-invites", post(|s| ask(s, Command::CloseInvites)))
         .route("/v1/unpause", post(|s| ask(s, Command::Unpause)))
         .route("/v1/seek", post(|s| ask(s, Command::Seek)))
         .route("/v1/approve", post(told::<ApproveBody>))

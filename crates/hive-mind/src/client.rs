@@ -140,6 +140,11 @@ impl Client {
         self.post("/v1/invite", &body).await
     }
 
+    /// Ends every code that is still open.
+    pub async fn close_invites(&self) -> Result<DoneView, ClientError> {
+        self.post("/v1/close-invites", &json!({})).await
+    }
+
     /// Enters the hive that a code or a ticket belongs to. Poll [`Client::join_state`] for the progress.
     pub async fn join(&self, code: &str, at: Option<SocketAddr>) -> Result<JoinView, ClientError> {
         self.post("/v1/join", &json!({ "code": code, "at": at }))

@@ -568,6 +568,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_trial_of_an_older_daemon_reads() {
+        let told = serde_json::json!({ "pattern": "p-1", "action": "background_nice", "pairs": 3 });
+        let trial: hive_core::reply::TrialView = serde_json::from_value(told).expect("reads");
+        assert!(!trial.on);
+    }
+
+    #[test]
     fn an_invite_reads_back_as_it_was_printed() {
         for text in [
             "HIVE-ABCDE-FGH12-34567-89XYZ",

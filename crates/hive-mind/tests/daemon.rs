@@ -287,6 +287,35 @@ async fn another_user_is_denied() {
 }
 
 #[tokio::test]
+async fn codes_are_closed_and_a_wanted_port_that_is_taken_is_told() {
+    let home = tempfile::tempdir().expect("a folder");
+    let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let wanted = taken.local_addr().expect("bound").port();
+    let node = HiveNode::start(Options {
+        port: Some(wanted),
+        ..options(home.path())
+    })
+    .await
+    .expect("on another port");
+    assert_ne!(node.port(), wanted);
+    let status = node.hive_status().await.expect("answers").view;
+    let need = status.needs.iter().find(|it| it.code == "port.denied");
+    let words = &need.expect("it is said").words;
+    assert!(words.contains(&wanted.to_string()), "{words}");
+    node.shutdown().await;
+
+    let (client, daemon) = served(home.path()).await;
+    for words in ["no code was open", "2 codes are no longer good"] {
+        let done = client.close_invites().await.expect("answers");
+        assert_eq!(done.words, words);
+        for _ in 0..2 {
+            client.invite().await.expect("the founder");
+        }
+    }
+    daemon.abort();
+}
+
+#[tokio::test]
 async fn a_wide_state_folder_and_misspelt_settings_stop_the_start() {
     let home = tempfile::tempdir().expect("a folder");
     let state = home.path().join("state");

@@ -235,6 +235,9 @@ pub(crate) struct InviteArgs {
     /// Keep it good for so long, such as 2h, at most 24h (otherwise 10 minutes)
     #[arg(long = "for", value_parser = parse_seconds, value_name = "TIME")]
     pub(crate) span: Option<u64>,
+    /// Open none, and end every code and ticket that is still good
+    #[arg(long, conflicts_with_all = ["no_wait", "owner", "ticket", "span"])]
+    pub(crate) close: bool,
 }
 
 /// Options of `hive join`.
@@ -585,6 +588,16 @@ mod tests {
             let rehearses = verb.get_arguments().any(|arg| arg.get_id() == "dry_run");
             assert!(rehearses, "{name} has no --dry-run");
         }
+    }
+
+    #[test]
+    fn closing_codes_opens_none() {
+        let typed = |more: &[&str]| {
+            let words = ["hive", "invite", "--close"].iter().chain(more);
+            Cli::try_parse_from(words).is_ok()
+        };
+        assert!(typed(&[]) && typed(&["--json"]));
+        assert!(!typed(&["--ticket"]) && !typed(&["--for", "2h"]));
     }
 
     #[test]

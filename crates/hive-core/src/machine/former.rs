@@ -48,14 +48,7 @@ impl Machine {
         if keys.is_empty() {
             return;
         }
-        let behind = |entry: &Entry| !entry.shared && keys.contains(&entry.def.workload);
-        let ids: Vec<PatternId> = self
-            .ledger
-            .in_order()
-            .into_iter()
-            .filter(|(_, entry)| behind(entry))
-            .map(|(id, _)| id)
-            .collect();
+        let ids = self.left_behind(|entry| keys.contains(&entry.def.workload));
         for id in &ids {
             let Some(mut entry) = self.ledger.remove(*id) else {
                 continue;
@@ -76,14 +69,7 @@ impl Machine {
 
     /// Drops what was left behind and says nothing any more: without a verdict, and without a no that still holds.
     pub(super) fn forget_spent(&mut self, wall: WallTime) {
-        let spent = |entry: &Entry| !entry.shared && says_nothing(entry, wall);
-        let ids: Vec<PatternId> = self
-            .ledger
-            .in_order()
-            .into_iter()
-            .filter(|(_, entry)| spent(entry))
-            .map(|(id, _)| id)
-            .collect();
+        let ids = self.left_behind(|entry| says_nothing(entry, wall));
         if ids.is_empty() {
             return;
         }
@@ -93,6 +79,13 @@ impl Machine {
         let records = ids.into_iter().map(Ledger::forget).collect();
         self.out.push_back(MachineEffect::Keep(records));
         self.forget_former();
+    }
+
+    /// Those of the patterns that wait under an old key.
+    fn left_behind(&self, which: impl Fn(&Entry) -> bool) -> Vec<PatternId> {
+        let all = self.ledger.in_order().into_iter();
+        let behind = all.filter(|(_, entry)| !entry.shared && which(entry));
+        behind.map(|(id, _)| id).collect()
     }
 
     /// Without patterns of theirs the old secrets are of no use.

@@ -16,6 +16,12 @@ pub const PRESSURE_GATE: f64 = 0.20;
 /// From here on the machine is looked at more often: half of the gate.
 const PRESSURE_STIR: f64 = 0.10;
 
+/// How soon all processes are looked at again at rest: 0.1 % of a core at 1,000 of them (`research/optimizer.md` 3.3).
+pub const LOOK_CALM: Span = Span::from_secs(5);
+
+/// The same when it stirs.
+const LOOK_STIRRED: Span = Span::from_secs(2);
+
 /// Wake-ups per second of a workload that somebody may be waiting for (`research/optimizer.md` 7.5).
 pub const WAKEUPS_GATE: f64 = 20.0;
 
@@ -234,11 +240,14 @@ impl Pace {
 }
 
 impl Situation {
-    /// How soon to look again: 5 s at rest (0.1 % of a core at 1,000 processes, `research/optimizer.md` 3.3),
-    /// 2 s when it stirs.
+    /// How soon to look again.
     #[must_use]
     pub fn look_again_after(&self) -> Span {
-        Span::from_secs(if self.pressure >= PRESSURE_STIR { 2 } else { 5 })
+        if self.pressure >= PRESSURE_STIR {
+            LOOK_STIRRED
+        } else {
+            LOOK_CALM
+        }
     }
 
     /// Jobs that somebody may be waiting for, most processor time last.

@@ -103,6 +103,35 @@ fn a_stranger_hears_nothing_when_the_invite_is_over() {
 }
 
 #[test]
+fn codes_that_nobody_uses_are_closed_and_then_others_can_be_made() {
+    let mut world = World::new(3);
+    let used = world.invite(0);
+    world.start_join(1, &used);
+    world.run(Span::from_secs(3));
+    let codes = [0; 3].map(|_| world.invite(0));
+    let now = world.now();
+    let error = world.hives[0]
+        .invite(now, &Invitation::default())
+        .expect_err("three are open");
+    assert_eq!(error.code, "invite.too_many");
+    assert!(error.known.contains("10 min"), "{error:?}");
+    assert!(error.try_next.contains("hive invite --close"), "{error:?}");
+
+    let done = world.hives[0].close_invites(now);
+    assert_eq!(done.words, "3 codes are no longer good");
+    assert_eq!(world.hives[0].close_invites(now).words, "no code was open");
+    world.settle();
+    world.start_join(2, &codes[2]);
+    world.run(Span::from_secs(20));
+    assert!(world.join_state(2).error.is_some(), "its code was closed");
+    assert_eq!(world.pending(0).len(), 1, "who proved one still waits");
+    let code = world.invite(0);
+    world.start_join(2, &code);
+    world.run(Span::from_secs(3));
+    assert_eq!(world.pending(0).len(), 2);
+}
+
+#[test]
 fn the_door_closes_when_the_guest_is_in() {
     let mut world = World::new(2);
     let code = world.invite(0);

@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use hive_core::machine::observe::LOOK_CALM;
 use hive_mind::Client;
 use hive_mind::reply::Mode;
 use serde_json::{Value, json};
@@ -23,10 +24,6 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// How many scans by each crate; the median is told.
 const SCANS: usize = 15;
-
-/// How often the daemon looks at all processes while nothing is going on, and so how often the crates would.
-/// Source: `hive_core::machine::observe`.
-const LOOKS_EVERY_S: f64 = 5.0;
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
@@ -228,7 +225,9 @@ fn compare(machine: &Machine, ours: f64, figures: &mut Figures) -> Result<()> {
     let scans: Value = serde_json::from_slice(&output.stdout)?;
     let percent = |ms: &str| {
         let ms = scans[ms].as_f64().context("no figure")?;
-        anyhow::Ok(ms / 1_000.0 / LOOKS_EVERY_S * 100.0)
+        // As often as the daemon looks at all processes while nothing is going on, the crates would.
+        let every_s = Duration::from_micros(LOOK_CALM.0).as_secs_f64();
+        anyhow::Ok(ms / 1_000.0 / every_s * 100.0)
     };
     figures.put(
         "compare",

@@ -61,7 +61,11 @@ pub(super) async fn until_silent(connection: &Connection, mut sent: watch::Recei
 
 /// What a connection's transport has counted.
 struct Exchanged {
+    /// Frames that want an answer.
     asked: u64,
+    /// Packets that went out.
+    sent: u64,
+    /// Packets that came in.
     heard: u64,
 }
 
@@ -75,12 +79,18 @@ impl Exchanged {
         let asked = frames.stream + frames.ping + frames.immediate_ack;
         Self {
             asked: asked.saturating_sub(2 * stats.path.sent_plpmtud_probes),
+            sent: stats.udp_tx.datagrams,
             heard: stats.udp_rx.datagrams,
         }
     }
 
     fn is_silence_until(&self, later: &Self) -> bool {
         later.asked > self.asked && later.heard == self.heard
+    }
+
+    /// Only something came in. Its acknowledgement goes out later (`research/transport.md` 3.1: 25 ms).
+    fn is_word_until(&self, later: &Self) -> bool {
+        later.sent == self.sent && later.heard > self.heard
     }
 }
 
@@ -102,35 +112,14 @@ pub(super) async fn broken_by_a_word(
         ) {
             continue;
         }
-        let before = Packets::of(connection);
+        let before = Exchanged::of(connection);
         let began = Instant::now();
         tokio::select! {
             _ = sent.changed() => {}
-            _ = heard.changed() => if Packets::of(connection).is_one_word_after(&before) {
+            _ = heard.changed() => if before.is_word_until(&Exchanged::of(connection)) {
                 return began.elapsed();
             },
         }
-    }
-}
-
-/// Packets of a connection.
-struct Packets {
-    sent: u64,
-    heard: u64,
-}
-
-impl Packets {
-    fn of(connection: &Connection) -> Self {
-        let stats = connection.stats();
-        Self {
-            sent: stats.udp_tx.datagrams,
-            heard: stats.udp_rx.datagrams,
-        }
-    }
-
-    /// Only something came in. Its acknowledgement goes out later (`research/transport.md` 3.1: 25 ms).
-    fn is_one_word_after(&self, before: &Self) -> bool {
-        self.sent == before.sent && self.heard > before.heard
     }
 }
 
@@ -140,7 +129,11 @@ mod tests {
 
     #[test]
     fn silence_is_no_answer_to_what_was_asked() {
-        let at = |asked, heard| Exchanged { asked, heard };
+        let at = |asked, heard| Exchanged {
+            asked,
+            sent: asked,
+            heard,
+        };
         assert!(at(3, 7).is_silence_until(&at(4, 7)));
         assert!(!at(3, 7).is_silence_until(&at(4, 8)));
         // Whoever only acknowledges has nothing to wait for.
@@ -149,9 +142,13 @@ mod tests {
 
     #[test]
     fn a_word_that_was_asked_for_ends_no_silence() {
-        let at = |sent, heard| Packets { sent, heard };
-        assert!(at(3, 8).is_one_word_after(&at(3, 7)));
-        assert!(!at(4, 8).is_one_word_after(&at(3, 7)));
-        assert!(!at(3, 7).is_one_word_after(&at(3, 7)));
+        let at = |sent, heard| Exchanged {
+            asked: 0,
+            sent,
+            heard,
+        };
+        assert!(at(3, 7).is_word_until(&at(3, 8)));
+        assert!(!at(3, 7).is_word_until(&at(4, 8)));
+        assert!(!at(3, 7).is_word_until(&at(3, 7)));
     }
 }

@@ -22,6 +22,13 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Opens the door for one machine.
 pub(super) fn run(place: &Place, args: &InviteArgs) -> Result<Exit, Problem> {
     let link = Link::new(place)?;
+    if args.close {
+        let done = link.ask(link.client().close_invites())?;
+        show(args.format, "hive.done/1", &done, |done| {
+            format!("{}\n", done.words)
+        })?;
+        return Ok(Exit::Ok);
+    }
     if let Some(name) = args.owner.as_deref().filter(|name| *name != "new") {
         // Before anybody is asked to type a code.
         find_member(&link.ask(link.client().members())?, name)?;

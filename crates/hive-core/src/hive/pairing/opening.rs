@@ -4,12 +4,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::hive::Hive;
+use crate::hive::commands::done;
 use crate::hive::invite::InviteCode;
 use crate::hive::pairing::Invite;
 use crate::hive::ticket::{Invitation, Ticket};
 use crate::hive::writer::Readiness;
 use crate::limits;
-use crate::reply::{CommandError, ErrorKind, InviteView};
+use crate::reply::{CommandError, DoneView, ErrorKind, InviteView};
 use crate::time::{Now, Span};
 
 impl Hive {
@@ -25,15 +26,7 @@ impl Hive {
         }
         let lifetime = lifetime(wish.seconds)?;
         self.door.invites.retain(|it| it.until > now.boot);
-        if self.door.invites.iter().filter(|it| !it.spent).count() >= limits::INVITES_MAX {
-            return Err(CommandError {
-                code: "invite.too_many".into(),
-                kind: ErrorKind::Limit,
-                what: alloc::format!("{} codes are open already", limits::INVITES_MAX),
-                known: "each is good for 10 minutes, unless said otherwise".into(),
-                try_next: "use one of them, or wait".into(),
-            });
-        }
+        self.check_room(now)?;
         let code = InviteCode::new(self.chance.bytes());
         let mut view = InviteView {
             code: code.to_string(),
@@ -59,6 +52,35 @@ impl Hive {
         });
         self.watch_door(now);
         Ok(view)
+    }
+
+    /// Ends every code that nobody has used yet. Who proved one waits for a person all the same.
+    pub fn close_invites(&mut self, now: Now) -> DoneView {
+        let is_open = |it: &Invite| !it.spent && it.until > now.boot;
+        let closed = self.door.invites.iter().filter(|it| is_open(it)).count();
+        self.door.invites.retain(|it| it.spent);
+        self.watch_door(now);
+        done(match closed {
+            0 => "no code was open".into(),
+            1 => "1 code is no longer good".into(),
+            _ => alloc::format!("{closed} codes are no longer good"),
+        })
+    }
+
+    fn check_room(&self, now: Now) -> Result<(), CommandError> {
+        let open = self.door.invites.iter().filter(|it| !it.spent);
+        if open.clone().count() < limits::INVITES_MAX {
+            return Ok(());
+        }
+        let first = open.map(|it| it.until).min().unwrap_or(now.boot);
+        let minutes = first.since(now.boot).as_ms().div_ceil(60_000);
+        Err(CommandError {
+            code: "invite.too_many".into(),
+            kind: ErrorKind::Limit,
+            what: alloc::format!("{} codes are open already", limits::INVITES_MAX),
+            known: alloc::format!("the first of them to end is good for {minutes} min more"),
+            try_next: "use one of them; or end them all: hive invite --close".into(),
+        })
     }
 }
 
