@@ -1,9 +1,7 @@
 //! Tells stories and lives scenarios for many seeds and says how they ended: 0 well, 127 crash, 128 never finished,
 //! 129 wrong; 2 when it was asked for something that there is not.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +12,7 @@ use hive_sim::report::{Report, ShortestLine};
 use hive_sim::scenario::shrink::shrink;
 use hive_sim::scenario::{self, Cut, Scenario, file, run};
 use hive_sim::stories::{ALL, Failure, Outcome, Story};
-use hive_sim::ways::{self, Ways, WaysError};
+use hive_sim::ways::Ways;
 
 /// A seeded world for Hive Mind's core.
 #[derive(Debug, Parser)]
@@ -56,9 +54,9 @@ struct Args {
     /// Nothing of all that: the bytes of one day, in a hive of so many members
     #[arg(long, value_name = "MEMBERS", conflicts_with_all = ["story", "scenario", "full"], value_parser = clap::value_parser!(u64).range(2..=256))]
     day: Option<u64>,
-    /// How long frames are on their way in that day: a file with microseconds, US,US,.., a busy period in each line
-    #[arg(long, value_name = "FILE", requires = "day")]
-    ways: Option<PathBuf>,
+    /// How long frames are on their way in that day: points that divide all ways into equal parts, in microseconds
+    #[arg(long, value_name = "US,US,..", requires = "day")]
+    ways_us: Option<Ways>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -91,14 +89,7 @@ const SHRINKING: Duration = Duration::from_mins(2);
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(nodes) = args.day {
-        let ways = match args.ways.as_deref().map(read_ways).transpose() {
-            Ok(ways) => ways,
-            Err(what) => {
-                eprintln!("{what}");
-                return ExitCode::from(2);
-            }
-        };
-        return a_day(nodes, args.seed.unwrap_or(1), ways);
+        return a_day(nodes, args.seed.unwrap_or(1), args.ways_us);
     }
     let began = Instant::now();
     let scenarios = match scenarios(&args) {
@@ -147,15 +138,6 @@ fn main() -> ExitCode {
     let claims = report.truth.claims_too_much.then_some(129);
     let worst = worst.chain(differs).chain(claims).max();
     ExitCode::from(worst.unwrap_or_default())
-}
-
-fn read_ways(path: &Path) -> Result<Ways, String> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(ways::TEXT_MAX).read_to_string(&mut text))
-        .map_err(|error| told(&error))?;
-    text.parse().map_err(|error: WaysError| told(&error))
 }
 
 /// Lives one day and prints what it cost, as JSON: `hive-lab bytes` reads it.

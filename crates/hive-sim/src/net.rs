@@ -272,7 +272,7 @@ impl Net {
         lane: Lane,
         parcel: Parcel,
     ) -> Option<Moment> {
-        let delay = self.draw_delay(now) + self.draw_slowness(now, conn, from);
+        let delay = self.draw_delay() + self.draw_slowness(now, conn, from);
         let conn = self.conns.get_mut(&conn)?;
         self.bytes += parcel.bytes.len() as u64;
         self.frames += 1;
@@ -383,9 +383,9 @@ impl Net {
         self.dice.between(100_000, 3_000_000)
     }
 
-    fn draw_delay(&mut self, now: Moment) -> u64 {
-        let mut delay = match &mut self.ways {
-            Some(ways) => ways.draw(now, &mut self.dice),
+    fn draw_delay(&mut self) -> u64 {
+        let mut delay = match &self.ways {
+            Some(ways) => ways.draw(&mut self.dice),
             None => self.delay(),
         };
         let mut wait = RETRANSMIT_US;

@@ -1,98 +1,47 @@
-//! How long frames really were on their way somewhere, in the time of the nodes: what `hive-lab bytes` measured. A day is
-//! then lived on these ways and not on a wired LAN's.
-//!
-//! Ways are long together: twenty daemons share two processors, and what one frame waits for, the next waits for too. So
-//! they are drawn by busy periods, as queues are told about: from a moment when nothing was under way to the next one.
-//! Whoever begins a busy period here gets one that was measured, and its frames in the order in which they were sent.
+//! How long frames really were on their way somewhere, as points that divide them into equal parts: what
+//! `hive-lab bytes` measured, in the time of the nodes. A day is then lived on these ways and not on a wired LAN's.
 
 use std::str::FromStr;
 
 use crate::dice::Dice;
-use crate::queue::Moment;
 
-/// Bytes of a text of ways that are read at most. A guess: a hundred times a day of twenty members.
-pub const TEXT_MAX: u64 = 16 << 20;
-
-/// No way is longer, in microseconds: a day.
-const WAY_MAX_US: u64 = 86_400_000_000;
-
-/// Measured ways, and which of them come next.
+/// Points that divide all ways into equal parts, in microseconds, from the shortest to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ways {
-    /// Microseconds, of one busy period in the order of sending; the longest periods first. None is empty.
-    periods: Vec<Vec<u64>>,
-    /// Of each period, the frames of it and of all longer ones.
-    frames: Vec<usize>,
-    /// The period that is being lived, and its next frame.
-    at: (usize, usize),
-    /// When nothing is under way any more.
-    busy_until: Moment,
-}
+pub struct Ways(Vec<u64>);
 
 /// Why something says no ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaysError {
     /// Something among it is no number.
     NoNumber,
-    /// More than a day.
-    TooLong,
-    /// There is no way in it.
-    Empty,
+    /// One point divides nothing.
+    TooFew,
+    /// The points do not rise.
+    Falling,
 }
 
 impl Ways {
-    /// How long a frame is under way that is sent now.
-    pub fn draw(&mut self, now: Moment, dice: &mut Dice) -> u64 {
-        let (period, nth) = self.at;
-        if now >= self.busy_until {
-            self.at = (self.one_longer_than(0, dice), 0);
-        } else if nth >= self.periods[period].len() {
-            let nth = if nth < self.periods[0].len() { nth } else { 0 };
-            self.at = (self.one_longer_than(nth, dice), nth);
-        }
-        let (period, nth) = self.at;
-        self.at.1 += 1;
-        let way = self.periods[period][nth];
-        self.busy_until = self.busy_until.max(now.after(way));
-        way
-    }
-
-    /// One of the periods with more frames than so many; the more frames it has, the more often.
-    fn one_longer_than(&self, nth: usize, dice: &mut Dice) -> usize {
-        let longer = self.periods.partition_point(|period| period.len() > nth);
-        let frame = dice.index(self.frames[longer - 1]);
-        self.frames.partition_point(|frames| *frames <= frame)
+    /// One of them.
+    pub fn draw(&self, dice: &mut Dice) -> u64 {
+        let part = dice.index(self.0.len() - 1);
+        let (from, to) = (self.0[part], self.0[part + 1]);
+        from + dice.below(to - from + 1)
     }
 }
 
 impl FromStr for Ways {
     type Err = WaysError;
 
-    /// A busy period in each line: microseconds with commas between them.
     fn from_str(text: &str) -> Result<Self, WaysError> {
-        let mut periods = Vec::new();
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            let ways: Result<Vec<u64>, _> = line.split(',').map(str::parse).collect();
-            let ways = ways.map_err(|_| WaysError::NoNumber)?;
-            if ways.iter().any(|us| *us > WAY_MAX_US) {
-                return Err(WaysError::TooLong);
-            }
-            periods.push(ways);
+        let points: Result<Vec<u64>, _> = text.split(',').map(str::parse).collect();
+        let points = points.map_err(|_| WaysError::NoNumber)?;
+        if points.len() < 2 {
+            return Err(WaysError::TooFew);
         }
-        if periods.is_empty() {
-            return Err(WaysError::Empty);
+        if !points.is_sorted() || points.iter().any(|us| *us > u64::MAX / 2) {
+            return Err(WaysError::Falling);
         }
-        periods.sort_by_key(|period| std::cmp::Reverse(period.len()));
-        let sums = periods.iter().scan(0, |sum, period| {
-            *sum += period.len();
-            Some(*sum)
-        });
-        Ok(Self {
-            frames: sums.collect(),
-            periods,
-            at: (0, 0),
-            busy_until: Moment::default(),
-        })
+        Ok(Self(points))
     }
 }
 
@@ -100,8 +49,8 @@ impl std::fmt::Display for WaysError {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.write_str(match self {
             Self::NoNumber => "ways are microseconds, with commas between them",
-            Self::TooLong => "no way is longer than a day",
-            Self::Empty => "there is no way in it",
+            Self::TooFew => "two points at least: the shortest way and the longest",
+            Self::Falling => "the points rise from the shortest way to the longest",
         })
     }
 }
@@ -112,48 +61,26 @@ impl std::error::Error for WaysError {}
 mod tests {
     use super::*;
 
-    /// Frames of one busy period after the other, `ms` apart.
-    fn drawn(text: &str, frames: u64, ms: u64) -> Vec<u64> {
-        let mut ways: Ways = text.parse().expect("ways");
+    #[test]
+    fn ways_are_drawn_from_each_part_alike() {
+        let ways: Ways = "10,20,20,1000".parse().expect("ways");
         let mut dice = Dice::new(1, "ways");
-        let at = |nth| Moment::default().after(nth * ms * 1_000);
-        (0..frames)
-            .map(|nth| ways.draw(at(nth), &mut dice))
-            .collect()
-    }
-
-    #[test]
-    fn what_is_long_together_is_drawn_together() {
-        // One after the other while something is under way: the period is lived in its order.
-        assert_eq!(
-            drawn("5000,6000,7000\n", 4, 1),
-            [5_000, 6_000, 7_000, 5_000]
-        );
-        // Nothing is under way any more: always a first one.
-        let apart = drawn("10\n5000,6000,7000\n", 4_000, 10);
-        let long = apart.iter().filter(|us| **us == 5_000).count();
-        assert!(apart.iter().all(|us| [10, 5_000].contains(us)));
-        assert!((2_900..3_100).contains(&long), "by its frames: {long}");
-    }
-
-    #[test]
-    fn a_period_that_lasts_longer_goes_on_with_one_that_lasted_as_long() {
-        let crowd = drawn("9000\n9000,1\n9000,2,8000,7000\n", 1_000, 0);
-        assert_eq!(crowd[0], 9_000);
-        assert!(crowd.chunks(4).all(|four| four[0] == 9_000));
-        assert!(crowd.chunks(4).all(|four| four[2..] == [8_000, 7_000]));
-        assert!(crowd.chunks(4).any(|four| four[1] == 1));
-        assert!(crowd.chunks(4).any(|four| four[1] == 2));
+        let drawn: Vec<u64> = (0..3_000).map(|_| ways.draw(&mut dice)).collect();
+        let of = |from: u64, to: u64| drawn.iter().filter(|us| (from..to).contains(us)).count();
+        assert_eq!(of(10, 1_001), 3_000);
+        assert!((900..1_100).contains(&of(21, 1_001)), "a third is longer");
+        assert!(of(800, 1_001) > 100, "up to the longest");
+        assert!((800..1_000).contains(&of(10, 20)), "a third is shorter");
     }
 
     #[test]
     fn what_is_no_ways_is_refused() {
         for (text, why) in [
-            ("", WaysError::Empty),
-            ("\n\n", WaysError::Empty),
+            ("", WaysError::NoNumber),
             ("1,x", WaysError::NoNumber),
-            ("1,,2", WaysError::NoNumber),
-            ("1,86400000001", WaysError::TooLong),
+            ("7", WaysError::TooFew),
+            ("2,1", WaysError::Falling),
+            ("1,18446744073709551615", WaysError::Falling),
         ] {
             assert_eq!(text.parse::<Ways>(), Err(why), "{text}");
         }

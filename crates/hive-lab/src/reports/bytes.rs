@@ -10,7 +10,6 @@
 //! them; what it says of true ways stands beside it.
 
 use std::fs;
-use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,7 +18,6 @@ use hive_mind::Client;
 use hive_mind::pattern::PatternDef;
 use hive_mind::reply::{StatusView, TrafficView};
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -292,24 +290,13 @@ fn put_simulated(figures: &mut Figures, plan: Plan, ways: &Ways, counted: f64) {
 fn simulated(nodes: u8, ways: Option<&str>) -> Result<Value> {
     let own = std::env::current_exe().context("this program's own file cannot be found")?;
     let sim = own.with_file_name("hive-sim");
-    let file = ways.map(kept).transpose().context("the measured ways")?;
     let ran = Command::new(sim)
         .args(["--day", &nodes.to_string()])
-        .args(
-            file.iter()
-                .flat_map(|file| ["--ways".as_ref(), file.path().as_os_str()]),
-        )
+        .args(ways.into_iter().flat_map(|ways| ["--ways-us", ways]))
         .output()
         .context("hive-sim is not beside this program; build it with the same profile")?;
     ensure!(ran.status.success(), "the simulator did not live its day");
     serde_json::from_slice(&ran.stdout).context("the simulator's report is no JSON")
-}
-
-/// A file with this text, as long as it is held.
-fn kept(text: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new()?;
-    file.write_all(text.as_bytes())?;
-    Ok(file)
 }
 
 /// Ends every daemon in order and starts it with a clock that is faster from one moment on.

@@ -17,16 +17,12 @@ const MARK: &str = "hive_mind::ways: ";
 /// cuts off a peer that is silent for a second or two.
 const LOST_AFTER_US: u64 = 2_000_000;
 
-/// All ways, by the moment of sending.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ways(Vec<Way>);
+/// Parts of equal size into which the ways are divided.
+const PARTS: u32 = 100;
 
-/// How long one frame was under way, in real microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Way {
-    sent_us: u64,
-    us: u64,
-}
+/// All ways, in real microseconds, the shortest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ways(Vec<f64>);
 
 /// One line of a log.
 struct Told<'a> {
@@ -58,37 +54,28 @@ impl Ways {
             };
             sendings.retain(|sent| line.at_us - sent <= LOST_AFTER_US);
             if let Some(sent) = sendings.pop_front() {
-                ways.push(Way {
-                    sent_us: sent,
-                    us: line.at_us - sent,
-                });
+                let us = u32::try_from(line.at_us - sent).unwrap_or(u32::MAX);
+                ways.push(f64::from(us));
             }
         }
-        ways.sort_unstable();
+        ways.sort_by(f64::total_cmp);
         Self(ways)
     }
 
-    /// The same ways in the time of nodes whose clocks run faster, as the simulator reads them: a line for each busy
-    /// period, which ends when nothing is under way any more. `None` where nothing was seen.
+    /// The same ways in the time of nodes whose clocks run faster, as the simulator is told them: points that divide
+    /// them into equal parts. `None` where nothing was seen.
     pub fn in_their_time(&self, factor: u32) -> Option<String> {
-        let mut text = String::new();
-        let mut busy_until = 0;
-        for way in &self.0 {
-            if !text.is_empty() {
-                text.push(if way.sent_us < busy_until { ',' } else { '\n' });
-            }
-            text.push_str(&(way.us * u64::from(factor)).to_string());
-            busy_until = busy_until.max(way.sent_us + way.us);
-        }
-        (!text.is_empty()).then_some(text)
+        let points = (0..=PARTS).map(|part| {
+            let us = stats::percentile(&self.0, f64::from(part) / f64::from(PARTS))?;
+            Some(format!("{:.0}", us * f64::from(factor)))
+        });
+        let points: Option<Vec<String>> = points.collect();
+        Some(points?.join(","))
     }
 
     /// For people, in real milliseconds.
     pub fn view(&self) -> Value {
-        let short = |way: &Way| f64::from(u32::try_from(way.us).unwrap_or(u32::MAX));
-        let mut all: Vec<f64> = self.0.iter().map(short).collect();
-        all.sort_by(f64::total_cmp);
-        let ms = |p: f64| stats::percentile(&all, p).map(|us| us / 1_000.0);
+        let ms = |p: f64| stats::percentile(&self.0, p).map(|us| us / 1_000.0);
         json!({ "n": self.0.len(), "p10": ms(0.1), "p50": ms(0.5), "p90": ms(0.9), "p99": ms(0.99) })
     }
 }
@@ -139,17 +126,12 @@ mod tests {
         ];
         let logs = [one.join("\n"), two.join("\n")];
         let ways = Ways::of(&logs, 1_000);
-        let us: Vec<u64> = ways.0.iter().map(|way| way.us).collect();
-        assert_eq!(us, [100, 300]);
-        assert_eq!(ways.in_their_time(72).as_deref(), Some("7200,21600"));
+        assert_eq!(ways.0, [100.0, 300.0]);
+        let points = ways.in_their_time(72).expect("two ways");
+        let points: Vec<&str> = points.split(',').collect();
+        assert_eq!(points.len(), 101);
+        assert_eq!((points[0], points[100]), ("7200", "21600"));
         assert_eq!(ways.view()["p50"], 0.1);
         assert_eq!(Ways::of(&[], 0).in_their_time(72), None);
-    }
-
-    #[test]
-    fn a_busy_period_ends_when_nothing_is_under_way() {
-        let way = |sent_us, us| Way { sent_us, us };
-        let ways = Ways(vec![way(0, 90), way(10, 20), way(89, 5), way(94, 1)]);
-        assert_eq!(ways.in_their_time(2).as_deref(), Some("180,40,10\n2"));
     }
 }
