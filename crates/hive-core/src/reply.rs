@@ -1,17 +1,17 @@
-//! Answers to commands, as people and programs read them. Fields are only ever added.
-//!
-//! No program names, paths, users or host names appear here: workloads are told by their role.
+//! Answers to commands, as people and programs read them. Fields are only ever added. No program names, paths, users
+//! or host names appear here: workloads are told by their role.
 
+mod secret;
 pub mod words;
+
+pub use secret::{NewKey, RecoveryWords};
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
 
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
@@ -368,7 +368,8 @@ pub struct JoinView {
     pub proved_ms: Option<f64>,
     /// Milliseconds from the command until membership.
     pub member_ms: Option<f64>,
-    /// Whether a member was heard to hold the same since: all that it knows has arrived, and counts of members hold.
+    /// Whether a member was heard to hold the same since: counts of members hold.
+    #[serde(default)]
     pub whole: bool,
     /// Why it failed, when it did.
     pub error: Option<CommandError>,
@@ -512,70 +513,6 @@ pub struct SharedView {
 pub struct RecoveryKeyView {
     /// The 24 words.
     pub words: RecoveryWords,
-}
-
-/// Words of a recovery key: no `Debug` output, wiped when dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RecoveryWords(String);
-
-impl RecoveryWords {
-    /// Takes them.
-    #[must_use]
-    pub fn new(words: String) -> Self {
-        Self(words)
-    }
-
-    /// The words, to be shown or read once.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for RecoveryWords {
-    /// They must not reach a log by accident.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecoveryWords(..)")
-    }
-}
-
-impl Drop for RecoveryWords {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-/// A new secret key on its way to where it is used: no `Debug` output, wiped when dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NewKey([u8; 32]);
-
-impl NewKey {
-    /// Takes it.
-    #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self(secret)
-    }
-
-    /// The secret, to make the pair of.
-    #[must_use]
-    pub fn reveal(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for NewKey {
-    /// It must not reach a log by accident.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NewKey(..)")
-    }
-}
-
-impl Drop for NewKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
 }
 
 /// This machine has a new key.

@@ -2,7 +2,7 @@
 //! that is heard makes a node call anybody whom it does not know.
 
 use hive_core::event::{Command, Input, Output};
-use hive_core::hive::outside::{Beacon, HiveEffect, Sighting};
+use hive_core::hive::outside::{Beacon, HiveEffect, Locators, Sighting};
 use hive_core::reply::Reply;
 use hive_mind::fuzzed::{Heard, mdns_answers};
 
@@ -80,7 +80,7 @@ fn told(script: &mut Script<'_>) -> Heard {
         port: script.wide().max(1),
         beacon: Beacon {
             tag: [script.byte(); 8],
-            locator: (script.byte() & 1 == 0).then(|| [script.byte(); 4]),
+            locators: Locators::of((0..script.byte() & 3).map(|_| [script.byte(); 4])),
         },
     }
 }
@@ -113,8 +113,9 @@ fn answer(script: &mut Script<'_>, told: &Heard) -> Vec<u8> {
     name(&mut packet);
     let mut text = b"\x03v=1\x12t=".to_vec();
     text.extend(hex(&told.beacon.tag));
-    if let Some(locator) = told.beacon.locator {
-        text.extend_from_slice(b"\x0al=");
+    let names: [&[u8]; 3] = [b"\x0al=", b"\x0bl2=", b"\x0bl3="];
+    for (name, locator) in names.into_iter().zip(told.beacon.locators.iter()) {
+        text.extend_from_slice(name);
         text.extend(hex(&locator));
     }
     record(&mut packet, 16, &text);

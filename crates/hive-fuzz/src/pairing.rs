@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
-use hive_core::hive::outside::{Beacon, HiveEffect, Sighting};
+use hive_core::hive::outside::{Beacon, HiveEffect, Locators, Sighting};
 use hive_core::hive::ticket::Invitation;
 use hive_core::id::{HiveId, LinkId, NodeId};
 use hive_core::reply::{JoinStage, Reply};
@@ -274,7 +274,7 @@ fn sighting(script: &mut Script<'_>) -> Sighting {
     Sighting {
         beacon: Beacon {
             tag: [script.byte(); 8],
-            locator: (script.byte() & 1 == 0).then(|| [script.byte(); 4]),
+            locators: Locators::of((script.byte() & 1 == 0).then(|| [script.byte(); 4])),
         },
         address: address(script.byte()),
     }

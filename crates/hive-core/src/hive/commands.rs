@@ -164,7 +164,7 @@ impl Hive {
                 address: *address,
                 member: seen.member.map(|node| self.label_of(node)),
                 node: seen.member.map(|node| node.short()),
-                inviting: seen.locator.is_some(),
+                inviting: !seen.locators.is_empty(),
                 #[expect(clippy::cast_precision_loss, reason = "for showing only")]
                 after_ms: seen.after.0 as f64 / 1e3,
             })

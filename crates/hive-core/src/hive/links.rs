@@ -90,7 +90,7 @@ impl Hive {
         let after = asked.map_or(Span(0), |asked| now.boot.since(asked));
         let seen = Seen {
             member,
-            locator: sighting.beacon.locator,
+            locators: sighting.beacon.locators,
             at: now.boot,
             after,
         };
@@ -390,7 +390,7 @@ impl Hive {
     pub(super) fn say_beacon(&mut self, now: Now) {
         let beacon = Beacon {
             tag: tag(&self.secret, self.me, now.wall.0 / DAY_MS),
-            locator: self.door.locator(now.boot),
+            locators: self.door.locators(now.boot),
         };
         let left = DAY_MS - now.wall.0 % DAY_MS;
         self.links.tomorrow = Some(now.boot.after(Span::from_ms(left)));

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use crate::event_log::Happening;
 use crate::id::{LinkId, NodeId, SaveId};
+use crate::limits::INVITES_MAX;
 
 /// Messages to one peer travel on two ordered streams, so that bulk never delays news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,8 +21,40 @@ pub enum Lane {
 pub struct Beacon {
     /// Changes daily; members of the hive can tell whose it is.
     pub tag: [u8; 8],
-    /// While an invite is open: lets the holder of the code find this machine.
-    pub locator: Option<[u8; 4]>,
+    /// While invites are open: let the holders of the codes find this machine.
+    pub locators: Locators,
+}
+
+/// One for each open code, that of the newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Locators([Option<[u8; 4]>; INVITES_MAX]);
+
+impl Locators {
+    /// These, as many as there may be.
+    pub fn of(locators: impl IntoIterator<Item = [u8; 4]>) -> Self {
+        let mut all = Self::default();
+        for (place, locator) in all.0.iter_mut().zip(locators) {
+            *place = Some(locator);
+        }
+        all
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = [u8; 4]> {
+        self.0.into_iter().flatten()
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn has(&self, locator: [u8; 4]) -> bool {
+        self.iter().any(|one| one == locator)
+    }
 }
 
 /// A machine heard by mDNS. A hint only: identity is what the handshake proves.

@@ -11,7 +11,7 @@ use crate::event_log::Happening;
 use crate::hive::Hive;
 use crate::hive::invite::{Handshake, InviteCode, same};
 use crate::hive::meta::{self, Fate, Pending};
-use crate::hive::outside::HiveEffect;
+use crate::hive::outside::{HiveEffect, Locators};
 use crate::hive::writer::AfterSave;
 use crate::id::{LinkId, NodeId};
 use crate::limits;
@@ -89,11 +89,11 @@ impl Door {
         }
     }
 
-    /// What an open invite says by mDNS.
-    pub(super) fn locator(&self, now: Instant) -> Option<[u8; 4]> {
-        let mut open = self.invites.iter().rev();
-        let newest = open.find(|invite| !invite.spent && invite.until > now);
-        newest.map(|invite| invite.code.locator())
+    /// What open invites say by mDNS.
+    pub(super) fn locators(&self, now: Instant) -> Locators {
+        let newest_first = self.invites.iter().rev();
+        let open = newest_first.filter(|invite| !invite.spent && invite.until > now);
+        Locators::of(open.map(|invite| invite.code.locator()))
     }
 
     /// Whether a code is one of this machine's own.

@@ -238,6 +238,17 @@ fn a_copied_locator_does_not_end_a_join() {
 }
 
 #[test]
+fn every_open_code_lets_its_holder_find_the_inviter() {
+    let mut world = World::new(4);
+    let codes = [world.invite(0), world.invite(0), world.invite(0)];
+    for (at, code) in (1..4).zip(&codes) {
+        world.start_join(at, code);
+        world.run(Span::from_secs(5));
+        assert_eq!(world.join_state(at).stage, JoinStage::Waiting, "{at}");
+    }
+}
+
+#[test]
 fn a_newcomer_is_told_that_it_waits_when_that_would_survive_a_power_cut() {
     let mut world = World::new(2);
     let code = world.invite(0);

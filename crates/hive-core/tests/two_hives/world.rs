@@ -593,7 +593,7 @@ impl World {
 
     /// From now on this machine says that it has another one's open invite.
     pub(crate) fn copy_locator(&mut self, at: usize, from: usize) {
-        self.beacons[at].locator = self.beacons[from].locator;
+        self.beacons[at].locators = self.beacons[from].locators;
     }
 
     /// Everything that a conversation brings to this machine is answered so, by the machine `liar`.

@@ -176,9 +176,13 @@ impl Mdns {
             return;
         }
         let tag = query::hex(&beacon.tag);
-        let locator = beacon.locator.map(|locator| query::hex(&locator));
+        let locators: Vec<String> = beacon.locators.iter().map(|it| query::hex(&it)).collect();
         let mut text = vec![("v", "1"), ("t", tag.as_str())];
-        text.extend(locator.as_deref().map(|locator| ("l", locator)));
+        text.extend(
+            query::LOCATORS
+                .into_iter()
+                .zip(locators.iter().map(String::as_str)),
+        );
         let host = format!("{}.local.", self.instance);
         match ServiceInfo::new(
             TYPE,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hive_core::hive::outside::Beacon;
+use hive_core::hive::outside::{Beacon, Locators};
+use hive_core::limits::INVITES_MAX;
 
 /// The service, without its dots.
 pub(crate) const SERVICE: [&str; 3] = ["_hive-mind", "_udp", "local"];
@@ -122,24 +123,37 @@ fn instance_of(name: &[Vec<u8>]) -> Option<Vec<u8>> {
     ours.then(|| instance.to_ascii_lowercase())
 }
 
-/// Reads `v=1`, `t=<16 hex>`, `l=<8 hex>`.
+/// The names of an open code's locators, that of the newest first.
+pub(crate) const LOCATORS: [&str; INVITES_MAX] = ["l", "l2", "l3"];
+
+/// Reads `v=1`, `t=<16 hex>`, `l=<8 hex>`, `l2=<8 hex>`, `l3=<8 hex>`.
 fn beacon_of(text: &[u8]) -> Option<Beacon> {
     let mut beacon = Beacon::default();
     let (mut version, mut tagged) = (false, false);
+    let mut locators = [None; INVITES_MAX];
     let mut rest = text;
     while let Some((length, after)) = rest.split_first() {
         let (entry, next) = after.split_at_checked(usize::from(*length))?;
         rest = next;
-        match entry.split_at_checked(2) {
-            Some((b"v=", value)) => version = value == b"1",
-            Some((b"t=", value)) => {
+        let Some(equals) = entry.iter().position(|byte| *byte == b'=') else {
+            continue;
+        };
+        let (name, value) = (&entry[..equals], &entry[equals + 1..]);
+        match name {
+            b"v" => version = value == b"1",
+            b"t" => {
                 beacon.tag = unhex(value)?;
                 tagged = true;
             }
-            Some((b"l=", value)) => beacon.locator = Some(unhex(value)?),
-            _ => {}
+            _ => {
+                let place = LOCATORS.iter().position(|it| it.as_bytes() == name);
+                if let Some(place) = place {
+                    locators[place] = Some(unhex(value)?);
+                }
+            }
         }
     }
+    beacon.locators = Locators::of(locators.into_iter().flatten());
     (version && tagged).then_some(beacon)
 }
 
@@ -251,7 +265,7 @@ mod tests {
                 port: 0x1183,
                 beacon: Beacon {
                     tag: [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef],
-                    locator: Some([0, 0xff, 0x10, 0xaa]),
+                    locators: Locators::of([[0, 0xff, 0x10, 0xaa]]),
                 },
             }]
         );

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use hive_core::hive::outside::{Beacon, Sighting};
+use hive_core::hive::outside::{Beacon, Locators, Sighting};
 use zeroize::Zeroizing;
 
 use super::interfaces::Interfaces;
@@ -586,7 +586,7 @@ async fn a_machine_on_loopback_is_found_by_one_question() {
     let around = Interfaces::new(vec!["lo".into()]);
     let beacon = Beacon {
         tag: [1, 2, 3, 4, 5, 6, 7, 8],
-        locator: Some([9, 10, 11, 12]),
+        locators: Locators::of([[9, 10, 11, 12], [0xa0, 1, 2, 3], [5; 4]]),
     };
     let mut shown = Mdns::open(40_483, &around, [1; 16]);
     shown.announce(beacon, &around);

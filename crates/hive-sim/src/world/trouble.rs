@@ -211,7 +211,10 @@ impl World {
         };
         let mut tag = [0; 8];
         tag.copy_from_slice(&self.dice.secret()[..8]);
-        let made_up = Beacon { tag, locator: None };
+        let made_up = Beacon {
+            tag,
+            ..Beacon::default()
+        };
         let sighting = Sighting {
             beacon: taken.unwrap_or(made_up),
             address: self.hosts[stranger.0].address,

@@ -116,8 +116,7 @@ impl Hive {
             && joining.dialling.is_empty()
             && !joining.failed.contains(&sighting.address);
         if seeking
-            && wanted.is_some()
-            && wanted == sighting.beacon.locator
+            && wanted.is_some_and(|wanted| sighting.beacon.locators.has(wanted))
             && joining.aim.places.is_empty()
         {
             joining.retry_at = Some(now.boot);

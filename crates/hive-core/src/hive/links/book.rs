@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 
 use crate::hive::links::{AWAY_AFTER, BACKOFF_MIN};
 use crate::hive::neighbours::{MESH_MEMBERS_MAX, RINGS, Rings};
-use crate::hive::outside::Beacon;
+use crate::hive::outside::{Beacon, Locators};
 use crate::hive::tree::Branch;
 use crate::id::{HiveId, NodeId};
 use crate::time::{Instant, Span};
@@ -112,7 +112,7 @@ pub(super) struct Tags {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::hive) struct Seen {
     pub(in crate::hive) member: Option<NodeId>,
-    pub(in crate::hive) locator: Option<[u8; 4]>,
+    pub(in crate::hive) locators: Locators,
     pub(in crate::hive) at: Instant,
     pub(in crate::hive) after: Span,
 }
@@ -321,7 +321,7 @@ impl Links {
 
     /// Who was heard with an open invite of this locator.
     pub(in crate::hive) fn inviters(&self, locator: [u8; 4]) -> Vec<SocketAddr> {
-        let holds = |seen: &Seen| seen.locator == Some(locator);
+        let holds = |seen: &Seen| seen.locators.has(locator);
         let found = self.nearby.iter().filter(|(_, seen)| holds(seen));
         found.map(|(address, _)| *address).collect()
     }
@@ -408,7 +408,7 @@ mod tests {
         let hear = |links: &mut Links, address, member: Option<u8>, second: u64| {
             let seen = Seen {
                 member: member.map(|node| NodeId([node; 32])),
-                locator: None,
+                locators: Locators::default(),
                 at: Instant(second * 1_000_000),
                 after: Span(0),
             };
