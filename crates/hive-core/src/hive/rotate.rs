@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
-use crate::hive::outside::Lane;
+use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, disk, step};
 use crate::hive::writer::AfterSave;
@@ -116,6 +117,49 @@ impl Hive {
         // A goodbye may be the word of somebody who found the old key.
         let belonged = self.roster.has(old) || self.roster.left(old) || handed();
         belonged && rotate.is_genuine(self.store.hive())
+    }
+
+    /// A member that is there does not let this key in. If the key took over from another one, the member may not have
+    /// heard of that, and nobody else may either: the old key is let in, and brings the word.
+    pub fn on_dial_refused(&mut self, now: Now, peer: NodeId) {
+        self.on_dial_failed(now, peer);
+        let Some(word) = self.word_that_took_over() else {
+            return;
+        };
+        let Some(addresses) = self.to_be_told_of_key(now, peer) else {
+            return;
+        };
+        // With the author's name: it is said over another key's connection.
+        let frames = Frame::Delta(word).encode_split();
+        for frame in &frames {
+            self.traffic.count(frame);
+        }
+        let order = HiveEffect::HandOver {
+            peer,
+            addresses,
+            frames,
+        };
+        self.outbox.push_back(order);
+    }
+
+    /// Somebody wanted another key where this machine is. If it had another one, that may be a member which has come
+    /// back and does not know of the new one: it is told when it is dialled.
+    pub fn on_misdialled(&mut self, now: Now, address: SocketAddr) {
+        if self.word_that_took_over().is_some() && self.dial_who_is_at(now, address) {
+            self.on_link_time(now);
+        }
+    }
+
+    /// The own map, where it says that its key took over from another one, which must still be told to somebody.
+    fn word_that_took_over(&self) -> Option<Delta> {
+        if self.is_out() || self.writer.is_moving() {
+            return None;
+        }
+        let own = self.store.map(self.me)?;
+        let mut said = own.statements_of(Key::ROTATE);
+        let took_over =
+            said.any(|(_, it)| matches!(it, Statement::Rotate(it) if it.new == self.me));
+        took_over.then(|| own.delta(None))
     }
 
     /// Claimants that would be looked at no more: there are too many, and these come last.

@@ -98,6 +98,8 @@ pub(super) struct Known {
     pub(super) shunned_until: Option<Instant>,
     /// The question to the network for whose answer it was dialled.
     pub(super) hastened: Option<Instant>,
+    /// It does not let this key in, and was told since when it was last seen that the key took over from another one.
+    pub(super) told_of_key: bool,
 }
 
 /// What the members' beacons say on the days around one day: hashed once, because in a large hive a single
@@ -368,6 +370,7 @@ impl Known {
             asked_around: false,
             shunned_until: None,
             hastened: None,
+            told_of_key: false,
             probed: None,
             agreed: None,
         }
@@ -388,6 +391,7 @@ impl Known {
         self.missing_since = None;
         self.failures = 0;
         self.away = false;
+        self.told_of_key = false;
     }
 }
 
