@@ -68,7 +68,7 @@ impl World {
             return;
         };
         self.faults.add(Fault::KeyUnheard);
-        let conn = self.net.connect(id, other);
+        let conn = self.net.connect_under_old_key(id, other);
         if self.hosts[other.0].conns.remove(&old).is_some() {
             self.feed(other, Input::PeerDown { peer: old });
         }

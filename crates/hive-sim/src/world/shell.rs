@@ -378,7 +378,7 @@ impl World {
                 self.feed(to, Input::TransportRefused { peer, misdeed });
                 return;
             }
-            self.net.remember(from, to, &parcel.bytes);
+            self.net.remember(conn, from, to, &parcel.bytes);
             if let Some(liar) = self.hosts[to.0].liar.as_mut() {
                 liar.hear(peer, &parcel.bytes);
             }

@@ -110,7 +110,15 @@ impl Life<'_> {
             self.remove_later(nth);
             return Ok(());
         }
-        let shown = converged::shows(self.world, founder)?.members;
+        let shown = match converged::shows(self.world, founder) {
+            Ok(shown) => shown.members,
+            // The daemon died while it answered: the person looks again later.
+            Err(Failure::Liveness(_)) if !self.world.host(founder).is_on() => {
+                self.remove_later(nth);
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
         let mut keys: Vec<NodeId> = self.world.host(liar).keys().collect();
         keys.retain(|key| shown.contains(&format!("{key}")));
         let Some(key) = keys.pop() else {
