@@ -455,9 +455,7 @@ impl Net {
                 silence,
             } => self.on_word_after(silence, peer, number),
             Report::DialEnded { peer, refused } => self.on_dial_ended(peer, refused),
-            Report::Misdialled { address } => {
-                self.inputs.push_back(Input::Misdialled { address });
-            }
+            Report::Misdialled { address } => self.inputs.push_back(Input::Misdialled { address }),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
                 self.on_dial_ended(peer, false);

@@ -123,14 +123,17 @@ impl Hive {
     /// heard of that, and nobody else may either: the old key is let in, and brings the word.
     pub fn on_dial_refused(&mut self, now: Now, peer: NodeId) {
         self.on_dial_failed(now, peer);
-        let Some(word) = self.word_that_took_over() else {
+        if !self.took_over() {
             return;
-        };
+        }
         let Some(addresses) = self.to_be_told_of_key(now, peer) else {
             return;
         };
+        let Some(own) = self.store.map(self.me) else {
+            return;
+        };
         // With the author's name: it is said over another key's connection.
-        let frames = Frame::Delta(word).encode_split();
+        let frames = Frame::Delta(own.delta(None)).encode_split();
         for frame in &frames {
             self.traffic.count(frame);
         }
@@ -145,21 +148,19 @@ impl Hive {
     /// Somebody wanted another key where this machine is. If it had another one, that may be a member which has come
     /// back and does not know of the new one: it is told when it is dialled.
     pub fn on_misdialled(&mut self, now: Now, address: SocketAddr) {
-        if self.word_that_took_over().is_some() && self.dial_who_is_at(now, address) {
+        if self.took_over() && self.dial_who_is_at(now, address) {
             self.on_link_time(now);
         }
     }
 
-    /// The own map, where it says that its key took over from another one, which must still be told to somebody.
-    fn word_that_took_over(&self) -> Option<Delta> {
+    /// Whether the own map says that its key took over from another one, and is still to be told to anybody.
+    fn took_over(&self) -> bool {
         if self.is_out() || self.writer.is_moving() {
-            return None;
+            return false;
         }
-        let own = self.store.map(self.me)?;
-        let mut said = own.statements_of(Key::ROTATE);
-        let took_over =
-            said.any(|(_, it)| matches!(it, Statement::Rotate(it) if it.new == self.me));
-        took_over.then(|| own.delta(None))
+        let own = self.store.map(self.me).into_iter();
+        let mut said = own.flat_map(|own| own.statements_of(Key::ROTATE));
+        said.any(|(_, it)| matches!(it, Statement::Rotate(it) if it.new == self.me))
     }
 
     /// Claimants that would be looked at no more: there are too many, and these come last.

@@ -18,6 +18,45 @@ const HANDSHAKE_DELAYS: u64 = 3;
 const DIAL_TIMEOUT_US: u64 = 1_000_000;
 
 impl World {
+    /// Dials and handshakes that are due.
+    pub(super) fn reach(&mut self, event: Event) {
+        match event {
+            Event::Dialled {
+                host,
+                life,
+                peer,
+                addresses,
+            } if self.lives(host, life) => {
+                self.dialled(host, peer, &addresses);
+            }
+            Event::DialFailed { host, life, peer } if self.lives(host, life) => {
+                self.feed(host, Input::DialFailed { peer });
+            }
+            Event::HandOver {
+                host,
+                life,
+                peer,
+                addresses,
+                frames,
+            } if self.lives(host, life) => {
+                self.hand_over(host, peer, &addresses, frames);
+            }
+            Event::LetGo { host, life, conn } if self.lives(host, life) => {
+                self.break_off(conn, Some(host));
+            }
+            Event::PairDialled {
+                host,
+                life,
+                address,
+                expect,
+            } if self.lives(host, life) => {
+                self.pair_dialled(host, address, expect);
+            }
+            // What was under way for a daemon that has died since.
+            _ => {}
+        }
+    }
+
     pub(super) fn seek(&mut self, id: HostId) {
         for other in self.ids() {
             let reachable = self.net.both_ways(id, other) && self.hosts[other.0].is_on();

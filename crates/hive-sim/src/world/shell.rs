@@ -181,39 +181,7 @@ impl World {
             } if self.lives(host, life) => {
                 self.feed(host, Input::Found(sighting));
             }
-            Event::Dialled {
-                host,
-                life,
-                peer,
-                addresses,
-            } if self.lives(host, life) => {
-                self.dialled(host, peer, &addresses);
-            }
-            Event::DialFailed { host, life, peer } if self.lives(host, life) => {
-                self.feed(host, Input::DialFailed { peer });
-            }
-            Event::HandOver {
-                host,
-                life,
-                peer,
-                addresses,
-                frames,
-            } if self.lives(host, life) => {
-                self.hand_over(host, peer, &addresses, frames);
-            }
-            Event::LetGo { host, life, conn } if self.lives(host, life) => {
-                self.break_off(conn, Some(host));
-            }
-            Event::PairDialled {
-                host,
-                life,
-                address,
-                expect,
-            } if self.lives(host, life) => {
-                self.pair_dialled(host, address, expect);
-            }
-            // What was under way for a daemon that has died since.
-            _ => {}
+            other => self.reach(other),
         }
     }
 
@@ -231,7 +199,7 @@ impl World {
         self.drain(id);
     }
 
-    fn lives(&self, id: HostId, life: u32) -> bool {
+    pub(super) fn lives(&self, id: HostId, life: u32) -> bool {
         let host = &self.hosts[id.0];
         host.is_on() && host.life == life
     }
