@@ -23,11 +23,12 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     // Where only the key was left of an older store, a code is the way back.
     let (link, bare) = up::begun(place, Store::MayBeGone)?;
     let entered = enter(place, &link, args, &code, args.at.or(at));
-    let view = entered.map_err(|failed| match &bare {
+    let mut view = entered.map_err(|failed| match &bare {
         Some(bare) => bare.take_back(place, &link, failed),
         None => failed,
     })?;
     let (members, whole) = link.members_when_whole()?;
+    view.whole = whole;
     show(args.format, "hive.join/1", &view, |_| {
         format!("  You are a member.  {}\n", how_many(members, whole))
     })?;
@@ -121,9 +122,9 @@ fn read_code(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
 fn check(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
     let (pass, at) = match word.split_once('@') {
         Some((pass, at)) => {
-            let address = at.parse().map_err(|_| {
+            let address = hive_mind::address::dialled(at).map_err(|why| {
                 Problem::new(Exit::Usage, "join.code", "this is no invite code")
-                    .known(format!("`{at}` is no address"))
+                    .known(why)
                     .try_next("hive join CODE@IP:PORT")
             })?;
             (pass, Some(address))
