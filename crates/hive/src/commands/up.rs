@@ -119,20 +119,23 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
         return Err(unreachable(&paths.socket, &running));
     }
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
+    let log = paths.state.join(log::NAME);
+    let failed = |why| Problem::system("the daemon could not be started", &why);
+    let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
+    // What the daemon that runs here, or the last one, had said stays.
+    let before = file.metadata().map_err(failed)?.len();
     let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
     if is_bare {
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
         );
     }
-    let log = paths.state.join(log::NAME);
-    let failed = |why| Problem::system("the daemon could not be started", &why);
-    let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
-    // What the daemon that runs here, or the last one, had said stays.
-    let before = file.metadata().map_err(failed)?.len();
     let start = Instant::now();
     loop {
-        let mut child = spawned(&paths, is_bare, &file).map_err(failed)?;
+        let mut child = spawned(&paths, is_bare, &file).or_else(|why| {
+            bare.as_ref().map_or(Ok(()), Bare::put_answer_back)?;
+            Err(failed(why))
+        })?;
         if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
             return Ok((link, bare));
         }
@@ -276,6 +279,21 @@ fn closing(status: &StatusView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_without_its_log_leaves_the_answer_of_the_lost_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        std::fs::create_dir_all(state.join(log::NAME)).expect("writable");
+        std::fs::write(state.join("key"), "").expect("writable");
+        consent::note_answered(&state).expect("writable");
+        let at = Place {
+            state: Some(state.clone()),
+            socket: None,
+        };
+        begun(&at, Store::MayBeGone).err().expect("no log");
+        assert!(consent::was_answered(&state));
+    }
 
     #[test]
     fn the_closing_line_says_what_is_done_and_what_to_type() {
