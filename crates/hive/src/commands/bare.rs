@@ -23,14 +23,12 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    /// Notes what there was. The mode that the answer set was in the store, so it is asked again.
-    pub(super) fn begin(state: &Path) -> Result<Self, Problem> {
-        let answered = consent::was_answered(state);
-        consent::forget_answered(state)?;
-        Ok(Self {
+    /// Notes what there was; nothing is changed.
+    pub(super) fn begin(state: &Path) -> Self {
+        Self {
             state: state.to_path_buf(),
-            answered,
-        })
+            answered: consent::was_answered(state),
+        }
     }
 
     /// Puts everything back as it was, and says so beside what went wrong. Not where this machine found its place
@@ -76,7 +74,7 @@ impl Bare {
         Ok(stopped.map_or_else(|why| why.exit, |(exit, _)| exit))
     }
 
-    /// The answer that there was belongs to the lost store, which may come back.
+    /// The answer that there was belongs to the lost store, which may come back; one to a new store goes with it.
     pub(super) fn put_answer_back(&self) -> Result<(), Problem> {
         if self.answered {
             consent::note_answered(&self.state)
@@ -87,30 +85,46 @@ impl Bare {
 
     /// Where the key that took over may lie beside the one that was given up, that is the way back.
     fn names_a_newer_key(&self, failed: Problem) -> Problem {
-        let kept = ["key.next", "key.unused"].map(|name| self.state.join(name));
-        let newer = kept.into_iter().find(|path| path.exists());
-        match newer.filter(|_| failed.code == "join.moved") {
-            Some(newer) => failed.try_next(way_to(&self.state, &newer)),
+        let is_moved = failed.code == "join.moved";
+        match is_moved.then(|| way_to_a_newer_key(&self.state)).flatten() {
+            Some(way) => failed.try_next(way),
             None => failed,
         }
     }
 }
 
+/// The way to the key that took over, where it may lie beside the one that was given up.
+pub(super) fn way_to_a_newer_key(state: &Path) -> Option<String> {
+    let kept = ["key.next", "key.unused"].map(|name| state.join(name));
+    let newer = kept.into_iter().find(|path| path.exists())?;
+    Some(way_to(state, &newer))
+}
+
 /// Nobody proved yet that this machine's key was handed over: the one it holds is kept too, under a name that is free.
 fn way_to(state: &Path, newer: &Path) -> String {
     let key = state.join("key");
-    let mut before = state.join("key.before");
-    let mut number = 1;
-    while before.exists() {
-        number += 1;
-        before = state.join(format!("key.before{number}"));
+    let before = free(state, "key.before");
+    let mut moves = vec![(key, before), (newer.to_path_buf(), state.join("key"))];
+    let store = state.join("store.redb");
+    if store.exists() {
+        // It is the older key's, and the newer one says nothing in it.
+        moves.push((store, free(state, "store.before")));
     }
-    format!(
-        "a key that hive rotate made is kept: mv {key} {before} && mv {newer} {key}, then: hive join CODE",
-        key = key.display(),
-        before = before.display(),
-        newer = newer.display()
-    )
+    let words = moves.iter();
+    let words = words.map(|(from, to)| format!("mv {} {}", from.display(), to.display()));
+    let moves = words.collect::<Vec<_>>().join(" && ");
+    format!("a key that hive rotate made is kept: hive down; {moves}, then: hive join CODE")
+}
+
+/// This name, or one with a number, under which nothing lies.
+fn free(state: &Path, name: &str) -> PathBuf {
+    let mut path = state.join(name);
+    let mut number = 1;
+    while path.exists() {
+        number += 1;
+        path = state.join(format!("{name}{number}"));
+    }
+    path
 }
 
 #[cfg(test)]
@@ -124,8 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path();
         consent::note_answered(state).expect("writable");
-        let bare = Bare::begin(state).expect("begun");
-        assert!(!consent::was_answered(state));
+        let bare = Bare::begin(state);
         fs::write(state.join("store.redb"), "new").expect("writable");
         let partly = Ok((Exit::Partly, "stopped; 1 change\n".to_owned()));
         assert_eq!(bare.end(partly).expect("ended"), Exit::Partly);

@@ -8,6 +8,7 @@ use hive_mind::reply::{JoinStage, JoinView};
 use hive_mind::{Pass, PassError, TicketError};
 
 use crate::args::{JoinArgs, Place};
+use crate::commands::bare::Bare;
 use crate::commands::up::Store;
 use crate::commands::{show, up};
 use crate::link::Link;
@@ -22,7 +23,7 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
     // Where only the key was left of an older store, a code is the way back.
     let (link, bare) = up::begun(place, Store::MayBeGone)?;
-    let entered = enter(place, &link, args, &code, args.at.or(at));
+    let entered = enter(place, &link, bare.as_ref(), args, &code, args.at.or(at));
     let mut view = entered.map_err(|failed| match &bare {
         Some(bare) => bare.take_back(place, &link, failed),
         None => failed,
@@ -39,14 +40,15 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
 fn enter(
     place: &Place,
     link: &Link,
+    bare: Option<&Bare>,
     args: &JoinArgs,
     code: &str,
     at: Option<SocketAddr>,
 ) -> Result<JoinView, Problem> {
     if args.format.json {
-        up::settle(place, link, args.consent, false)?;
+        up::settle(place, link, args.consent, false, bare)?;
     } else {
-        up::introduce(place, link, args.consent)?;
+        up::introduce(place, link, args.consent, bare)?;
     }
     link.ask(link.client().join(code, at))?;
     let view = follow(link, !args.format.json)?;
