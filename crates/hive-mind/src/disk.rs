@@ -295,7 +295,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
 }
 
 /// Tells a disk that did not do it from a file that is not what it should be: only the second one is given up.
-fn failed(error: impl Into<redb::Error>) -> StoreError {
+pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
     use std::io::ErrorKind;
     match error.into() {
         redb::Error::Io(why) => match why.kind() {

@@ -144,7 +144,18 @@ impl Hands {
                     });
                 }
                 let undone = host.undo_all();
-                tracing::info!(changes = undone.len(), "every change was put back");
+                let back = |receipt: &&Receipt| matches!(receipt.outcome, Outcome::Restored { .. });
+                let restored = undone.iter().filter(back).count();
+                if restored == undone.len() {
+                    tracing::info!(changes = restored, "every change was put back");
+                } else {
+                    let left = undone.len() - restored;
+                    tracing::warn!(
+                        changes = restored,
+                        left,
+                        "not every change could be put back"
+                    );
+                }
             })
             .map_err(|why| StartError::Host(why.to_string()))?;
         Ok(Self {

@@ -2,13 +2,15 @@
 //! start is refused and nothing is made in its place: a new store under an old key would be a hive of its own under
 //! the name of a member, and a new key cannot say a word in an old store.
 
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use hive_core::hive::outside::{Record, Table};
 use hive_core::hive::owner;
 use hive_core::signed::KeyPair;
 
-use crate::disk::{Store, StoreError};
+use crate::disk::{self, Store, StoreError};
 use crate::driver::fault;
 use crate::key::{self, KEY, Secret};
 use crate::options::StartError;
@@ -39,14 +41,17 @@ pub(crate) fn settled(
     if is_bare && !without_store {
         return Err(StartError::StoreLost(paths.store()));
     }
-    if is_bare {
-        make_way(&paths.store())?;
+    if is_bare || held.is_none() {
+        make_way(&paths.store()).map_err(|why| not_opened(paths, &why))?;
     }
     let (store, restored) = opened(paths, open)?;
+    // Another start may have filled it meanwhile, and ended.
+    let is_bare = is_bare && restored.is_empty();
     let settled = belonging(paths, held, is_bare, store, restored);
     if settled.is_err() && is_bare {
         // What was made in its place says nothing yet: the next start shall miss the store again.
-        if let Err(why) = std::fs::remove_file(paths.store()) {
+        let emptied = locked(&paths.store()).and_then(|file| file.set_len(0).map_err(disk::failed));
+        if let Err(why) = emptied {
             tracing::warn!(%why, "the new store stays, though this start failed");
         }
     }
@@ -94,13 +99,42 @@ fn belonging(
     })
 }
 
-/// A file of nothing but zeros is no store, and none can be made in it.
-fn make_way(path: &Path) -> Result<(), StartError> {
-    match std::fs::remove_file(path) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-            Err(unopened(&StoreError::Disk(why)))
+/// A file of nothing but zeros is no store, and none can be made in it: it is emptied. Never deleted, and never without
+/// its lock: another daemon that starts may just make its store in it.
+fn make_way(path: &Path) -> Result<(), StoreError> {
+    // What is no file is told by whoever opens it; one of no bytes is in nobody's way.
+    if !path
+        .metadata()
+        .is_ok_and(|about| about.is_file() && about.len() > 0)
+    {
+        return Ok(());
+    }
+    let file = locked(path)?;
+    if is_zeros(&file).map_err(disk::failed)? {
+        file.set_len(0).map_err(disk::failed)?;
+    }
+    Ok(())
+}
+
+/// A store's file under the lock that redb holds as long as it is open, and takes before it reads or writes (4.6: a
+/// flock).
+fn locked(path: &Path) -> Result<File, StoreError> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(disk::failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+        Err(TryLockError::Error(why)) => Err(disk::failed(why)),
+    }
+}
+
+fn is_zeros(mut file: &File) -> io::Result<bool> {
+    let mut piece = [0; 4_096];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 || piece[..length].iter().any(|byte| *byte != 0) {
+            return Ok(length == 0);
         }
-        _ => Ok(()),
     }
 }
 
@@ -117,9 +151,15 @@ fn opened(
     }));
     match opened {
         Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(StoreError::InUse)) => Err(StartError::AlreadyRunning(paths.state.clone())),
-        Ok(Err(other)) => Err(unopened(&other)),
+        Ok(Err(why)) => Err(not_opened(paths, &why)),
         Err(_) => Err(unopened(&StoreError::Unreadable)),
+    }
+}
+
+fn not_opened(paths: &Paths, error: &StoreError) -> StartError {
+    match error {
+        StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
+        other => unopened(other),
     }
 }
 
@@ -224,6 +264,30 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_another_start_makes_is_never_taken_from_it() {
+        let home = Home::new();
+        home.noted();
+        // As it looks between the first step of making a store and the last.
+        fs::write(home.paths.store(), [0; 10_000]).expect("writable");
+        let other = File::open(home.paths.store()).expect("there");
+        other.try_lock().expect("nobody has it");
+        let before = home.all();
+        let refused = home.start(true).err().expect("refused");
+        let is_told = matches!(refused, StartError::AlreadyRunning(_));
+        assert!(is_told, "{refused}");
+        assert_eq!(home.all(), before);
+        drop(other);
+        // And a store that is open under an own key, beside one that is just opened.
+        let first = home.start(true).expect("starts");
+        make_way(&home.paths.store()).expect_err("in use");
+        let refused = home.start(true).err().expect("refused");
+        let is_told = matches!(refused, StartError::AlreadyRunning(_));
+        assert!(is_told, "{refused}");
+        drop(first);
+        assert_eq!(home.start(false).expect("starts").restored, [owner::bare()]);
+    }
+
+    #[test]
     fn a_next_key_stays_beside_a_store_that_was_made_in_a_lost_ones_place() {
         let home = Home::new();
         home.noted();
@@ -276,9 +340,11 @@ mod tests {
     fn a_first_start_that_was_cut_off_is_gone_on_with() {
         let home = Home::new();
         // Cut off before the store was whole, and between the store and the key.
-        fs::write(home.paths.store(), "").expect("writable");
-        drop(home.start(false).expect("starts"));
-        fs::remove_file(home.key()).expect("it was there");
+        for left in [&[][..], &[0; 10_000]] {
+            fs::write(home.paths.store(), left).expect("writable");
+            drop(home.start(false).expect("starts"));
+            fs::remove_file(home.key()).expect("it was there");
+        }
         drop(home.start(false).expect("starts"));
         // And after the key, before a word was kept: nobody has heard of it.
         home.start(false).expect("starts");

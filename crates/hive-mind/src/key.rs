@@ -87,6 +87,11 @@ pub(crate) fn load_next(folder: &Path) -> Result<Option<Secret>, KeyError> {
     load_from(&folder.join(NEXT))
 }
 
+/// Reads the key that was put aside, if there is one.
+pub(crate) fn load_unused(folder: &Path) -> Result<Option<Secret>, KeyError> {
+    load_from(&folder.join(UNUSED))
+}
+
 fn load_from(path: &Path) -> Result<Option<Secret>, KeyError> {
     match File::open(path) {
         Ok(file) => read(path, file).map(Some),

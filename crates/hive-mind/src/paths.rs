@@ -50,12 +50,13 @@ impl Paths {
         is_gone && self.state.join(KEY).exists()
     }
 
-    /// First digits of the ids under which others may know this machine: of its key, and of one that is about to take
-    /// over. Keys that cannot be read have none.
+    /// First digits of the ids under which others may know this machine: of its key, of one that is about to take over,
+    /// and of one that was put aside. Keys that cannot be read have none.
     #[must_use]
     pub fn own_ids(&self) -> Vec<String> {
-        let held = [key::load(&self.state), key::load_next(&self.state)];
-        let secrets = held.into_iter().filter_map(|read| read.ok().flatten());
+        let beside = [key::load_next(&self.state), key::load_unused(&self.state)];
+        let held = [key::load(&self.state)].into_iter().chain(beside);
+        let secrets = held.filter_map(|read| read.ok().flatten());
         secrets
             .map(|secret| KeyPair::from_secret(&secret).node().short())
             .collect()

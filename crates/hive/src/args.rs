@@ -124,7 +124,7 @@ pub(crate) enum Verb {
     Tune(TuneArgs),
     /// Put everything back and keep still, for a while or until `hive resume`
     Pause(PauseArgs),
-    /// End a pause
+    /// End a pause, and the rest after an undo
     Resume(Rehearsal),
     /// Machines heard on the network
     Nearby(Format),

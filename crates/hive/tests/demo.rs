@@ -2,6 +2,7 @@
 //! that is killed while a change is on: its guardian puts the values back.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -37,6 +38,38 @@ fn a_superuser_whose_kernel_makes_no_cable_plays_on_loopback() {
     });
     assert!(story.contains("Unknown device type"), "{story}");
     assert!(story.contains("both machines are on loopback"), "{story}");
+}
+
+/// `hive demo 2> >(tee log)`: the shell becomes the demo, and what it had started is a child of it.
+#[test]
+fn what_a_shell_had_started_before_it_became_the_demo_lives_on() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (door, heard) = (home.path().join("door"), home.path().join("heard"));
+    let made = Command::new("mkfifo").arg(&door).status();
+    assert!(made.expect("it runs").success());
+    interrupted(|_, demo| {
+        let beside = "env -u TMPDIR sh -c 'read word < \"$DOOR\"; echo $word > \"$HEARD\"' > /dev/null 2>&1 &";
+        *demo = Command::new("sh");
+        demo.args(["-c", &format!("{beside} exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_hive"))
+            .env("DOOR", &door)
+            .env("HEARD", &heard);
+    });
+    // It waits for a word, or was ended and nobody ever opens the other end.
+    let alive = std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(&door);
+    let mut word = alive.expect("nobody listens any more");
+    word.write_all(b"still here\n").expect("it listens");
+    drop(word);
+    for _ in 0..LOOKS_MAX {
+        if std::fs::read_to_string(&heard).is_ok_and(|text| text == "still here\n") {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("it heard nothing");
 }
 
 #[test]

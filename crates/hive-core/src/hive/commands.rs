@@ -250,7 +250,12 @@ impl Hive {
                 .unwrap_or("this machine may not let others in or remove them")
                 .into(),
             known: String::new(),
-            try_next: "hive members shows who may".into(),
+            try_next: if self.is_out() {
+                "hive status says what to do"
+            } else {
+                "hive members shows who may"
+            }
+            .into(),
         })
     }
 

@@ -173,10 +173,9 @@ impl Hive {
             self.end_pairing(link);
             return;
         }
-        let full = self.door.links.len() >= LINKS_MAX;
-        if full || self.door.is_paused(address, now.boot) {
-            let why = if full { Refusal::Full } else { Refusal::Wait };
-            self.refuse(link, why);
+        // Either passes, and a newcomer tries again.
+        if self.door.links.len() >= LINKS_MAX || self.door.is_paused(address, now.boot) {
+            self.refuse(link, Refusal::Wait);
             return;
         }
         self.add_guest(now, link, key, exporter, address);

@@ -189,7 +189,7 @@ impl Machine {
             ));
         }
         if !rights.slice {
-            limits.push("finer time slices need Linux 6.12 or later".to_string());
+            limits.push("finer time slices cannot be set here: they need Linux 6.12 or later, and a daemon that was started with the usual scheduling policy".to_string());
         }
         if self.facts.autogroup && !rights.autogroup_nice {
             limits.push("the weights of terminal sessions cannot be written".to_string());

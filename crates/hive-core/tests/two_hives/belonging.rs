@@ -44,6 +44,18 @@ fn set_role(world: &mut World, at: usize, of: usize, role: Role) -> Result<(), C
 }
 
 #[test]
+fn who_was_removed_is_told_where_it_stands_and_not_who_may() {
+    let mut world = three();
+    let error = set_role(&mut world, 2, 1, Role::Member).expect_err("a plain member");
+    assert!(error.try_next.contains("hive members"), "{error:?}");
+    let label = world.label(2);
+    world.remove(0, &label).expect("it outranks it");
+    world.run(Span::from_secs(30));
+    let error = set_role(&mut world, 2, 1, Role::Member).expect_err("it is out");
+    assert!(error.try_next.contains("hive status"), "{error:?}");
+}
+
+#[test]
 fn a_role_is_changed_by_a_senior_and_seen_by_all() {
     let mut world = three();
     assert_eq!(role_of(&world, 0, 2), Some(Role::Member));

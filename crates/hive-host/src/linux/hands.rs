@@ -487,7 +487,7 @@ impl Hands {
     /// Whether the very thread of the journal still lives and is this user's.
     fn lives(&self, target: &Target) -> bool {
         scan::thread(&self.proc, target.pid, target.tid)
-            .is_some_and(|thread| thread.start == target.start)
+            .is_some_and(|thread| thread.start == target.start && thread.alive())
             && scan::owner(&self.proc, target.pid) == Some(self.uid)
     }
 

@@ -52,7 +52,9 @@ pub(crate) fn stable_port(config: &NetConfig<'_>) -> Result<Opened, StartError> 
         Some(0) => remembered.unwrap_or(0),
         _ => remembered.unwrap_or(PORT),
     };
+    let wanted = denied.as_ref().map(|denied| denied.port);
     let near = (0..PORTS_TRIED).filter_map(|step| first.checked_add(step));
+    let near = near.filter(|port| Some(*port) != wanted);
     let mut failure = String::new();
     for port in near.chain([0]) {
         match open(config.bind, port) {

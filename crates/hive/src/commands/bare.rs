@@ -11,6 +11,9 @@ use crate::consent;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 
+/// What is said once everything is as it was.
+const TAKEN_BACK: &str = "the daemon is ended again, and of the new store nothing is left";
+
 /// What there was before such a start.
 #[derive(Debug)]
 pub(super) struct Bare {
@@ -20,14 +23,12 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    /// Notes what there was. The mode that the answer set was in the store, so it is asked again.
-    pub(super) fn begin(state: &Path) -> Result<Self, Problem> {
-        let answered = consent::was_answered(state);
-        consent::forget_answered(state)?;
-        Ok(Self {
+    /// Notes what there was; nothing is changed.
+    pub(super) fn begin(state: &Path) -> Self {
+        Self {
             state: state.to_path_buf(),
-            answered,
-        })
+            answered: consent::was_answered(state),
+        }
     }
 
     /// Puts everything back as it was, and says so beside what went wrong. Not where this machine found its place
@@ -39,8 +40,11 @@ impl Bare {
         if !is_bare {
             return failed;
         }
-        let known = match self.end(at) {
-            Ok(()) => "the daemon is ended again, and of the new store nothing is left".to_owned(),
+        let known = match self.end(down::stop(at)) {
+            Ok(Exit::Ok) => TAKEN_BACK.to_owned(),
+            Ok(_) => format!(
+                "{TAKEN_BACK}; not all that was on could be put back: hive down tries it again"
+            ),
             Err(why) => format!(
                 "a daemon without the lost store may still run ({}): hive down, before a backup is put back",
                 why.what
@@ -51,17 +55,26 @@ impl Bare {
         self.names_a_newer_key(failed).known(known)
     }
 
-    fn end(&self, at: &Place) -> Result<(), Problem> {
-        let (exit, words) = down::stop(at)?;
-        if exit != Exit::Ok || Running::on(&self.state).is_some() {
-            return Err(Problem::new(exit, "daemon.busy", words.trim()));
+    /// Deletes what the daemon made, once none runs any more, and says how its end went. A setting that stays on is
+    /// in the journal, not in the store.
+    fn end(&self, stopped: Result<(Exit, String), Problem>) -> Result<Exit, Problem> {
+        if Running::on(&self.state).is_some() {
+            let busy = |(exit, words): (Exit, String)| {
+                Problem::new(
+                    exit,
+                    "daemon.busy",
+                    words.lines().next().unwrap_or_default(),
+                )
+            };
+            return Err(stopped.map_or_else(|why| why, busy));
         }
         std::fs::remove_file(self.state.join("store.redb"))
             .map_err(|why| Problem::system("the new store could not be deleted", &why))?;
-        self.put_answer_back()
+        self.put_answer_back()?;
+        Ok(stopped.map_or_else(|why| why.exit, |(exit, _)| exit))
     }
 
-    /// The answer that there was belongs to the lost store, which may come back.
+    /// The answer that there was belongs to the lost store, which may come back; one to a new store goes with it.
     pub(super) fn put_answer_back(&self) -> Result<(), Problem> {
         if self.answered {
             consent::note_answered(&self.state)
@@ -72,18 +85,81 @@ impl Bare {
 
     /// Where the key that took over may lie beside the one that was given up, that is the way back.
     fn names_a_newer_key(&self, failed: Problem) -> Problem {
-        let kept = ["key.next", "key.unused"].map(|name| self.state.join(name));
-        let newer = kept.into_iter().find(|path| path.exists());
-        match newer.filter(|_| failed.code == "join.moved") {
-            Some(newer) => {
-                let key = self.state.join("key");
-                failed.try_next(format!(
-                    "a key that hive rotate made is kept: mv {} {}, then: hive join CODE",
-                    newer.display(),
-                    key.display()
-                ))
-            }
+        let is_moved = failed.code == "join.moved";
+        match is_moved.then(|| way_to_a_newer_key(&self.state)).flatten() {
+            Some(way) => failed.try_next(way),
             None => failed,
         }
+    }
+}
+
+/// The way to the key that took over, where it may lie beside the one that was given up.
+pub(super) fn way_to_a_newer_key(state: &Path) -> Option<String> {
+    let kept = ["key.next", "key.unused"].map(|name| state.join(name));
+    let newer = kept.into_iter().find(|path| path.exists())?;
+    Some(way_to(state, &newer))
+}
+
+/// Nobody proved yet that this machine's key was handed over: the one it holds is kept too, under a name that is free.
+fn way_to(state: &Path, newer: &Path) -> String {
+    let key = state.join("key");
+    let before = free(state, "key.before");
+    let mut moves = vec![(key, before), (newer.to_path_buf(), state.join("key"))];
+    let store = state.join("store.redb");
+    if store.exists() {
+        // It is the older key's, and the newer one says nothing in it.
+        moves.push((store, free(state, "store.before")));
+    }
+    let words = moves.iter();
+    let words = words.map(|(from, to)| format!("mv {} {}", from.display(), to.display()));
+    let moves = words.collect::<Vec<_>>().join(" && ");
+    format!("a key that hive rotate made is kept: hive down; {moves}, then: hive join CODE")
+}
+
+/// This name, or one with a number, under which nothing lies.
+fn free(state: &Path, name: &str) -> PathBuf {
+    let mut path = state.join(name);
+    let mut number = 1;
+    while path.exists() {
+        number += 1;
+        path = state.join(format!("{name}{number}"));
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_ended_leaves_no_new_store_whatever_it_could_not_put_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path();
+        consent::note_answered(state).expect("writable");
+        let bare = Bare::begin(state);
+        fs::write(state.join("store.redb"), "new").expect("writable");
+        let partly = Ok((Exit::Partly, "stopped; 1 change\n".to_owned()));
+        assert_eq!(bare.end(partly).expect("ended"), Exit::Partly);
+        assert!(!state.join("store.redb").exists());
+        assert!(consent::was_answered(state), "the answer is not back");
+    }
+
+    #[test]
+    fn the_way_to_a_newer_key_overwrites_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path();
+        let newer = state.join("key.unused");
+        for (name, content) in [
+            ("key", "held"),
+            ("key.before", "old"),
+            ("key.unused", "new"),
+        ] {
+            fs::write(state.join(name), content).expect("writable");
+        }
+        let advice = way_to(state, &newer);
+        let kept = format!("mv {0}/key {0}/key.before2 && mv", state.display());
+        assert!(advice.contains(&kept), "{advice}");
     }
 }

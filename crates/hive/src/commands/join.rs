@@ -8,6 +8,7 @@ use hive_mind::reply::{JoinStage, JoinView};
 use hive_mind::{Pass, PassError, TicketError};
 
 use crate::args::{JoinArgs, Place};
+use crate::commands::bare::Bare;
 use crate::commands::up::Store;
 use crate::commands::{show, up};
 use crate::link::Link;
@@ -22,12 +23,13 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
     // Where only the key was left of an older store, a code is the way back.
     let (link, bare) = up::begun(place, Store::MayBeGone)?;
-    let entered = enter(place, &link, args, &code, args.at.or(at));
-    let view = entered.map_err(|failed| match &bare {
+    let entered = enter(place, &link, bare.as_ref(), args, &code, args.at.or(at));
+    let mut view = entered.map_err(|failed| match &bare {
         Some(bare) => bare.take_back(place, &link, failed),
         None => failed,
     })?;
     let (members, whole) = link.members_when_whole()?;
+    view.whole = whole;
     show(args.format, "hive.join/1", &view, |_| {
         format!("  You are a member.  {}\n", how_many(members, whole))
     })?;
@@ -38,14 +40,15 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
 fn enter(
     place: &Place,
     link: &Link,
+    bare: Option<&Bare>,
     args: &JoinArgs,
     code: &str,
     at: Option<SocketAddr>,
 ) -> Result<JoinView, Problem> {
     if args.format.json {
-        up::settle(place, link, args.consent, false)?;
+        up::settle(place, link, args.consent, false, bare)?;
     } else {
-        up::introduce(place, link, args.consent)?;
+        up::introduce(place, link, args.consent, bare)?;
     }
     link.ask(link.client().join(code, at))?;
     let view = follow(link, !args.format.json)?;
@@ -121,9 +124,9 @@ fn read_code(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
 fn check(word: &str) -> Result<(String, Option<SocketAddr>), Problem> {
     let (pass, at) = match word.split_once('@') {
         Some((pass, at)) => {
-            let address = at.parse().map_err(|_| {
+            let address = hive_mind::address::dialled(at).map_err(|why| {
                 Problem::new(Exit::Usage, "join.code", "this is no invite code")
-                    .known(format!("`{at}` is no address"))
+                    .known(why)
                     .try_next("hive join CODE@IP:PORT")
             })?;
             (pass, Some(address))

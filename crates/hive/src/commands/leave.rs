@@ -10,7 +10,7 @@ use crate::args::{LeaveArgs, Place, Rehearsal};
 use crate::commands::down;
 use crate::consent;
 use crate::left;
-use crate::link::Link;
+use crate::link::{Link, unreachable};
 use crate::place;
 use crate::problem::{Exit, Problem};
 use crate::render::text::wrap;
@@ -66,7 +66,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         println!("  {}", state.display());
         return Ok(Exit::Ok);
     }
-    put_back(&state)?;
+    put_back(&state, link.client().socket())?;
     let ids = place::paths(at)?.own_ids();
     for path in there(&state) {
         std::fs::remove_file(&path).map_err(|why| {
@@ -164,7 +164,10 @@ fn there(state: &Path) -> Vec<PathBuf> {
 
 /// Puts back what a killed daemon may have left on, and makes sure that no daemon uses the folder: it would
 /// write its store again.
-fn put_back(state: &Path) -> Result<(), Problem> {
+fn put_back(state: &Path, asked: &Path) -> Result<(), Problem> {
+    if let Some(running) = Running::on(state).filter(|it| it.socket != asked) {
+        return Err(unreachable(asked, &running));
+    }
     match hive_mind::recover(&left::host(state)) {
         Ok(recovery) if recovery.failed > 0 => Err(left_on(
             "nothing was deleted; the journal of what is on is kept",

@@ -10,7 +10,7 @@ use hive_mind::reply::{Mode, NeedView, StatusView};
 use hive_mind::{ClientError, Paths, Running};
 
 use crate::args::{ConsentFlags, Place, UpArgs};
-use crate::commands::bare::Bare;
+use crate::commands::bare::{self, Bare};
 use crate::commands::down;
 use crate::consent::{self, Consent};
 use crate::link::{Link, silent, unreachable};
@@ -46,9 +46,15 @@ pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
     } else {
         Store::Needed
     };
-    let link = ensure(at, store)?;
-    introduce(at, &link, args.consent)?;
-    println!("  {}", closing(&lasting(at, store, &link)?));
+    let (link, bare) = begun(at, store)?;
+    introduce(at, &link, args.consent, bare.as_ref())?;
+    let status = lasting(at, store, &link)?;
+    println!("  {}", closing(&status));
+    if status.needs.iter().any(|need| need.code == "node.moved")
+        && let Some(way) = bare::way_to_a_newer_key(&place::paths(at)?.state)
+    {
+        println!("  {way}");
+    }
     Ok(Exit::Ok)
 }
 
@@ -69,25 +75,33 @@ fn lasting(at: &Place, store: Store, link: &Link) -> Result<StatusView, Problem>
 }
 
 /// Says who this machine is, and settles what may be done on it.
-pub(super) fn introduce(at: &Place, link: &Link, flags: ConsentFlags) -> Result<(), Problem> {
+pub(super) fn introduce(
+    at: &Place,
+    link: &Link,
+    flags: ConsentFlags,
+    bare: Option<&Bare>,
+) -> Result<(), Problem> {
     let status = link.ask(link.client().status())?;
     println!(
         "  This machine is \"{}\" (change it: hive label desk).",
         status.label
     );
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    settle(at, link, flags, terminal)
+    settle(at, link, flags, terminal, bare)
 }
 
-/// Settles what may be done on this machine; asks only where a person can answer.
+/// Settles what may be done on this machine; asks only where a person can answer. Where the store is new, the mode that
+/// an earlier answer set is not in it: it is asked again.
 pub(super) fn settle(
     at: &Place,
     link: &Link,
     flags: ConsentFlags,
     terminal: bool,
+    bare: Option<&Bare>,
 ) -> Result<(), Problem> {
     let state = place::paths(at)?.state;
-    let mode = match consent::weigh(flags, consent::was_answered(&state), terminal) {
+    let answered = bare.is_none() && consent::was_answered(&state);
+    let mode = match consent::weigh(flags, answered, terminal) {
         Consent::Given(mode) => mode,
         Consent::Ask => {
             consent::ask().map_err(|why| Problem::system("the answer could not be read", &why))?
@@ -119,20 +133,23 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
         return Err(unreachable(&paths.socket, &running));
     }
     let is_bare = store == Store::MayBeGone && paths.has_lost_store();
-    let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
-    if is_bare {
-        eprintln!(
-            "the store was gone; this machine goes on under its key, and has to be let back in"
-        );
-    }
     let log = paths.state.join(log::NAME);
     let failed = |why| Problem::system("the daemon could not be started", &why);
     let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
     // What the daemon that runs here, or the last one, had said stays.
     let before = file.metadata().map_err(failed)?.len();
+    let bare = is_bare.then(|| Bare::begin(&paths.state));
+    if is_bare {
+        eprintln!(
+            "the store was gone; this machine goes on under its key, and has to be let back in"
+        );
+    }
     let start = Instant::now();
     loop {
-        let mut child = spawned(&paths, is_bare, &file).map_err(failed)?;
+        let mut child = spawned(&paths, is_bare, &file).or_else(|why| {
+            bare.as_ref().map_or(Ok(()), Bare::put_answer_back)?;
+            Err(failed(why))
+        })?;
         if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
             return Ok((link, bare));
         }
@@ -248,7 +265,7 @@ fn closing(status: &StatusView) -> String {
     let out = |need: &&NeedView| {
         matches!(
             need.code.as_str(),
-            "node.removed" | "node.left" | "node.moved" | "node.bare"
+            "node.removed" | "node.left" | "node.moved" | "node.bare" | "undo.failed"
         )
     };
     if let Some(need) = status.needs.iter().find(out) {
@@ -276,6 +293,21 @@ fn closing(status: &StatusView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_without_its_log_leaves_the_answer_of_the_lost_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        std::fs::create_dir_all(state.join(log::NAME)).expect("writable");
+        std::fs::write(state.join("key"), "").expect("writable");
+        consent::note_answered(&state).expect("writable");
+        let at = Place {
+            state: Some(state.clone()),
+            socket: None,
+        };
+        begun(&at, Store::MayBeGone).err().expect("no log");
+        assert!(consent::was_answered(&state));
+    }
 
     #[test]
     fn the_closing_line_says_what_is_done_and_what_to_type() {

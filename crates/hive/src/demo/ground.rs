@@ -41,7 +41,15 @@ pub(crate) struct Ground {
     pub(crate) source: Option<PathBuf>,
     pub(crate) network: &'static str,
     folder: TempDir,
-    interfaces_before: Vec<String>,
+    before: Before,
+}
+
+/// What was there before the demo, and is none of its business.
+#[derive(Clone, Debug)]
+struct Before {
+    interfaces: Vec<String>,
+    /// Processes of a shell that became this program, such as what reads its output.
+    children: Vec<Pid>,
 }
 
 /// One machine, told what to do over a pipe.
@@ -63,12 +71,15 @@ pub(crate) struct Unbuilt {
 impl Ground {
     /// Builds it with the best that the rights at hand allow; tells what is missing.
     pub(crate) fn build(missing: &mut Vec<String>) -> Result<Self, Box<Unbuilt>> {
-        let interfaces_before = interfaces();
+        let before = Before {
+            interfaces: interfaces(),
+            children: children(),
+        };
         let mut folders = Vec::new();
-        Self::build_in(&mut folders, missing, interfaces_before.clone()).map_err(|why| {
+        Self::build_in(&mut folders, missing, before.clone()).map_err(|why| {
             Box::new(Unbuilt {
                 why,
-                left: remains(&folders, &interfaces_before),
+                left: remains(&folders, before),
             })
         })
     }
@@ -77,7 +88,7 @@ impl Ground {
     fn build_in(
         folders: &mut Vec<PathBuf>,
         missing: &mut Vec<String>,
-        interfaces_before: Vec<String>,
+        before: Before,
     ) -> Result<Self, Problem> {
         let mut folder = new_folder(folders)?;
         let (network, [desk, laptop]) = match apart(folder.path()) {
@@ -118,7 +129,7 @@ impl Ground {
             source,
             network,
             folder,
-            interfaces_before,
+            before,
         })
     }
 
@@ -129,9 +140,9 @@ impl Ground {
             left.extend(machine.end());
         }
         let path = self.folder.path().to_path_buf();
-        let interfaces_before = std::mem::take(&mut self.interfaces_before);
+        let before = self.before.clone();
         drop(self);
-        left.extend(remains(&[path], &interfaces_before));
+        left.extend(remains(&[path], before));
         left
     }
 }
@@ -261,16 +272,16 @@ fn new_folder(folders: &mut Vec<PathBuf>) -> Result<TempDir, Problem> {
 }
 
 /// What is still there of a ground that was taken down.
-fn remains(folders: &[PathBuf], interfaces_before: &[String]) -> Vec<String> {
+fn remains(folders: &[PathBuf], before: Before) -> Vec<String> {
     let mut left: Vec<String> = folders
         .iter()
         .filter(|path| path.exists())
         .map(|path| format!("the folder {}", path.display()))
         .collect();
-    if interfaces() != interfaces_before {
+    if interfaces() != before.interfaces {
         left.push("a network interface".to_owned());
     }
-    left.extend(orphans());
+    left.extend(orphans(before.children));
     left
 }
 
@@ -321,9 +332,9 @@ fn apart(folder: &Path) -> Result<[Machine; 2], String> {
 
 /// Processes of the demo that are still there: orphans come to this process, which adopted them. They are killed. One
 /// that was killed before may not have got as far as its end yet: it is waited for.
-fn orphans() -> Vec<String> {
+fn orphans(before: Vec<Pid>) -> Vec<String> {
     let mut left = Vec::new();
-    let mut met = Vec::new();
+    let mut met = before;
     let start = Instant::now();
     loop {
         bury();

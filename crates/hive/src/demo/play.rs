@@ -8,6 +8,7 @@ use hive_mind::Client;
 use hive_mind::Role;
 use hive_mind::pattern::Verdict;
 use hive_mind::reply::{JoinStage, JoinView, Mode, PatternState, PatternView};
+use rustix::process::getpriority_process;
 
 use crate::demo::figures::{Figures, Proof};
 use crate::demo::follow::Follower;
@@ -56,16 +57,16 @@ pub(super) fn all(
     figures: &mut Figures,
 ) -> Result<(), Problem> {
     let apart = !can_undo_nice();
+    let nice = getpriority_process(None).unwrap_or(0);
     if apart {
-        figures.missing.push(
-            "the right to lower a nice value again (CAP_SYS_NICE or RLIMIT_NICE of 20): \
-             the build runs in a terminal session of its own instead"
-                .to_owned(),
-        );
-        watch.say(&format!(
-            "  not here: {}",
-            figures.missing[figures.missing.len() - 1]
-        ));
+        let right = "the right to lower a nice value again (CAP_SYS_NICE or RLIMIT_NICE of 20): \
+                     the build runs in a terminal session of its own instead";
+        lack(watch, figures, right.to_owned());
+    }
+    if apart && nice > 0 {
+        let terminal = "programs at nice 0: this terminal has nice";
+        let rest = "and a nice value that somebody set is left alone; start the demo from one that has not";
+        lack(watch, figures, format!("{terminal} {nice}, {rest}"));
     }
     let load = Load {
         jobs: 2 * figures.machine.cores,
@@ -96,6 +97,12 @@ pub(super) fn all(
         second(watch, figures, pattern, &mut laptop, &load)?;
     }
     end(watch, figures, &mut desk, &mut laptop)
+}
+
+/// Tells what this machine does not have, or does not allow.
+fn lack(watch: &Watch, figures: &mut Figures, what: String) {
+    watch.say(&format!("  not here: {what}"));
+    figures.missing.push(what);
 }
 
 struct Load {

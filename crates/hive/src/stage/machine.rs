@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{
+    Pid, Signal, getpriority_process, kill_process, kill_process_group, setpriority_process,
+};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +75,7 @@ pub(crate) struct Answer {
 pub(crate) struct Values {
     /// Threads looked at.
     pub(crate) threads: usize,
-    /// Threads whose nice is not the usual 0.
+    /// Threads whose nice is not the usual one: what this machine's own processes begin with.
     pub(crate) niced: usize,
     /// Threads whose time slice is not the usual one; none where this kernel does not tell slices.
     pub(crate) sliced: Option<usize>,
@@ -103,6 +105,9 @@ struct Session {
 
 /// Obeys until the input ends.
 pub(super) fn run(args: &MachineArgs) -> Result<Exit, Problem> {
+    if let Err(why) = at_nice_0() {
+        tracing::debug!(%why, "this machine's programs have the nice value of the terminal");
+    }
     let mut machine = Machine {
         folder: args.folder.clone(),
         daemon: None,
@@ -343,9 +348,20 @@ fn network(interface: &str, address: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The programs of a person's terminal begin at nice 0, and so do those that are started here, wherever the rights are
+/// there for it: a nice value that somebody set is left alone by the hive.
+fn at_nice_0() -> rustix::io::Result<()> {
+    if getpriority_process(None)? == 0 {
+        return Ok(());
+    }
+    setpriority_process(None, 0)
+}
+
 /// Reads `/proc` for every thread of these process groups.
 fn values_of(groups: &[i32]) -> Values {
-    let usual = slice(Path::new("/proc/thread-self"));
+    let own = Path::new("/proc/thread-self");
+    let usual = slice(own);
+    let usual_nice = Stat::of(own).map_or(0, |stat| stat.nice);
     let mut values = Values {
         sliced: usual.map(|_| 0),
         ..Values::default()
@@ -365,7 +381,7 @@ fn values_of(groups: &[i32]) -> Values {
         for thread in threads.flatten() {
             if let Some(stat) = Stat::of(&thread.path()) {
                 values.threads += 1;
-                values.niced += usize::from(stat.nice != 0);
+                values.niced += usize::from(stat.nice != usual_nice);
                 if let (Some(sliced), Some(usual)) = (&mut values.sliced, usual) {
                     // A thread that tells no slice while this one does has just ended.
                     let its = slice(&thread.path()).unwrap_or(usual);

@@ -48,20 +48,27 @@ impl Job {
 
     /// Turns something on as a daemon of this machine does, and is gone without a word. Tells whether it could be done.
     fn is_changed(&self, machine: &Machine, action: Action) -> bool {
-        let session = self.0.id();
-        let (mut host, _) = Host::open(HostConfig {
-            roots: Roots::default(),
-            scope: Scope::Tree(session),
-            state: machine.state(),
-            act: Acting::Yes,
-        })
-        .expect("nobody else uses it");
+        are_changed(&[self], machine, action)
+    }
+}
+
+/// The same for several jobs, each by a change of its own.
+fn are_changed(jobs: &[&Job], machine: &Machine, action: Action) -> bool {
+    let (mut host, _) = Host::open(HostConfig {
+        roots: Roots::default(),
+        scope: Scope::Tree(std::process::id()),
+        state: machine.state(),
+        act: Acting::Yes,
+    })
+    .expect("nobody else uses it");
+    (1..).zip(jobs).all(|(number, job)| {
+        let session = job.0.id();
         let group = GroupId {
             session,
             group: session,
         };
         let receipt = host.act(&Step {
-            change: ChangeId(1),
+            change: ChangeId(number),
             action,
             targets: vec![group],
         });
@@ -70,7 +77,7 @@ impl Job {
             eprintln!("not to be seen here: {:?}", receipt.outcome);
         }
         done
-    }
+    })
 }
 
 impl Drop for Job {
@@ -208,16 +215,23 @@ fn what_could_not_be_put_back_is_told_only_while_it_is_on() {
     let may = rustix::process::geteuid().is_root();
     for is_ended in [true, false] {
         let mut machine = Machine::new();
-        let job = Job::start();
-        if !may || !job.is_changed(&machine, Action::BackgroundNice) {
+        let mut jobs = vec![Job::start(), Job::start(), Job::start()];
+        let all: Vec<&Job> = jobs.iter().collect();
+        if !may || !are_changed(&all, &machine, Action::BackgroundNice) {
             return;
         }
         goes_without_rights(&mut machine);
-        assert!(needs(&machine).contains("undo.failed"));
-        if is_ended {
-            drop(job);
-        } else {
-            setpriority_process(Some(Pid::from_child(&job.0)), 0).expect("this test may");
+        // One after the other, the newest last.
+        while !jobs.is_empty() {
+            let left = format!("the rights at hand: {}", jobs.len());
+            let needs = needs(&machine);
+            assert!(needs.contains(&left), "{needs}");
+            let job = jobs.remove(0);
+            if is_ended {
+                drop(job);
+            } else {
+                setpriority_process(Some(Pid::from_child(&job.0)), 0).expect("this test may");
+            }
         }
         assert_eq!(needs(&machine), "[]");
         let undone = machine.json(&["undo", "--all", "--json"]);

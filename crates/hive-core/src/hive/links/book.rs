@@ -41,6 +41,10 @@ const GUEST_STAY: Span = Span::from_secs(3_600);
 /// guess: as many as chosen ones, so that nobody carries more than twice the load.
 const GUESTS_MAX: usize = 2 * RINGS;
 
+/// Between two dials of one member for its answers. A guess: after a loss questions come seconds apart, a dial in vain
+/// costs some kilobytes, and who is heard may be somebody that repeats its beacon.
+const HASTEN_EVERY: Span = Span::from_secs(60);
+
 /// With fewer connections than this a member of a large hive asks the network for more.
 pub(super) const COMPANY_MIN: usize = 2;
 
@@ -376,14 +380,17 @@ impl Known {
         }
     }
 
-    /// It answers a question to the network: that is why it was asked. It is dialled for it, once for each question: what
-    /// is heard may be another one's repetition, and several answers may come. What is heard unasked hastens nothing: who
-    /// returns dials by itself.
+    /// It answers a question to the network: that is why it was asked. It is dialled for it, once for a question and not
+    /// more often than [`HASTEN_EVERY`]: what is heard may be another one's repetition, and several answers may come.
+    /// What is heard unasked hastens nothing: who returns dials by itself.
     pub(super) fn hasten(&mut self, asked: Option<Instant>) {
-        if asked.is_some() && asked != self.hastened && self.pause > AWAY_AFTER {
-            self.hastened = asked;
-            self.dial_at = None;
+        let Some(asked) = asked else { return };
+        let is_early = |last: Instant| asked.since(last) < HASTEN_EVERY;
+        if self.hastened.is_some_and(is_early) || self.pause <= AWAY_AFTER {
+            return;
         }
+        self.hastened = Some(asked);
+        self.dial_at = None;
     }
 
     /// There is a sign of it.

@@ -96,10 +96,11 @@ impl Hive {
     /// As what a machine that proved a code waits, or why it may not. One that was let in, and started over
     /// before it had its welcome, is let in still: it is the same key.
     pub(super) fn fate_of_asker(&self, key: NodeId) -> Result<Fate, Refusal> {
-        if self.roster.handed().any(|(old, _)| old == key) {
+        if self.roster.heir(key).is_some() {
             return Err(Refusal::HandedOver);
         }
-        if self.roster.is_gone(key) {
+        // Where several keys claim its place, none has it.
+        if self.roster.handed().any(|(old, _)| old == key) || self.roster.is_gone(key) {
             return Err(Refusal::Gone);
         }
         let before = self.fate_of(key);

@@ -54,7 +54,7 @@ impl Hands {
         eyes: &mut Eyes,
     ) -> Result<Recovery, OpenError> {
         let mut recovery = Recovery::default();
-        for id in std::mem::take(&mut self.stuck) {
+        for id in self.stuck.clone().into_iter().rev() {
             let Some(action) = self.on.get(&id).map(|change| change.action) else {
                 continue;
             };
@@ -62,7 +62,6 @@ impl Hands {
                 // What carries that value now may have it from the change of today.
                 recovery.changes.push(id);
                 recovery.failed += 1;
-                self.stuck.insert(id);
                 continue;
             }
             self.recover_one(eyes, id, &mut recovery)?;
@@ -81,12 +80,14 @@ impl Hands {
         recovery.restored += tally.restored;
         recovery.left_alone += tally.left_alone;
         recovery.gone += tally.gone;
-        if tally.errno.is_none() {
-            self.close(id).map_err(OpenError::Journal)?;
-        } else {
+        // Until it is noted that all is back, it counts as on.
+        self.stuck.insert(id);
+        if tally.errno.is_some() {
             recovery.failed += 1;
-            self.stuck.insert(id);
+            return Ok(());
         }
+        self.close(id).map_err(OpenError::Journal)?;
+        self.stuck.remove(&id);
         Ok(())
     }
 
