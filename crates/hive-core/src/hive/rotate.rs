@@ -126,7 +126,7 @@ impl Hive {
         if !self.took_over() {
             return;
         }
-        let Some(addresses) = self.to_be_told_of_key(now, peer) else {
+        let Some(addresses) = self.tell_of_key_at(now, peer) else {
             return;
         };
         let Some(own) = self.store.map(self.me) else {
