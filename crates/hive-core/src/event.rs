@@ -61,6 +61,16 @@ pub enum Input {
         /// Who was wanted.
         peer: NodeId,
     },
+    /// The right key answered and does not let this machine's key in.
+    DialRefused {
+        /// Who was wanted.
+        peer: NodeId,
+    },
+    /// Somebody dialled this machine and wanted another key here. Not proven by anybody: a hint only.
+    Misdialled {
+        /// From where.
+        address: SocketAddr,
+    },
     /// Somebody was heard by mDNS.
     Found(Sighting),
     /// An interface came, went or changed its address, or the machine woke.

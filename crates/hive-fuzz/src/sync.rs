@@ -179,7 +179,7 @@ impl Life {
     fn links(&mut self, script: &mut Script<'_>) -> bool {
         let who = [Who::Evil, Who::Honest, Who::Stranger][script.below(3)];
         let peer = who.node();
-        let input = match script.byte() % 5 {
+        let input = match script.byte() % 7 {
             0 => {
                 self.connected.remove(&peer);
                 Input::PeerDown { peer }
@@ -190,6 +190,10 @@ impl Life {
             3 => Input::TransportRefused {
                 peer: Who::Evil.node(),
                 misdeed: Misdeed::FrameTooLong,
+            },
+            4 => Input::DialRefused { peer },
+            5 => Input::Misdialled {
+                address: address(who as u8),
             },
             _ => {
                 self.connect(who);

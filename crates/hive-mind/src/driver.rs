@@ -90,8 +90,9 @@ fn start_on(
 
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let hands = start_hands(&options, &paths, answers.clone())?;
+    let keys = (&own.secret, own.before.as_ref());
     let (disk, disk_failed) = start_disk(own.store, answers)?;
-    let network = open_network(&options, &config, &paths, &own.secret);
+    let network = open_network(&options, &config, &paths, keys);
     let (hands, disk, (net, mdns, around)) = with_network(hands, disk, network)?;
     let programs = |names: &[String]| names.iter().map(|name| ProgramName::new(name)).collect();
     let node = Node::new(
@@ -173,7 +174,7 @@ fn open_network(
     options: &Options,
     config: &Config,
     paths: &Paths,
-    secret: &Secret,
+    (secret, before): (&Secret, Option<&Secret>),
 ) -> Result<(Net, Mdns, Interfaces), StartError> {
     let interfaces = if options.interfaces.is_empty() {
         config.network.interfaces.clone()
@@ -187,6 +188,7 @@ fn open_network(
     }
     let net = Net::open(&NetConfig {
         secret,
+        before,
         boot_nonce: key::chance()?,
         bind: options.bind.or(config.network.bind),
         port: options.port.or(config.network.port),
@@ -381,6 +383,11 @@ impl Driver {
             HiveEffect::Save { id, records } => self.disk.save(id, records),
             HiveEffect::Send { peer, lane, frame } => self.net.send(peer, lane, frame),
             HiveEffect::Dial { peer, addresses } => self.net.dial(peer, addresses),
+            HiveEffect::HandOver {
+                peer,
+                addresses,
+                frames,
+            } => self.net.hand_over(peer, addresses, frames),
             HiveEffect::Close { peer } => self.net.close(peer),
             HiveEffect::Members(members) => self.net.members(members),
             HiveEffect::Seek => self.mdns.seek(&self.around),

@@ -20,6 +20,8 @@ use crate::paths::Paths;
 pub(crate) struct Identity {
     /// Its key.
     pub(crate) secret: Secret,
+    /// The key that this one took over from.
+    pub(crate) before: Option<Secret>,
     /// Its store.
     pub(crate) store: Box<dyn Store>,
     /// All that is in it.
@@ -91,6 +93,7 @@ fn belonging(
     }
     Ok(Identity {
         secret,
+        before: key::load_before(&paths.state),
         store,
         restored,
     })

@@ -17,6 +17,9 @@ pub(crate) const KEY: &str = "key";
 /// The file of the key that shall take over.
 const NEXT: &str = "key.next";
 
+/// The key that the one in use took over from: members that have not heard of the new one let this one in.
+const BEFORE: &str = "key.before";
+
 /// A next key that the store had no word of. It is never read again, but a person can put it back.
 const UNUSED: &str = "key.unused";
 
@@ -145,12 +148,33 @@ pub(crate) fn settle(
         fs::rename(&path, folder.join(UNUSED)).map_err(|why| io_error(&path, why))?;
         return Ok(held);
     }
+    keep_before(folder, &held)?;
     let rename = || -> io::Result<()> {
         fs::rename(&path, folder.join(KEY))?;
         File::open(folder)?.sync_all()
     };
     rename().map_err(|why| io_error(&path, why))?;
     Ok(next)
+}
+
+/// The key before the one in use, if it is there and can be read. Without it the machine is as well off as all are that
+/// never had another one.
+pub(crate) fn load_before(folder: &Path) -> Option<Secret> {
+    load_from(&folder.join(BEFORE)).unwrap_or_else(|why| {
+        tracing::warn!(%why, "the key before this one is not used");
+        None
+    })
+}
+
+/// Keeps the key that is given up. It is on the disk before another one takes its place; what a start that was cut off
+/// left of it is written anew.
+fn keep_before(folder: &Path, held: &Secret) -> Result<(), KeyError> {
+    let path = folder.join(BEFORE);
+    match fs::remove_file(&path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(io_error(&path, why)),
+        _ => {}
+    }
+    write_new(folder, &path, held)
 }
 
 /// Random bytes from the operating system.
@@ -184,6 +208,11 @@ fn read(path: &Path, file: File) -> Result<Secret, KeyError> {
 
 fn make(folder: &Path, path: &Path) -> Result<Secret, KeyError> {
     let secret = Zeroizing::new(chance()?);
+    write_new(folder, path, &secret)?;
+    Ok(secret)
+}
+
+fn write_new(folder: &Path, path: &Path, secret: &Secret) -> Result<(), KeyError> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -202,8 +231,7 @@ fn make(folder: &Path, path: &Path) -> Result<Secret, KeyError> {
             tracing::debug!(%left, "no half of a key was left");
         }
         io_error(path, why)
-    })?;
-    Ok(secret)
+    })
 }
 
 fn io_error(path: &Path, why: io::Error) -> KeyError {
@@ -267,6 +295,27 @@ mod tests {
         assert_eq!(held, next);
         assert!(!folder.join(NEXT).exists());
         assert_eq!(load(&folder).expect("read"), Some(next));
+    }
+
+    #[test]
+    fn the_key_that_was_given_up_is_kept_and_the_one_before_it_is_not() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = home.path().join("hive");
+        private_folder(&folder).expect("made");
+        let mut held = make_first(&folder).expect("made");
+        assert_eq!(load_before(&folder), None);
+        // What a start that was cut off left of it is no obstacle.
+        fs::write(folder.join(BEFORE), [7; 31]).expect("written");
+        assert_eq!(load_before(&folder), None);
+        for _ in 0..2 {
+            let next = make_next(&folder).expect("made");
+            let settled = settle(&folder, held.clone(), |_| true).expect("settled");
+            assert_eq!(settled, next);
+            assert_eq!(load_before(&folder), Some(held));
+            let mode = fs::metadata(folder.join(BEFORE)).expect("there").mode();
+            assert_eq!(mode & 0o777, 0o600);
+            held = settled;
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ const NAME: &str = "hive.invalid";
 /// What the network is opened with.
 pub(crate) struct NetConfig<'a> {
     pub(crate) secret: &'a Secret,
+    /// The key that this one took over from.
+    pub(crate) before: Option<&'a Secret>,
     /// New at each start, so that peers tell a restarted node from a second connection.
     pub(crate) boot_nonce: [u8; 8],
     /// None = all addresses of both families.
@@ -116,6 +118,12 @@ pub(crate) enum Report {
     },
     DialEnded {
         peer: NodeId,
+        /// The right key answered and did not let this one in.
+        refused: bool,
+    },
+    /// Whoever dialled from there wanted another key here.
+    Misdialled {
+        address: SocketAddr,
     },
     /// A handshake came from where this member was to be dialled; it has ended, or takes long.
     Knocked {
@@ -162,6 +170,8 @@ pub(crate) struct Net {
     denied: Option<Denied>,
     boot_nonce: [u8; 8],
     identity: Identity,
+    /// The identity that this one took over from.
+    before: Option<Identity>,
     endpoint: Endpoint,
     members: watch::Sender<BTreeSet<NodeId>>,
     pairing: watch::Sender<bool>,
@@ -185,6 +195,11 @@ impl Net {
         let failed = |error: &dyn std::fmt::Display| StartError::Network(error.to_string());
         let me = KeyPair::from_secret(config.secret).node();
         let identity = Identity::new(config.secret, me).map_err(|error| failed(&error))?;
+        let before = config.before.map(|secret| {
+            let node = KeyPair::from_secret(secret).node();
+            Identity::new(secret, node).map_err(|error| failed(&error))
+        });
+        let before = before.transpose()?;
         let Opened {
             socket,
             port,
@@ -226,6 +241,7 @@ impl Net {
             denied,
             boot_nonce: config.boot_nonce,
             identity,
+            before,
             endpoint,
             members,
             pairing,
@@ -438,14 +454,15 @@ impl Net {
                 peer,
                 silence,
             } => self.on_word_after(silence, peer, number),
-            Report::DialEnded { peer } => self.on_dial_ended(peer),
+            Report::DialEnded { peer, refused } => self.on_dial_ended(peer, refused),
+            Report::Misdialled { address } => self.inputs.push_back(Input::Misdialled { address }),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
-                self.on_dial_ended(peer);
+                self.on_dial_ended(peer, false);
             }
             Report::Knocked { peer, addresses } => {
                 self.start_dial(peer, addresses);
-                self.on_dial_ended(peer);
+                self.on_dial_ended(peer, false);
             }
             Report::PairReady(ready) => self.on_pair_ready(*ready),
             Report::PairFrame { link, frame } => {
@@ -513,7 +530,7 @@ impl Net {
         });
     }
 
-    fn on_dial_ended(&mut self, peer: NodeId) {
+    fn on_dial_ended(&mut self, peer: NodeId, refused: bool) {
         let left = self.dials.get(&peer).map_or(0, |count| count - 1);
         if left > 0 {
             self.dials.insert(peer, left);
@@ -521,7 +538,11 @@ impl Net {
         }
         self.dials.remove(&peer);
         if !self.links.contains_key(&peer) {
-            self.inputs.push_back(Input::DialFailed { peer });
+            self.inputs.push_back(if refused {
+                Input::DialRefused { peer }
+            } else {
+                Input::DialFailed { peer }
+            });
         }
     }
 

@@ -75,6 +75,8 @@ pub enum Fault {
     DiskRollback,
     /// A machine got a new key in its old one's place.
     NewKey,
+    /// A member did not know of a machine's new key, and was told under the old one.
+    KeyUnheard,
     /// The maps on the disk, or the whole disk, were lost; the key was not.
     DiskLost,
 }
@@ -123,6 +125,7 @@ impl Fault {
             Self::BitRot => "bit_rot",
             Self::DiskRollback => "disk_rollback",
             Self::NewKey => "new_key",
+            Self::KeyUnheard => "key_unheard",
             Self::DiskLost => "disk_lost",
         }
     }

@@ -194,6 +194,11 @@ impl Host {
         self.old_keys.iter().copied().chain([self.key])
     }
 
+    /// The key that it had before the one in use, if it had one.
+    pub(crate) fn key_before(&self) -> Option<NodeId> {
+        self.old_keys.last().copied()
+    }
+
     /// The keys as which its daemon may speak now: its own, and the one that takes over.
     pub(crate) fn speaks_as(&self) -> impl Iterator<Item = NodeId> + use<> {
         let node = |secret: &[u8; 32]| KeyPair::from_secret(secret).node();

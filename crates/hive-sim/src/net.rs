@@ -91,6 +91,8 @@ pub enum Arrival {
 #[derive(Debug)]
 struct Conn {
     ends: [HostId; 2],
+    /// Whether what was said here may turn up on the next connection of these two.
+    haunts: bool,
     streams: BTreeMap<(HostId, Lane), Stream>,
 }
 
@@ -244,9 +246,22 @@ impl Net {
     pub fn connect(&mut self, one: HostId, two: HostId) -> ConnId {
         self.made += 1;
         let id = ConnId(self.made);
-        let ends = [one, two];
-        let streams = BTreeMap::new();
-        self.conns.insert(id, Conn { ends, streams });
+        let conn = Conn {
+            ends: [one, two],
+            haunts: true,
+            streams: BTreeMap::new(),
+        };
+        self.conns.insert(id, conn);
+        id
+    }
+
+    /// Makes a connection under a key that one of the two has no more. Nobody takes what is said here for the word of
+    /// the key that it has now.
+    pub fn connect_under_old_key(&mut self, one: HostId, two: HostId) -> ConnId {
+        let id = self.connect(one, two);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.haunts = false;
+        }
         id
     }
 
@@ -322,6 +337,9 @@ impl Net {
         if in_flight > 0 {
             self.faults.add(Fault::ConnectionBroken);
         }
+        if !conn.haunts {
+            return;
+        }
         for ((from, _), stream) in conn.streams {
             let to = if conn.ends[0] == from {
                 conn.ends[1]
@@ -338,7 +356,10 @@ impl Net {
     }
 
     /// Remembers a delivered frame, so that it may turn up once more on the next connection.
-    pub fn remember(&mut self, from: HostId, to: HostId, bytes: &[u8]) {
+    pub fn remember(&mut self, conn: ConnId, from: HostId, to: HostId, bytes: &[u8]) {
+        if !self.conns.get(&conn).is_some_and(|conn| conn.haunts) {
+            return;
+        }
         if self.quality.ghost_permille > 0 && self.dice.permille(20) && stands_alone(bytes) {
             let kept = self.ghosts.entry((from, to)).or_default();
             kept.push_back(bytes.to_vec());

@@ -22,6 +22,7 @@ use crate::queue::{Moment, Queue};
 use crate::stories::Failure;
 
 mod keys;
+mod meet;
 mod shell;
 mod trouble;
 
@@ -110,6 +111,19 @@ pub(crate) enum Event {
         life: u32,
         peer: NodeId,
     },
+    HandOver {
+        host: HostId,
+        life: u32,
+        peer: NodeId,
+        addresses: Vec<SocketAddr>,
+        frames: Vec<Vec<u8>>,
+    },
+    /// A connection for a single word has lasted long enough.
+    LetGo {
+        host: HostId,
+        life: u32,
+        conn: ConnId,
+    },
     PairDialled {
         host: HostId,
         life: u32,
@@ -132,6 +146,8 @@ impl Event {
             | Self::Found { host, .. }
             | Self::Dialled { host, .. }
             | Self::DialFailed { host, .. }
+            | Self::HandOver { host, .. }
+            | Self::LetGo { host, .. }
             | Self::PairDialled { host, .. } => Some(*host),
         }
     }

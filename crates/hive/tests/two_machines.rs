@@ -72,13 +72,17 @@ impl Machine {
     }
 
     fn go_with(&mut self, label: &str, flags: &[&str]) {
+        self.go_at("0", label, flags);
+    }
+
+    fn go_at(&mut self, port: &str, label: &str, flags: &[&str]) {
         let daemon = self
             .command(&[
                 "daemon",
                 "--bind",
                 "127.0.0.1",
                 "--port",
-                "0",
+                port,
                 "--no-mdns",
                 "--label",
                 label,

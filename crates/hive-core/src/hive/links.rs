@@ -58,6 +58,14 @@ const POLITE: Span = Span::from_ms(300);
 /// A dial that was never answered is forgotten after this.
 const DIAL_PATIENCE: Span = Span::from_secs(30);
 
+/// Who was told of this machine's new key is dialled again so soon. A guess: a handshake and a word take some ten
+/// milliseconds on a LAN, and some seconds where packets are lost.
+const TOLD_OF_KEY: Span = Span::from_secs(3);
+
+/// Who was told of this machine's new key and does not let it in is in no hurry for so long: it has dials enough, or is
+/// of a version that knows no new keys. A guess.
+const TOLD_LATELY: Span = Span::from_secs(3_600);
+
 const DAY_MS: u64 = 86_400_000;
 
 impl Hive {
@@ -79,6 +87,37 @@ impl Hive {
             known.away |= known.failures >= AWAY_FAILURES;
         }
         self.look_for_missing(now);
+    }
+
+    /// Where a member that does not let this key in may be told of it. It is dialled again soon, if it was not told
+    /// lately.
+    pub(super) fn tell_of_key_at(&mut self, now: Now, peer: NodeId) -> Option<Vec<SocketAddr>> {
+        let wanted = self.is_allowed(peer) && self.links.wanted.contains(&peer);
+        if !wanted || self.links.is_connected(peer) {
+            return None;
+        }
+        let known = self.links.known.get_mut(&peer)?;
+        if !known.was_told_lately(now) {
+            known.told_of_key = Some(now.boot);
+            known.pause = BACKOFF_MIN;
+            known.dial_at = Some(now.boot.after(TOLD_OF_KEY));
+        }
+        let addresses = known.addresses.iter().chain(&self.fixed);
+        Some(addresses.copied().collect())
+    }
+
+    /// Dials now who is known at an address, and was not told lately of this machine's key; whether there is one.
+    pub(super) fn dial_who_is_at(&mut self, now: Now, address: SocketAddr) -> bool {
+        let mut found = false;
+        for (node, known) in &mut self.links.known {
+            let missing = self.links.wanted.contains(node) && !self.links.peers.contains_key(node);
+            if missing && known.addresses.contains(&address) && !known.was_told_lately(now) {
+                let soon = now.boot.after(BACKOFF_MIN);
+                known.dial_at = known.dial_at.map(|at| at.min(soon)).or(Some(soon));
+                found = true;
+            }
+        }
+        found
     }
 
     /// Somebody was heard on the network: a hint where a member or an inviter is.
@@ -157,6 +196,7 @@ impl Hive {
             outage = known.missing_since;
             known.dial_at = None;
             known.asked_around = false;
+            known.told_of_key = None;
             known.is_back();
             if moved {
                 let record = meta::addresses(peer, Some(&known.addresses));

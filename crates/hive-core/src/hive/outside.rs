@@ -116,6 +116,16 @@ pub enum HiveEffect {
         /// Where it may be.
         addresses: Vec<SocketAddr>,
     },
+    /// Connect to a member once under the key that this machine had before, if it still has it, bring these frames and
+    /// close: the member does not know the new key yet. Nothing is reported of it.
+    HandOver {
+        /// The key that must answer.
+        peer: NodeId,
+        /// Where it may be.
+        addresses: Vec<SocketAddr>,
+        /// The word with which the new key took over.
+        frames: Vec<Vec<u8>>,
+    },
     /// Close the connection to this node at once.
     Close {
         /// Whose.

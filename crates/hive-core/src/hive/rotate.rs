@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
-use crate::hive::outside::Lane;
+use crate::hive::outside::{HiveEffect, Lane};
 use crate::hive::roster::Roster;
 use crate::hive::store::{AuthorMap, disk, step};
 use crate::hive::writer::AfterSave;
@@ -116,6 +117,50 @@ impl Hive {
         // A goodbye may be the word of somebody who found the old key.
         let belonged = self.roster.has(old) || self.roster.left(old) || handed();
         belonged && rotate.is_genuine(self.store.hive())
+    }
+
+    /// A member that is there does not let this key in. If the key took over from another one, the member may not have
+    /// heard of that, and nobody else may either: the old key is let in, and brings the word.
+    pub fn on_dial_refused(&mut self, now: Now, peer: NodeId) {
+        self.on_dial_failed(now, peer);
+        if !self.took_over() {
+            return;
+        }
+        let Some(addresses) = self.tell_of_key_at(now, peer) else {
+            return;
+        };
+        let Some(own) = self.store.map(self.me) else {
+            return;
+        };
+        // With the author's name: it is said over another key's connection.
+        let frames = Frame::Delta(own.delta(None)).encode_split();
+        for frame in &frames {
+            self.traffic.count(frame);
+        }
+        let order = HiveEffect::HandOver {
+            peer,
+            addresses,
+            frames,
+        };
+        self.outbox.push_back(order);
+    }
+
+    /// Somebody wanted another key where this machine is. If it had another one, that may be a member which has come
+    /// back and does not know of the new one: it is told when it is dialled.
+    pub fn on_misdialled(&mut self, now: Now, address: SocketAddr) {
+        if self.took_over() && self.dial_who_is_at(now, address) {
+            self.on_link_time(now);
+        }
+    }
+
+    /// Whether the own map says that its key took over from another one, and is still to be told to anybody.
+    fn took_over(&self) -> bool {
+        if self.is_out() || self.writer.is_moving() {
+            return false;
+        }
+        let own = self.store.map(self.me).into_iter();
+        let mut said = own.flat_map(|own| own.statements_of(Key::ROTATE));
+        said.any(|(_, it)| matches!(it, Statement::Rotate(it) if it.new == self.me))
     }
 
     /// Claimants that would be looked at no more: there are too many, and these come last.

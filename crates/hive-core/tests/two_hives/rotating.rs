@@ -1,5 +1,6 @@
 //! Stories of machines that get a new key.
 
+use hive_core::hive::outside::HiveEffect;
 use hive_core::id::{HeadId, HiveId};
 use hive_core::pattern::Evidence;
 use hive_core::reply::StatusView;
@@ -323,4 +324,110 @@ fn a_machine_that_is_about_to_start_with_its_new_key_is_asked_for_nothing() {
     }
     let out = world.hives[2].members(world.now()).out;
     assert!(out.is_some(), "the place has gone over");
+}
+
+/// A machine hands its place over, and nobody hears of it: its last connections were dead, and it starts anew.
+fn rotates_unheard(world: &mut World, at: usize) {
+    world.slow_disk = Some(at);
+    let view = world.hand_over(at).expect("others seem to be connected");
+    assert!(view.told > 0);
+    let others: Vec<usize> = (0..world.hives.len()).filter(|it| *it != at).collect();
+    for other in &others {
+        world.cut(at, *other);
+    }
+    world.disk_answers();
+    world.start_with_next_key(at);
+    let new = format!("{}", world.hives[at].me());
+    for other in others {
+        let known = world.hives[other].members(world.now()).members;
+        assert!(known.iter().all(|it| it.node != new), "{other} has heard");
+    }
+}
+
+#[test]
+fn a_new_key_that_nobody_has_heard_of_is_brought_in_by_the_old_one() {
+    for at in [0, 1, 2] {
+        let mut world = three();
+        let old = world.hives[at].me();
+        rotates_unheard(&mut world, at);
+        world.run(Span::from_secs(60));
+        for other in (0..3).filter(|other| *other != at) {
+            world.heal(at, other);
+        }
+        world.run(Span::from_secs(120));
+        agree(&world, &[1, 2]);
+        for other in (0..3).filter(|other| *other != at) {
+            assert!(world.is_linked(at, other), "{at} and {other}");
+        }
+        let members = world.hives[0].members(world.now()).members;
+        assert!(members.iter().all(|it| it.node != format!("{old}")));
+    }
+}
+
+#[test]
+fn a_new_key_of_which_only_one_has_heard_that_is_gone_is_brought_in_by_the_old_one() {
+    let mut world = three();
+    world.cut(0, 1);
+    world.cut(1, 2);
+    world.run(Span::from_secs(60));
+    world.rotate(0).expect("one hears it");
+    world.run(Span::from_secs(60));
+    assert!(world.is_linked(0, 2));
+    world.cut(0, 2);
+    world.heal(0, 1);
+    world.run(Span::from_secs(7 * 3_600));
+    assert!(world.is_linked(0, 1));
+    agree(&world, &[1]);
+}
+
+#[test]
+fn who_comes_back_and_wants_the_old_key_is_dialled_by_the_new_one() {
+    let mut world = World::new(2);
+    world.join(1, 0);
+    world.no_multicast = true;
+    rotates_unheard(&mut world, 0);
+    // It dials the other one ever more rarely: the pause is an hour by now.
+    world.run(Span::from_secs(36 * 3_600));
+    world.heal(0, 1);
+    let now = world.now();
+    world.hives[1].on_network_changed(now);
+    world.run(Span::from_secs(30));
+    assert!(world.is_linked(0, 1));
+    agree(&world, &[1]);
+}
+
+#[test]
+fn the_old_key_of_a_removed_machine_brings_nothing_in() {
+    for compromised in [false, true] {
+        let mut world = three();
+        rotates_unheard(&mut world, 2);
+        let label = world.label(2);
+        if compromised {
+            world.remove_compromised(0, &label);
+        } else {
+            world.remove(0, &label).expect("it outranks it");
+        }
+        world.run(Span::from_secs(60));
+        world.heal(0, 2);
+        world.heal(1, 2);
+        world.run(Span::from_secs(12 * 3_600));
+        assert!(!world.is_linked(0, 2) && !world.is_linked(1, 2));
+        assert_eq!(world.members(0).len(), 2);
+        agree(&world, &[1]);
+    }
+}
+
+#[test]
+fn a_key_that_took_over_from_none_brings_nothing_to_those_that_do_not_let_it_in() {
+    let mut world = three();
+    let label = world.label(2);
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.remove(0, &label).expect("it outranks it");
+    let now = world.now();
+    let founder = world.hives[0].me();
+    world.hives[2].on_dial_refused(now, founder);
+    while let Some(effect) = world.hives[2].poll() {
+        assert!(!matches!(effect, HiveEffect::HandOver { .. }));
+    }
 }

@@ -42,6 +42,8 @@ pub(crate) struct World {
     /// Machines that run an older version, and what that knows.
     old: BTreeMap<usize, Vocabulary>,
     secrets: Vec<[u8; 32]>,
+    /// The key that a machine had before the one in use.
+    before: Vec<Option<NodeId>>,
     disks: Vec<Disk>,
     beacons: Vec<Beacon>,
     members: Vec<Vec<NodeId>>,
@@ -85,6 +87,7 @@ impl World {
             ahead_ms: vec![0; count],
             old: BTreeMap::new(),
             secrets: (0..count).map(secret).collect(),
+            before: vec![None; count],
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
             members: vec![Vec::new(); count],
@@ -236,6 +239,11 @@ impl World {
                 }
             }
             HiveEffect::Dial { peer, addresses } => self.dial(at, peer, &addresses),
+            HiveEffect::HandOver {
+                peer,
+                addresses,
+                frames,
+            } => self.bring_under_old_key(at, peer, &addresses, &frames),
             HiveEffect::Close { peer } => {
                 let other = self.index(peer);
                 self.unlink(at, other);
@@ -277,6 +285,15 @@ impl World {
             _ => return false,
         };
         let nobody = self.find(peer).is_none();
+        if let (true, HiveEffect::Dial { addresses, .. }) = (nobody, effect) {
+            for other in 0..self.hives.len() {
+                let there = addresses.contains(&address(other));
+                if there && other != at && !self.cuts.contains(&ordered(at, other)) {
+                    let now = self.now_of(other);
+                    self.hives[other].on_misdialled(now, address(at));
+                }
+            }
+        }
         if nobody && dials {
             let now = self.now_of(at);
             self.hives[at].on_dial_failed(now, peer);
@@ -306,9 +323,11 @@ impl World {
         let me = self.hives[at].me();
         let reached = addresses.contains(&address(other))
             && !self.cuts.contains(&ordered(at, other))
-            && self.members[other].contains(&me)
             && self.members[at].contains(&peer);
-        if !reached {
+        if reached && !self.members[other].contains(&me) {
+            let now = self.now_of(at);
+            self.hives[at].on_dial_refused(now, peer);
+        } else if !reached {
             let now = self.now_of(at);
             self.hives[at].on_dial_failed(now, peer);
         } else if self.links.insert(ordered(at, other)) {
@@ -317,6 +336,29 @@ impl World {
             let now = self.now_of(other);
             self.hives[other].on_peer_up(now, me, address(at));
         }
+    }
+
+    /// A machine connects under the key that it had before, says this and ends it.
+    fn bring_under_old_key(
+        &mut self,
+        at: usize,
+        peer: NodeId,
+        addresses: &[SocketAddr],
+        frames: &[Vec<u8>],
+    ) {
+        let other = self.index(peer);
+        let old = self.before[at].filter(|old| self.members[other].contains(old));
+        let reached =
+            addresses.contains(&address(other)) && !self.cuts.contains(&ordered(at, other));
+        let Some(old) = old.filter(|_| reached) else {
+            return;
+        };
+        let now = self.now_of(other);
+        self.hives[other].on_peer_up(now, old, address(at));
+        for frame in frames {
+            self.hives[other].on_received(now, old, frame);
+        }
+        self.hives[other].on_peer_down(now, old);
     }
 
     fn pair_dial(&mut self, at: usize, target: SocketAddr, expect: Option<NodeId>) {
@@ -433,18 +475,23 @@ impl World {
 
     /// A new key for a machine, with which it starts anew.
     pub(crate) fn rotate(&mut self, at: usize) -> Result<RotatedView, CommandError> {
-        let secret = self.next_secret(at);
         let result = self.hand_over(at);
         if result.is_ok() {
-            // The connections of the old key end with it.
-            for other in 0..self.hives.len() {
-                self.unlink(at, other);
-            }
-            self.settle();
-            self.secrets[at] = secret;
-            self.restart(at);
+            self.start_with_next_key(at);
         }
         result
+    }
+
+    /// After a handing over: the next start.
+    pub(crate) fn start_with_next_key(&mut self, at: usize) {
+        // The connections of the old key end with it.
+        for other in 0..self.hives.len() {
+            self.unlink(at, other);
+        }
+        self.settle();
+        self.before[at] = Some(self.hives[at].me());
+        self.secrets[at] = self.next_secret(at);
+        self.restart(at);
     }
 
     /// The same, until just before it starts anew.

@@ -7,13 +7,17 @@ use std::time::Duration;
 use hive_core::id::NodeId;
 use tokio::task::JoinSet;
 
-use crate::net::link::Line;
+use crate::net::link::{Line, is_refused};
 use crate::net::socket::plain;
 use crate::net::tls::Who;
-use crate::net::{DIAL_FOR, NAME, Net, Report, report, within};
+use crate::net::{DIAL_ADDRESSES_MAX, DIAL_FOR, NAME, Net, Report, report, within};
 
 /// A member's addresses are tried this far apart. Source: RFC 8305 (250 ms).
 const DIAL_APART: Duration = Duration::from_millis(250);
+
+/// How long the connection of an old key may last. The member ends it as soon as it knows the new one. A guess: as long
+/// as a greeting may take.
+const HEARD_FOR: Duration = Duration::from_secs(5);
 
 impl Net {
     /// Somebody who is at one of these addresses dials already.
@@ -45,32 +49,86 @@ impl Net {
                 tries.spawn(async move {
                     tokio::time::sleep(DIAL_APART * place).await;
                     let dialling = crossing.dial(peer, plain(address));
-                    let connecting = endpoint.connect_with(config, address, NAME).ok()?;
-                    let connection = within(DIAL_FOR, connecting).await?;
+                    let connecting = endpoint.connect_with(config, address, NAME);
+                    let connection = within(DIAL_FOR, connecting.map_err(|_| false)?).await;
+                    let connection = connection.ok_or(false)?;
                     drop(dialling);
                     let line = Line {
                         number: numbers.fetch_add(1, Ordering::Relaxed),
                         peer,
                         dialled: true,
                         boot_nonce,
-                        connection,
+                        connection: connection.clone(),
                         reports,
                     };
-                    line.greet().await
+                    let greeted = line.greet().await;
+                    // Here the other side has shown its key; it checks ours only now.
+                    greeted.ok_or_else(|| is_refused(connection.close_reason().as_ref()))
                 });
             }
-            let mut winner = None;
+            let (mut winner, mut refused) = (None, false);
             while let Some(ended) = tries.join_next().await {
-                if let Ok(Some(greeted)) = ended {
-                    winner = Some(greeted);
-                    break;
+                match ended {
+                    Ok(Ok(greeted)) => {
+                        winner = Some(greeted);
+                        break;
+                    }
+                    Ok(Err(not_let_in)) => refused |= not_let_in,
+                    Err(_) => {}
                 }
             }
             tries.abort_all();
             match winner {
                 // The report of the end must follow that of readiness, or the dial would seem to have failed.
-                Some(greeted) => greeted.serve(Some(Report::DialEnded { peer }), None).await,
-                None => report(&reports, Report::DialEnded { peer }).await,
+                Some(greeted) => {
+                    let refused = false;
+                    let ended = Report::DialEnded { peer, refused };
+                    greeted.serve(Some(ended), None).await;
+                }
+                None => report(&reports, Report::DialEnded { peer, refused }).await,
+            }
+        });
+    }
+
+    /// Connects under the key that this machine had before, brings these frames and ends it.
+    pub(crate) fn hand_over(
+        &mut self,
+        peer: NodeId,
+        mut addresses: Vec<SocketAddr>,
+        frames: Vec<Vec<u8>>,
+    ) {
+        let Some(before) = &self.before else {
+            return;
+        };
+        let Ok(config) = before.client(Who::Member(peer)) else {
+            return;
+        };
+        addresses.truncate(DIAL_ADDRESSES_MAX);
+        let endpoint = self.endpoint.clone();
+        let numbers = self.numbers.clone();
+        let reports = self.reporter.clone();
+        let boot_nonce = self.boot_nonce;
+        tokio::spawn(async move {
+            for address in addresses {
+                let Ok(connecting) = endpoint.connect_with(config.clone(), address, NAME) else {
+                    continue;
+                };
+                let Some(connection) = within(DIAL_FOR, connecting).await else {
+                    continue;
+                };
+                let line = Line {
+                    number: numbers.fetch_add(1, Ordering::Relaxed),
+                    peer,
+                    dialled: true,
+                    boot_nonce,
+                    connection,
+                    reports: reports.clone(),
+                };
+                if let Some(greeted) = line.greet().await {
+                    greeted.tell(&frames, HEARD_FOR).await;
+                    tracing::info!(peer = %peer.short(), "it was told of the new key");
+                    return;
+                }
             }
         });
     }

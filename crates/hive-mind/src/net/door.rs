@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::net::crossing::{Crossing, Knocking};
 use crate::net::guests::{Answer, Guests, Knock};
-use crate::net::link::{Line, code};
+use crate::net::link::{Line, code, is_refused};
 use crate::net::pair::Conversation;
 use crate::net::socket::plain;
 use crate::net::tls::{self, INCOMING_MAX, Purpose};
-use crate::net::{Report, within};
+use crate::net::{Report, report, within};
 
 /// Source: `research/security.md` 4.6 (handshake 5 s).
 const HANDSHAKE_FOR: Duration = Duration::from_secs(5);
@@ -105,6 +105,7 @@ impl Door {
     }
 
     fn admit_member(&self, incoming: Incoming, mut permits: Permits) {
+        let address = plain(incoming.remote_address());
         let Ok(connecting) = incoming.accept_with(self.member_config.clone()) else {
             return;
         };
@@ -112,8 +113,16 @@ impl Door {
         let reports = self.reports.clone();
         let boot_nonce = self.boot_nonce;
         tokio::spawn(async move {
-            let Some(connection) = within(HANDSHAKE_FOR, connecting).await else {
-                return;
+            let connection = match tokio::time::timeout(HANDSHAKE_FOR, connecting).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a handshake failed");
+                    if is_refused(Some(&error)) {
+                        report(&reports, Report::Misdialled { address }).await;
+                    }
+                    return;
+                }
+                Err(_) => return,
             };
             let Some(peer) = tls::proven(&connection) else {
                 connection.close(code::NOT_A_MEMBER, b"");

@@ -134,7 +134,10 @@ impl Line {
                 nonce,
             });
         }
-        self.connection.close(code::MISDEED, b"");
+        // Why the other side ended it is still looked at.
+        if self.connection.close_reason().is_none() {
+            self.connection.close(code::MISDEED, b"");
+        }
         None
     }
 
@@ -258,6 +261,35 @@ impl Greeted {
         })
         .await;
     }
+}
+
+impl Greeted {
+    /// Brings these frames and waits until the other side has ended the connection over them, but not for long. Nothing
+    /// is read, and nothing is reported.
+    pub(super) async fn tell(mut self, frames: &[Vec<u8>], at_most: Duration) {
+        let told = async {
+            for frame in frames {
+                write_packed(&mut self.send, frame).await?;
+            }
+            self.send.finish().ok()?;
+            self.line.connection.closed().await;
+            Some(())
+        };
+        if tokio::time::timeout(at_most, told).await.is_err() {
+            tracing::debug!(peer = %self.line.peer.short(), "it kept the connection of the old key");
+        }
+        self.line.connection.close(code::BYE, b"");
+    }
+}
+
+/// Whether the other side ended the connection in its handshake, with an alert of TLS: the key that it was shown is not
+/// the one that it wants.
+pub(super) fn is_refused(reason: Option<&ConnectionError>) -> bool {
+    let Some(ConnectionError::ConnectionClosed(close)) = reason else {
+        return false;
+    };
+    // RFC 9001 section 4.8.
+    (0x100..0x200).contains(&u64::from(close.error_code))
 }
 
 async fn read_lane(line: &Line, mut stream: RecvStream, heard: &Moment) -> End {

@@ -196,6 +196,7 @@ mod tests {
     fn opened(folder: &Path, port: Option<u16>) -> Opened {
         stable_port(&NetConfig {
             secret: &zeroize::Zeroizing::new([1; 32]),
+            before: None,
             boot_nonce: [0; 8],
             bind: Some(Ipv4Addr::LOCALHOST.into()),
             port,

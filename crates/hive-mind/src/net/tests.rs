@@ -87,6 +87,7 @@ fn open_with(
 ) -> Net {
     Net::open(&NetConfig {
         secret,
+        before: None,
         boot_nonce: [boot; 8],
         bind,
         port: Some(port),
@@ -247,7 +248,7 @@ async fn a_stranger_is_refused_in_the_handshake() {
         member.net.pair_open(open);
         stranger.net.dial(member.id(), vec![member.address()]);
         stranger
-            .expect(&Input::DialFailed { peer: member.id() })
+            .expect(&Input::DialRefused { peer: member.id() })
             .await;
     }
     assert!(member.net.links.is_empty());
@@ -265,6 +266,9 @@ async fn whoever_answers_with_another_key_than_expected_is_not_spoken_to() {
     }
     one.net.dial(absent, vec![two.address()]);
     one.expect(&Input::DialFailed { peer: absent }).await;
+    // The one that it found instead is told from where.
+    let address = one.address();
+    two.expect(&Input::Misdialled { address }).await;
     assert!(two.net.links.is_empty());
 }
 
@@ -275,7 +279,62 @@ async fn a_removed_member_is_cut_off_and_refused() {
     one.expect(&Input::PeerDown { peer: two.id() }).await;
     two.expect(&Input::PeerDown { peer: one.id() }).await;
     one.net.dial(two.id(), vec![two.address()]);
-    one.expect(&Input::DialFailed { peer: two.id() }).await;
+    one.expect(&Input::DialRefused { peer: two.id() }).await;
+}
+
+#[tokio::test]
+async fn the_key_before_brings_a_word_to_a_member_that_does_not_know_the_new_one() {
+    let (folder, mut member) = (tempfile::tempdir().expect("a folder"), Machine::new(2));
+    let (secret, before) = (Zeroizing::new([1; 32]), Zeroizing::new([7; 32]));
+    let old = KeyPair::from_secret(&before).node();
+    let mut net = Net::open(&NetConfig {
+        secret: &secret,
+        before: Some(&before),
+        boot_nonce: [1; 8],
+        bind: Some(Ipv4Addr::LOCALHOST.into()),
+        port: Some(0),
+        timing: TIMING,
+        remembered: &folder.path().join("port"),
+    })
+    .expect("opens");
+    net.members(vec![member.id()]);
+    member.net.members(vec![old]);
+    net.dial(member.id(), vec![member.address()]);
+    let refused = patiently(net.next()).await.expect("it does not end");
+    assert_eq!(refused, Input::DialRefused { peer: member.id() });
+
+    // An address that leads nowhere does not hide the one that does.
+    let nowhere = (Ipv4Addr::LOCALHOST, 1).into();
+    let frames = vec![vec![7], vec![8; 100_000]];
+    net.hand_over(member.id(), vec![nowhere, member.address()], frames.clone());
+    let up = member.next().await;
+    assert!(matches!(up, Input::PeerUp { peer, .. } if peer == old));
+    for frame in frames {
+        member.expect(&Input::Received { peer: old, frame }).await;
+    }
+    // Now it knows the new key and not the old one any more.
+    member.net.close(old);
+    member.expect(&Input::PeerDown { peer: old }).await;
+    member.net.members(vec![net.me]);
+    net.dial(member.id(), vec![member.address()]);
+    let up = patiently(net.next()).await.expect("it does not end");
+    assert!(matches!(up, Input::PeerUp { peer, .. } if peer == member.id()));
+    assert_eq!(net.links.len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_key_before_nothing_is_brought() {
+    let (mut machine, mut member) = (Machine::new(1), Machine::new(2));
+    machine.net.members(vec![member.id()]);
+    member.net.members(Vec::new());
+    let (there, word) = (member.address(), vec![vec![7]]);
+    machine.net.hand_over(member.id(), vec![there], word);
+    assert!(machine.net.before.is_none());
+    machine.net.dial(member.id(), vec![there]);
+    machine
+        .expect(&Input::DialRefused { peer: member.id() })
+        .await;
+    assert!(member.net.reports.try_recv().is_err(), "it heard of nobody");
 }
 
 #[tokio::test]

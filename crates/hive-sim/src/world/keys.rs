@@ -1,5 +1,9 @@
 //! Machines that get a new key, and others that go on with an old one.
 
+use std::net::SocketAddr;
+
+use hive_core::event::Input;
+use hive_core::hive::outside::Lane;
 use hive_core::id::NodeId;
 use hive_core::reply::NewKey;
 
@@ -7,7 +11,10 @@ use super::{Event, World};
 use crate::attacks::Attack;
 use crate::faults::Fault;
 use crate::host::Loot;
-use crate::net::HostId;
+use crate::net::{HostId, Parcel};
+
+/// How long a connection for the last word of an old key is kept: `HEARD_FOR` of `hive-mind`'s `net/dial.rs`.
+const HANDED_OVER_US: u64 = 5_000_000;
 
 impl World {
     /// Writes down a machine's next key; none if one waits for the next start already.
@@ -36,21 +43,57 @@ impl World {
         self.switch_on(id);
     }
 
-    /// Whether what a machine says now reaches another one.
-    #[must_use]
-    pub fn is_heard(&self, id: HostId) -> bool {
-        let reaches = |other: HostId| {
-            other != id && self.host(other).is_awake() && self.net.both_ways(id, other)
-        };
-        let conns = self.hosts[id.0].conns.values();
-        let ends = conns.filter_map(|conn| self.net.ends(*conn));
-        ends.into_iter().any(|ends| ends.into_iter().any(reaches))
-    }
-
     /// Whether a machine would let this key in.
     #[must_use]
     pub fn allows(&self, id: HostId, key: NodeId) -> bool {
         self.hosts[id.0].allowed.contains(&key)
+    }
+
+    /// A machine connects once under the key that it had before, and says what its new key says.
+    pub(super) fn hand_over(
+        &mut self,
+        id: HostId,
+        peer: NodeId,
+        addresses: &[SocketAddr],
+        frames: Vec<Vec<u8>>,
+    ) {
+        let Some(old) = self.hosts[id.0].key_before() else {
+            return;
+        };
+        let mut there = addresses.iter().filter_map(|a| self.at_address(id, *a));
+        let Some(other) = there.find(|other| {
+            let host = self.host(*other);
+            host.key == peer && host.allowed.contains(&old)
+        }) else {
+            return;
+        };
+        self.faults.add(Fault::KeyUnheard);
+        let conn = self.net.connect_under_old_key(id, other);
+        if self.hosts[other.0].conns.remove(&old).is_some() {
+            self.feed(other, Input::PeerDown { peer: old });
+        }
+        if !self.hosts[other.0].is_on() {
+            return;
+        }
+        self.hosts[other.0].conns.insert(old, conn);
+        self.note(b"old key up", other, &old.0);
+        let address = self.hosts[id.0].address;
+        self.feed(other, Input::PeerUp { peer: old, address });
+        let honest = self.hosts[id.0].liar.is_none();
+        for frame in frames {
+            if honest {
+                self.witness.saw_frame(&frame);
+                self.witness.saw_sent(&self.hosts[id.0], peer, &frame);
+            }
+            self.post(conn, id, Lane::Urgent, Parcel::honest(frame));
+        }
+        let life = self.hosts[id.0].life;
+        let let_go = Event::LetGo {
+            host: id,
+            life,
+            conn,
+        };
+        self.queue.plan(self.now.after(HANDED_OVER_US), let_go);
     }
 
     /// Before a daemon starts: whether it has a new key.

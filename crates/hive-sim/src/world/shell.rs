@@ -1,26 +1,17 @@
 //! What a shell does for its node: carries out outputs, and turns what happens into inputs.
 
-use std::net::SocketAddr;
-
 use hive_core::event::{Input, Output};
 use hive_core::event_log::{Happening, Misdeed};
-use hive_core::hive::outside::{HiveEffect, Lane, Record, Sighting};
+use hive_core::hive::outside::{HiveEffect, Lane, Record};
 use hive_core::id::{LinkId, NodeId, SaveId};
 use hive_core::limits::{FRAME_BYTES_MAX, PAIR_FRAME_BYTES_MAX};
 use hive_core::machine::act::{Outcome, Receipt, Refusal};
 
 use super::{Death, Event, World};
-use crate::attacks::Attack;
 use crate::disk::Unanswered;
 use crate::faults::Fault;
 use crate::net::{Arrival, ConnId, HostId, Parcel};
 use crate::queue::Moment;
-
-/// Round trips of a TLS 1.3 handshake over QUIC until both sides know the other, in one-way delays.
-const HANDSHAKE_DELAYS: u64 = 3;
-
-/// How long a dial waits for an answer: the application time-out of DESIGN section 5 is 1 s.
-const DIAL_TIMEOUT_US: u64 = 1_000_000;
 
 impl World {
     pub(crate) fn carry_out(&mut self, id: HostId, life: u32, output: Output) {
@@ -96,6 +87,21 @@ impl World {
                     addresses,
                 };
                 self.queue.plan(at, dialled);
+            }
+            HiveEffect::HandOver {
+                peer,
+                addresses,
+                frames,
+            } => {
+                let at = self.after_handshake();
+                let event = Event::HandOver {
+                    host: id,
+                    life,
+                    peer,
+                    addresses,
+                    frames,
+                };
+                self.queue.plan(at, event);
             }
             HiveEffect::Close { peer } => {
                 if let Some(conn) = self.hosts[id.0].conns.remove(&peer) {
@@ -175,27 +181,7 @@ impl World {
             } if self.lives(host, life) => {
                 self.feed(host, Input::Found(sighting));
             }
-            Event::Dialled {
-                host,
-                life,
-                peer,
-                addresses,
-            } if self.lives(host, life) => {
-                self.dialled(host, peer, &addresses);
-            }
-            Event::DialFailed { host, life, peer } if self.lives(host, life) => {
-                self.feed(host, Input::DialFailed { peer });
-            }
-            Event::PairDialled {
-                host,
-                life,
-                address,
-                expect,
-            } if self.lives(host, life) => {
-                self.pair_dialled(host, address, expect);
-            }
-            // What was under way for a daemon that has died since.
-            _ => {}
+            other => self.reach(other),
         }
     }
 
@@ -213,7 +199,7 @@ impl World {
         self.drain(id);
     }
 
-    fn lives(&self, id: HostId, life: u32) -> bool {
+    pub(super) fn lives(&self, id: HostId, life: u32) -> bool {
         let host = &self.hosts[id.0];
         host.is_on() && host.life == life
     }
@@ -351,14 +337,16 @@ impl World {
             return;
         };
         let to = if one == from { two } else { one };
-        let peer = self.hosts[from.0].key;
-        if self.hosts[to.0].conns.get(&peer) == Some(&conn) {
+        // The key that the handshake has proven: one that the machine had before brings its last word.
+        let listed = self.hosts[to.0].conns.iter().find(|(_, c)| **c == conn);
+        if let Some((peer, _)) = listed {
+            let peer = *peer;
             if parcel.declared > FRAME_BYTES_MAX as u64 {
                 let misdeed = Misdeed::FrameTooLong;
                 self.feed(to, Input::TransportRefused { peer, misdeed });
                 return;
             }
-            self.net.remember(from, to, &parcel.bytes);
+            self.net.remember(conn, from, to, &parcel.bytes);
             if let Some(liar) = self.hosts[to.0].liar.as_mut() {
                 liar.hear(peer, &parcel.bytes);
             }
@@ -439,143 +427,6 @@ impl World {
             host.pairs.remove(&link);
             self.feed(id, Input::PairDown { link });
         }
-    }
-
-    fn seek(&mut self, id: HostId) {
-        for other in self.ids() {
-            let reachable = self.net.both_ways(id, other) && self.hosts[other.0].is_on();
-            let beacon = self.hosts[other.0]
-                .beacon
-                .filter(|_| reachable && other != id);
-            let Some(beacon) = beacon else {
-                continue;
-            };
-            let address = self.hosts[other.0].address;
-            let life = self.hosts[id.0].life;
-            for wait in self.net.sightings(self.now) {
-                let sighting = Sighting { beacon, address };
-                let at = self.now.after(wait);
-                self.queue.plan(
-                    at,
-                    Event::Found {
-                        host: id,
-                        life,
-                        sighting,
-                    },
-                );
-            }
-        }
-    }
-
-    fn after_handshake(&mut self) -> Moment {
-        let wait: u64 = (0..HANDSHAKE_DELAYS).map(|_| self.net.delay()).sum();
-        self.now.after(wait)
-    }
-
-    fn at_address(&self, from: HostId, address: SocketAddr) -> Option<HostId> {
-        let there = |other: &HostId| {
-            let host = self.host(*other);
-            *other != from
-                && host.address == address
-                && host.is_on()
-                && self.net.both_ways(from, *other)
-        };
-        self.ids().find(there)
-    }
-
-    fn dialled(&mut self, id: HostId, peer: NodeId, addresses: &[SocketAddr]) {
-        let me = self.hosts[id.0].key;
-        if self.host(id).liar.is_some() && self.witness.is_removed(me) {
-            self.attacks.add(Attack::RemovedMember.name());
-        }
-        if let Some(conn) = self.hosts[id.0].conns.get(&peer)
-            && self.net.ends(*conn).is_some()
-        {
-            return;
-        }
-        let candidates = addresses.iter().filter_map(|a| self.at_address(id, *a));
-        // The handshake ends well only with the key that was wanted, and only if each side lists the other.
-        let found = candidates.into_iter().find(|other| {
-            let host = self.host(*other);
-            host.key == peer
-                && host.allowed.contains(&me)
-                && self.hosts[id.0].allowed.contains(&peer)
-        });
-        let Some(other) = found else {
-            let at = self.now.after(DIAL_TIMEOUT_US);
-            let life = self.hosts[id.0].life;
-            self.queue.plan(
-                at,
-                Event::DialFailed {
-                    host: id,
-                    life,
-                    peer,
-                },
-            );
-            return;
-        };
-        self.meet(id, other);
-    }
-
-    /// A handshake between these two ended well; of two connections the newer one stays.
-    pub(super) fn meet(&mut self, id: HostId, other: HostId) {
-        let conn = self.net.connect(id, other);
-        for (end, far) in [(id, other), (other, id)] {
-            let peer = self.hosts[far.0].key;
-            let address = self.hosts[far.0].address;
-            if self.hosts[end.0].conns.remove(&peer).is_some() {
-                self.feed(end, Input::PeerDown { peer });
-            }
-            if !self.hosts[end.0].is_on() {
-                continue;
-            }
-            self.hosts[end.0].conns.insert(peer, conn);
-            self.note(b"up", end, &peer.0);
-            self.feed(end, Input::PeerUp { peer, address });
-            for (late, bytes) in self.net.ghosts(far, end) {
-                let at = self.now.after(late);
-                self.queue.plan(
-                    at,
-                    Event::Ghost {
-                        conn,
-                        from: far,
-                        bytes,
-                    },
-                );
-            }
-        }
-    }
-
-    fn pair_dialled(&mut self, id: HostId, address: SocketAddr, expect: Option<NodeId>) {
-        let found = self.at_address(id, address).filter(|other| {
-            let host = self.host(*other);
-            host.pair_open && expect.is_none_or(|key| key == host.key)
-        });
-        let Some(other) = found else {
-            self.feed(id, Input::PairDialFailed { address });
-            return;
-        };
-        self.pair(id, other);
-    }
-
-    /// Begins a pairing conversation.
-    pub(crate) fn pair(&mut self, dialler: HostId, other: HostId) -> ConnId {
-        let conn = self.net.connect(dialler, other);
-        let exporter = self.dice.secret();
-        for (end, far) in [(dialler, other), (other, dialler)] {
-            let link = self.hosts[end.0].next_link();
-            self.hosts[end.0].pairs.insert(link, conn);
-            let input = Input::PairUp {
-                link,
-                key: self.hosts[far.0].key,
-                exporter,
-                address: self.hosts[far.0].address,
-                dialled: end == dialler,
-            };
-            self.note(b"pair up", end, &exporter);
-            self.feed(end, input);
-        }
-        conn
     }
 }
 

@@ -18,7 +18,14 @@ use crate::render::text::wrap;
 /// What makes this machine who it is, the key last: while the key is there, leaving can be repeated. The
 /// answer to the consent question goes too, because the mode that it set is in the store. The journal
 /// stays: what is still open in it must be put back by whoever comes next.
-const FORGOTTEN: [&str; 5] = ["consent", "store.redb", "key.next", "key.unused", "key"];
+const FORGOTTEN: [&str; 6] = [
+    "consent",
+    "store.redb",
+    "key.next",
+    "key.unused",
+    "key.before",
+    "key",
+];
 
 /// How long the others may take to hear that this machine leaves. A guess: on one network it takes milliseconds.
 const HEARD: Duration = Duration::from_secs(3);

@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::patience::ended;
@@ -376,4 +377,58 @@ fn a_key_that_was_handed_over_is_told_so_and_the_new_one_beside_it_is_named() {
     });
     is_down(&laptop);
     desk.ends_in_order();
+}
+
+#[test]
+fn a_new_key_that_nobody_has_heard_of_is_brought_in_by_the_old_one() {
+    let mut desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    lets_in(&desk, &laptop, &desk.json(&["invite", "--json"]), "");
+    for machine in [&desk, &laptop] {
+        machine.until("both are connected", |machine| {
+            (machine.json(&["status", "--json"])["peers_online"] == 1).then_some(())
+        });
+    }
+    let port = fs::read_to_string(laptop.state().join("port")).expect("remembered");
+    let old = fs::read(desk.state().join("key")).expect("a key");
+    // The laptop falls asleep, and its battery is empty before it wakes: the word reaches nobody.
+    let mut asleep = laptop.daemon.take().expect("it was started");
+    let pid = i32::try_from(asleep.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process"), Signal::STOP).expect("it was ours to stop");
+    let rotated = desk.json(&["rotate", "--yes", "--no-start", "--json"]);
+    assert_eq!(rotated["told"], 1, "it seemed to be connected");
+    asleep.kill().expect("it was ours to end");
+    ended(asleep);
+    let daemon = desk.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+
+    laptop.go_at(port.trim(), "laptop", &[]);
+    let founder = |machine: &Machine| {
+        let view = machine.json(&["members", "--json"]);
+        view["members"][0]["node"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let new = rotated["new"].as_str().expect("an id");
+    assert!(!founder(&laptop).starts_with(new), "it has heard of it");
+    desk.go("desk");
+    assert_eq!(desk.json(&["status", "--json"])["node"], rotated["new"]);
+    assert_eq!(
+        fs::read(desk.state().join("key.before")).expect("kept"),
+        old
+    );
+    for machine in [&desk, &laptop] {
+        machine.until("they are connected again", |machine| {
+            (machine.json(&["status", "--json"])["peers_online"] == 1).then_some(())
+        });
+        assert!(founder(machine).starts_with(new));
+        assert_eq!(members(machine), ["desk", "laptop"]);
+    }
+    // The key before is forgotten with everything else.
+    let left = desk.hive(&["leave", "--yes"]);
+    assert!(left.status.success(), "{}", told(&left));
+    assert!(!desk.state().join("key.before").exists());
+    ended(desk.daemon.take().expect("it was started"));
+    laptop.ends_in_order();
 }

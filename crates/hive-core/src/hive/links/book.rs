@@ -4,12 +4,12 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::hive::links::{AWAY_AFTER, BACKOFF_MIN};
+use crate::hive::links::{AWAY_AFTER, BACKOFF_MIN, TOLD_LATELY};
 use crate::hive::neighbours::{MESH_MEMBERS_MAX, RINGS, Rings};
 use crate::hive::outside::{Beacon, Locators};
 use crate::hive::tree::Branch;
 use crate::id::{HiveId, NodeId};
-use crate::time::{Instant, Span};
+use crate::time::{Instant, Now, Span};
 
 /// Addresses remembered per member; the newest first.
 const ADDRESSES_MAX: usize = 4;
@@ -102,6 +102,8 @@ pub(super) struct Known {
     pub(super) shunned_until: Option<Instant>,
     /// The question to the network for whose answer it was dialled.
     pub(super) hastened: Option<Instant>,
+    /// When it was told that this key took over from another one, because it did not let it in.
+    pub(super) told_of_key: Option<Instant>,
 }
 
 /// What the members' beacons say on the days around one day: hashed once, because in a large hive a single
@@ -372,6 +374,7 @@ impl Known {
             asked_around: false,
             shunned_until: None,
             hastened: None,
+            told_of_key: None,
             probed: None,
             agreed: None,
         }
@@ -395,6 +398,12 @@ impl Known {
         self.missing_since = None;
         self.failures = 0;
         self.away = false;
+    }
+
+    /// Whether it was told of this machine's key so short a time ago that no hint hastens the next dial.
+    pub(super) fn was_told_lately(&self, now: Now) -> bool {
+        self.told_of_key
+            .is_some_and(|at| now.boot.since(at) < TOLD_LATELY)
     }
 }
 

@@ -32,14 +32,12 @@ const HEARD_MS: u64 = 3_000;
 
 impl Life<'_> {
     /// A machine hands its place over to a new key and is started anew. At times somebody has copied it just before.
-    /// It does so where one other machine at least hears of it: a key that spoke and was heard by nobody is let in by
-    /// nobody (decision 0054).
+    /// Whether anybody hears of it is chance: the others may be asleep, and it may die over it (decision 0054).
     pub(super) fn new_key(&mut self, nth: usize) -> Result<(), Failure> {
         let host = self.members[nth];
-        if !self.world.host(host).is_awake() || !self.world.is_heard(host) {
+        if !self.world.host(host).is_awake() {
             return Ok(());
         }
-        self.world.spare(host);
         let dice = self.dice("new_key");
         let secret = dice.secret();
         let (heard_ms, away_ms) = (dice.below(HEARD_MS), dice.between(50, 5_000));
@@ -112,7 +110,15 @@ impl Life<'_> {
             self.remove_later(nth);
             return Ok(());
         }
-        let shown = converged::shows(self.world, founder)?.members;
+        let shown = match converged::shows(self.world, founder) {
+            Ok(shown) => shown.members,
+            // The daemon died while it answered: the person looks again later.
+            Err(Failure::Liveness(_)) if !self.world.host(founder).is_on() => {
+                self.remove_later(nth);
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
         let mut keys: Vec<NodeId> = self.world.host(liar).keys().collect();
         keys.retain(|key| shown.contains(&format!("{key}")));
         let Some(key) = keys.pop() else {
