@@ -326,6 +326,11 @@ fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
     assert_eq!(down.status.code(), Some(9), "{}", said(&down));
     assert!(ended(daemon).status.success());
 
+    is_put_back_by_the_last_try(machine);
+    assert_eq!(job.nice(), before);
+}
+
+fn is_put_back_by_the_last_try(mut machine: Machine) {
     // The journal was kept: with the rights it is put back, also by the last try beside a daemon that has none.
     goes_without_rights(&mut machine);
     // The pause from above outlived its daemon; without it, this one tries before it ends.
@@ -339,7 +344,6 @@ fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
     );
     let daemon = machine.daemon.take().expect("it was started");
     assert!(ended(daemon).status.success());
-    assert_eq!(job.nice(), before);
 }
 
 #[test]
