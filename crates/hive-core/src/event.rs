@@ -65,6 +65,8 @@ pub enum Input {
     DialRefused {
         /// Who was wanted.
         peer: NodeId,
+        /// Where it is.
+        address: SocketAddr,
     },
     /// Somebody dialled this machine and wanted another key here. Not proven by anybody: a hint only.
     Misdialled {

@@ -130,7 +130,9 @@ impl Node {
                 self.hive.on_transport_refused(now, peer, misdeed);
             }
             Input::DialFailed { peer } => self.hive.on_dial_failed(now, peer),
-            Input::DialRefused { peer } => self.hive.on_dial_refused(now, peer),
+            Input::DialRefused { peer, address } => {
+                self.hive.on_dial_refused(now, peer, address);
+            }
             Input::Misdialled { address } => self.hive.on_misdialled(now, address),
             Input::Found(sighting) => self.hive.on_found(now, sighting),
             Input::NetworkChanged => self.hive.on_network_changed(now),

@@ -191,7 +191,10 @@ impl Life {
                 peer: Who::Evil.node(),
                 misdeed: Misdeed::FrameTooLong,
             },
-            4 => Input::DialRefused { peer },
+            4 => Input::DialRefused {
+                peer,
+                address: address(who as u8),
+            },
             5 => Input::Misdialled {
                 address: address(who as u8),
             },

@@ -385,9 +385,9 @@ impl Driver {
             HiveEffect::Dial { peer, addresses } => self.net.dial(peer, addresses),
             HiveEffect::HandOver {
                 peer,
-                addresses,
+                address,
                 frames,
-            } => self.net.hand_over(peer, addresses, frames),
+            } => self.net.hand_over(peer, address, frames),
             HiveEffect::Close { peer } => self.net.close(peer),
             HiveEffect::Members(members) => self.net.members(members),
             HiveEffect::Seek => self.mdns.seek(&self.around),

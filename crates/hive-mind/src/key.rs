@@ -148,7 +148,9 @@ pub(crate) fn settle(
         fs::rename(&path, folder.join(UNUSED)).map_err(|why| io_error(&path, why))?;
         return Ok(held);
     }
-    keep_before(folder, &held)?;
+    if let Err(why) = keep_before(folder, &held) {
+        tracing::warn!(%why, "the key before the new one is not kept");
+    }
     let rename = || -> io::Result<()> {
         fs::rename(&path, folder.join(KEY))?;
         File::open(folder)?.sync_all()

@@ -38,9 +38,11 @@ use hive_core::reply::NeedView;
 use hive_core::signed::KeyPair;
 use quinn::{Connection, Endpoint};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::key::Secret;
 use crate::net::crossing::Crossing;
+use crate::net::dial::Dials;
 use crate::net::door::Door;
 use crate::net::keeper::{Keeper, Note, Timing};
 use crate::net::link::{Outbox, code, turn_away};
@@ -118,8 +120,8 @@ pub(crate) enum Report {
     },
     DialEnded {
         peer: NodeId,
-        /// The right key answered and did not let this one in.
-        refused: bool,
+        /// Where the right key answered and did not let this one in.
+        refused: Option<SocketAddr>,
     },
     /// Whoever dialled from there wanted another key here.
     Misdialled {
@@ -183,7 +185,9 @@ pub(crate) struct Net {
     numbers: Arc<AtomicU64>,
     links: BTreeMap<NodeId, Ready>,
     pairs: BTreeMap<LinkId, mpsc::Sender<Vec<u8>>>,
-    dials: BTreeMap<NodeId, u32>,
+    dials: BTreeMap<NodeId, Dials>,
+    /// Who is being told under the key before this one.
+    telling: BTreeMap<NodeId, JoinHandle<()>>,
     inputs: VecDeque<Input>,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
@@ -253,6 +257,7 @@ impl Net {
             links: BTreeMap::new(),
             pairs: BTreeMap::new(),
             dials: BTreeMap::new(),
+            telling: BTreeMap::new(),
             inputs: VecDeque::new(),
             reports,
             reporter,
@@ -297,7 +302,7 @@ impl Net {
 
     /// Tries to reach a member, which must prove that it is that member.
     pub(crate) fn dial(&mut self, peer: NodeId, mut addresses: Vec<SocketAddr>) {
-        let running = self.dials.get(&peer).copied().unwrap_or(0);
+        let running = self.dials.get(&peer).map_or(0, |dials| dials.running);
         if self.links.contains_key(&peer) || running >= DIALS_MAX {
             return;
         }
@@ -458,11 +463,11 @@ impl Net {
             Report::Misdialled { address } => self.inputs.push_back(Input::Misdialled { address }),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
-                self.on_dial_ended(peer, false);
+                self.on_dial_ended(peer, None);
             }
             Report::Knocked { peer, addresses } => {
                 self.start_dial(peer, addresses);
-                self.on_dial_ended(peer, false);
+                self.on_dial_ended(peer, None);
             }
             Report::PairReady(ready) => self.on_pair_ready(*ready),
             Report::PairFrame { link, frame } => {
@@ -530,18 +535,18 @@ impl Net {
         });
     }
 
-    fn on_dial_ended(&mut self, peer: NodeId, refused: bool) {
-        let left = self.dials.get(&peer).map_or(0, |count| count - 1);
-        if left > 0 {
-            self.dials.insert(peer, left);
+    fn on_dial_ended(&mut self, peer: NodeId, refused: Option<SocketAddr>) {
+        let mut dials = self.dials.remove(&peer).unwrap_or_default();
+        dials.running = dials.running.saturating_sub(1);
+        dials.refused = refused.or(dials.refused);
+        if dials.running > 0 {
+            self.dials.insert(peer, dials);
             return;
         }
-        self.dials.remove(&peer);
         if !self.links.contains_key(&peer) {
-            self.inputs.push_back(if refused {
-                Input::DialRefused { peer }
-            } else {
-                Input::DialFailed { peer }
+            self.inputs.push_back(match dials.refused {
+                Some(address) => Input::DialRefused { peer, address },
+                None => Input::DialFailed { peer },
             });
         }
     }

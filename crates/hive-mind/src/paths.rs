@@ -51,13 +51,14 @@ impl Paths {
     }
 
     /// First digits of the ids under which others may know this machine: of its key, of one that is about to take over,
-    /// and of one that was put aside. Keys that cannot be read have none.
+    /// of one that was put aside, and of the one before. Keys that cannot be read have none.
     #[must_use]
     pub fn own_ids(&self) -> Vec<String> {
         let beside = [key::load_next(&self.state), key::load_unused(&self.state)];
         let held = [key::load(&self.state)].into_iter().chain(beside);
         let secrets = held.filter_map(|read| read.ok().flatten());
         secrets
+            .chain(key::load_before(&self.state))
             .map(|secret| KeyPair::from_secret(&secret).node().short())
             .collect()
     }

@@ -115,7 +115,7 @@ pub(crate) enum Event {
         host: HostId,
         life: u32,
         peer: NodeId,
-        addresses: Vec<SocketAddr>,
+        address: SocketAddr,
         frames: Vec<Vec<u8>>,
     },
     /// A connection for a single word has lasted long enough.

@@ -62,9 +62,9 @@ const DIAL_PATIENCE: Span = Span::from_secs(30);
 /// milliseconds on a LAN, and some seconds where packets are lost.
 const TOLD_OF_KEY: Span = Span::from_secs(3);
 
-/// Who was told of this machine's new key and does not let it in is in no hurry for so long: it has dials enough, or is
-/// of a version that knows no new keys. A guess.
-const TOLD_LATELY: Span = Span::from_secs(3_600);
+/// A hint that nobody signed hastens a dial, and the next one only after this; each time twice as long. A guess: who has
+/// come back dials several times in a minute.
+const HINT_PAUSE: Span = Span::from_secs(60);
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -89,29 +89,26 @@ impl Hive {
         self.look_for_missing(now);
     }
 
-    /// Where a member that does not let this key in may be told of it. It is dialled again soon, if it was not told
-    /// lately.
-    pub(super) fn tell_of_key_at(&mut self, now: Now, peer: NodeId) -> Option<Vec<SocketAddr>> {
-        let wanted = self.is_allowed(peer) && self.links.wanted.contains(&peer);
-        if !wanted || self.links.is_connected(peer) {
-            return None;
-        }
-        let known = self.links.known.get_mut(&peer)?;
-        if !known.was_told_lately(now) {
-            known.told_of_key = Some(now.boot);
-            known.pause = BACKOFF_MIN;
-            known.dial_at = Some(now.boot.after(TOLD_OF_KEY));
-        }
-        let addresses = known.addresses.iter().chain(&self.fixed);
-        Some(addresses.copied().collect())
+    /// A member that is there does not let this key in, and is told why. The first time since it was last connected it
+    /// is dialled again soon; who goes on refusing is dialled as seldom as who does not answer.
+    pub(super) fn on_telling_of_key(&mut self, now: Now, peer: NodeId) {
+        let known = self.links.known.get_mut(&peer);
+        let Some(known) = known.filter(|known| !known.told_of_key) else {
+            return;
+        };
+        known.told_of_key = true;
+        known.is_back();
+        known.pause = BACKOFF_MIN;
+        known.dial_at = Some(now.boot.after(TOLD_OF_KEY));
+        self.look_for_missing(now);
     }
 
-    /// Dials now who is known at an address, and was not told lately of this machine's key; whether there is one.
+    /// Dials soon who is known at an address, if such a hint is heeded; whether there is one.
     pub(super) fn dial_who_is_at(&mut self, now: Now, address: SocketAddr) -> bool {
         let mut found = false;
         for (node, known) in &mut self.links.known {
             let missing = self.links.wanted.contains(node) && !self.links.peers.contains_key(node);
-            if missing && known.addresses.contains(&address) && !known.was_told_lately(now) {
+            if missing && known.addresses.contains(&address) && known.heeds_hint(now) {
                 let soon = now.boot.after(BACKOFF_MIN);
                 known.dial_at = known.dial_at.map(|at| at.min(soon)).or(Some(soon));
                 found = true;
@@ -196,7 +193,7 @@ impl Hive {
             outage = known.missing_since;
             known.dial_at = None;
             known.asked_around = false;
-            known.told_of_key = None;
+            known.forget_hints();
             known.is_back();
             if moved {
                 let record = meta::addresses(peer, Some(&known.addresses));

@@ -121,8 +121,8 @@ pub enum HiveEffect {
     HandOver {
         /// The key that must answer.
         peer: NodeId,
-        /// Where it may be.
-        addresses: Vec<SocketAddr>,
+        /// Where it is.
+        address: SocketAddr,
         /// The word with which the new key took over.
         frames: Vec<Vec<u8>>,
     },

@@ -121,14 +121,13 @@ impl Hive {
 
     /// A member that is there does not let this key in. If the key took over from another one, the member may not have
     /// heard of that, and nobody else may either: the old key is let in, and brings the word.
-    pub fn on_dial_refused(&mut self, now: Now, peer: NodeId) {
+    pub fn on_dial_refused(&mut self, now: Now, peer: NodeId, address: SocketAddr) {
+        let is_missing = self.is_allowed(peer) && !self.links.is_connected(peer);
         self.on_dial_failed(now, peer);
-        if !self.took_over() {
+        if !is_missing || !self.took_over() {
             return;
         }
-        let Some(addresses) = self.tell_of_key_at(now, peer) else {
-            return;
-        };
+        self.on_telling_of_key(now, peer);
         let Some(own) = self.store.map(self.me) else {
             return;
         };
@@ -139,7 +138,7 @@ impl Hive {
         }
         let order = HiveEffect::HandOver {
             peer,
-            addresses,
+            address,
             frames,
         };
         self.outbox.push_back(order);

@@ -500,17 +500,49 @@ fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
     world.hives[0].on_received(now, last, &early);
     world.settle();
     // One that lies between is answered with both, and changes nothing.
-    let view = world.view(0);
+    let proofs = |world: &World| {
+        let sent = world.sent_to(0, last).into_iter();
+        let proof = |bytes: &&Vec<u8>| matches!(Frame::decode(bytes), Ok(Frame::Proof(..)));
+        sent.filter(proof).count()
+    };
+    let (view, told) = (world.view(0), proofs(&world));
     let between = Frame::Proof(head(750, 1), head(750, 2)).encode();
     world.hives[0].on_received(now, last, &between);
     world.settle();
     assert_eq!(world.view(0), view);
+    assert_eq!(proofs(&world), told + 2);
     for at in [0, 2] {
         assert_eq!(forks_told(&world, at), 2, "machine {at}");
         world.restart(at);
     }
     assert_eq!(world.view(0), view, "both are on the disk");
     assert_eq!(world.view(2), view);
+}
+
+#[test]
+fn who_was_away_hears_of_both_contradictions_at_once() {
+    let mut world = three();
+    let (store, author) = (Store::new(world.hive_id(0)), World::key(1));
+    let head = |incarnation: u32, n: u8| {
+        let said = Statement::Pattern(pattern(n));
+        let change = vec![(said.key(), Some(said.encode()))];
+        let hlc = Hlc(u64::from(incarnation));
+        let map = store.draft(&author, incarnation, hlc, change);
+        *map.expect("small").head()
+    };
+    world.cut(0, 2);
+    world.cut(1, 2);
+    let (now, one) = (world.now(), world.hives[1].me());
+    for incarnation in [700, 800] {
+        let proof = Frame::Proof(head(incarnation, 1), head(incarnation, 2));
+        world.hives[0].on_received(now, one, &proof.encode());
+    }
+    world.settle();
+    world.heal(0, 2);
+    world.run(Span::from_secs(60));
+    assert!(world.is_linked(0, 2));
+    assert_eq!(forks_told(&world, 2), 2);
+    assert_eq!(world.view(0), world.view(2));
 }
 
 #[test]

@@ -193,11 +193,13 @@ fn members_that_stay_unequal_ask_each_other_ever_more_rarely_and_are_equal_after
     all_equal(&world, &[0, 2]);
     all_equal(&world, &[1, 3]);
     assert_ne!(world.view(0), world.view(1));
-    let before = world.frames;
+    let (before, dials) = (world.frames, world.dials);
     world.run(Span::from_secs(3_600));
     // At the shortest interval four members ask up to 9,600 times an hour, and each question has answers.
     let frames = world.frames - before;
     assert!(frames < 500, "{frames} frames in an hour");
+    let dials = world.dials - dials;
+    assert!(dials < 30, "{dials} dials in an hour");
     // News is not slower for it.
     say(&mut world, 1, 9);
     assert_eq!(world.hives[0].advice().patterns.len(), 1);

@@ -9,7 +9,7 @@ use hive_core::time::Span;
 use hive_core::wire::Frame;
 
 use crate::pattern;
-use crate::world::World;
+use crate::world::{World, address};
 
 fn evidence(pairs: u16) -> Evidence {
     Evidence {
@@ -152,7 +152,10 @@ fn a_senior_admin_vouches_for_the_first_key_that_it_hears_of() {
 
 #[test]
 fn a_removed_machine_does_not_come_back_under_the_key_that_it_had_before() {
-    let mut world = three();
+    let mut world = World::new(4);
+    world.join_as(1, 0, Role::Admin);
+    world.join_as(2, 1, Role::Member);
+    world.run(Span::from_secs(30));
     world.rotate(0).expect("somebody hears it");
     world.run(Span::from_secs(60));
     let old = world.hives[2].me();
@@ -163,13 +166,16 @@ fn a_removed_machine_does_not_come_back_under_the_key_that_it_had_before() {
     let label = world.label(2);
     world.remove_compromised(0, &label);
     world.run(Span::from_secs(60));
-    for at in [0, 1] {
-        assert_eq!(world.members(at).len(), 2, "machine {at}");
+    // Who comes later has never seen that word.
+    world.join(3, 0);
+    world.run(Span::from_secs(60));
+    for at in [0, 1, 3] {
+        assert_eq!(world.members(at).len(), 3, "machine {at}");
         let listed = world.hives[at].members(world.now()).members;
         let back = listed.iter().any(|it| it.node == format!("{old}"));
         assert!(!back, "the old key stands there again");
     }
-    agree(&world, &[1]);
+    agree(&world, &[1, 3]);
 }
 
 #[test]
@@ -418,6 +424,24 @@ fn the_old_key_of_a_removed_machine_brings_nothing_in() {
 }
 
 #[test]
+fn two_new_keys_that_never_heard_of_each_other_do_not_dial_for_ever() {
+    let mut world = three();
+    world.no_multicast = true;
+    rotates_unheard(&mut world, 0);
+    world.rotate(1).expect("the last one hears it");
+    world.cut(1, 2);
+    world.heal(0, 1);
+    let now = world.now();
+    world.hives[1].on_network_changed(now);
+    world.run(Span::from_secs(3_600));
+    let before = world.dials;
+    world.run(Span::from_secs(86_400));
+    // Alone, each dials once an hour; a few hints hasten it.
+    let dials = world.dials - before;
+    assert!(dials < 100, "{dials} dials in a day");
+}
+
+#[test]
 fn a_key_that_took_over_from_none_brings_nothing_to_those_that_do_not_let_it_in() {
     let mut world = three();
     let label = world.label(2);
@@ -426,7 +450,7 @@ fn a_key_that_took_over_from_none_brings_nothing_to_those_that_do_not_let_it_in(
     world.remove(0, &label).expect("it outranks it");
     let now = world.now();
     let founder = world.hives[0].me();
-    world.hives[2].on_dial_refused(now, founder);
+    world.hives[2].on_dial_refused(now, founder, address(0));
     while let Some(effect) = world.hives[2].poll() {
         assert!(!matches!(effect, HiveEffect::HandOver { .. }));
     }

@@ -42,6 +42,8 @@ pub(crate) struct World {
     /// Machines that run an older version, and what that knows.
     old: BTreeMap<usize, Vocabulary>,
     secrets: Vec<[u8; 32]>,
+    /// Orders to dial, and to bring a word under an old key.
+    pub(crate) dials: usize,
     /// The key that a machine had before the one in use.
     before: Vec<Option<NodeId>>,
     disks: Vec<Disk>,
@@ -87,6 +89,7 @@ impl World {
             ahead_ms: vec![0; count],
             old: BTreeMap::new(),
             secrets: (0..count).map(secret).collect(),
+            dials: 0,
             before: vec![None; count],
             disks: vec![BTreeMap::new(); count],
             beacons: vec![Beacon::default(); count],
@@ -238,12 +241,18 @@ impl World {
                     self.hives[to].on_received(now, from, &frame);
                 }
             }
-            HiveEffect::Dial { peer, addresses } => self.dial(at, peer, &addresses),
+            HiveEffect::Dial { peer, addresses } => {
+                self.dials += 1;
+                self.dial(at, peer, &addresses);
+            }
             HiveEffect::HandOver {
                 peer,
-                addresses,
+                address,
                 frames,
-            } => self.bring_under_old_key(at, peer, &addresses, &frames),
+            } => {
+                self.dials += 1;
+                self.bring_under_old_key(at, peer, address, &frames);
+            }
             HiveEffect::Close { peer } => {
                 let other = self.index(peer);
                 self.unlink(at, other);
@@ -326,7 +335,7 @@ impl World {
             && self.members[at].contains(&peer);
         if reached && !self.members[other].contains(&me) {
             let now = self.now_of(at);
-            self.hives[at].on_dial_refused(now, peer);
+            self.hives[at].on_dial_refused(now, peer, address(other));
         } else if !reached {
             let now = self.now_of(at);
             self.hives[at].on_dial_failed(now, peer);
@@ -343,13 +352,12 @@ impl World {
         &mut self,
         at: usize,
         peer: NodeId,
-        addresses: &[SocketAddr],
+        there: SocketAddr,
         frames: &[Vec<u8>],
     ) {
         let other = self.index(peer);
         let old = self.before[at].filter(|old| self.members[other].contains(old));
-        let reached =
-            addresses.contains(&address(other)) && !self.cuts.contains(&ordered(at, other));
+        let reached = there == address(other) && !self.cuts.contains(&ordered(at, other));
         let Some(old) = old.filter(|_| reached) else {
             return;
         };

@@ -10,19 +10,27 @@ use tokio::task::JoinSet;
 use crate::net::link::{Line, is_refused};
 use crate::net::socket::plain;
 use crate::net::tls::Who;
-use crate::net::{DIAL_ADDRESSES_MAX, DIAL_FOR, NAME, Net, Report, report, within};
+use crate::net::{DIAL_FOR, NAME, Net, Report, report, within};
 
 /// A member's addresses are tried this far apart. Source: RFC 8305 (250 ms).
 const DIAL_APART: Duration = Duration::from_millis(250);
 
-/// How long the connection of an old key may last. The member ends it as soon as it knows the new one. A guess: as long
-/// as a greeting may take.
-const HEARD_FOR: Duration = Duration::from_secs(5);
+/// How long the connection of an old key may last: twice what a single frame may take, for a map can be two. The member
+/// ends it as soon as it knows the new one.
+const HEARD_FOR: Duration = Duration::from_mins(1);
+
+/// Dials of one member that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Dials {
+    pub(super) running: u32,
+    /// Where one of them found the right key, and was not let in.
+    pub(super) refused: Option<SocketAddr>,
+}
 
 impl Net {
     /// Somebody who is at one of these addresses dials already.
     pub(super) fn dial_after_knock(&mut self, peer: NodeId, addresses: Vec<SocketAddr>) {
-        *self.dials.entry(peer).or_insert(0) += 1;
+        self.dials.entry(peer).or_default().running += 1;
         let (crossing, reports) = (self.crossing.clone(), self.reporter.clone());
         tokio::spawn(async move {
             crossing.wait(&addresses).await;
@@ -32,7 +40,7 @@ impl Net {
 
     /// Dials the addresses one after the other, a little apart; the first that answers with the right key wins.
     pub(super) fn start_dial(&mut self, peer: NodeId, addresses: Vec<SocketAddr>) {
-        *self.dials.entry(peer).or_insert(0) += 1;
+        self.dials.entry(peer).or_default().running += 1;
         let config = self.identity.client(Who::Member(peer));
         let endpoint = self.endpoint.clone();
         let numbers = self.numbers.clone();
@@ -50,8 +58,8 @@ impl Net {
                     tokio::time::sleep(DIAL_APART * place).await;
                     let dialling = crossing.dial(peer, plain(address));
                     let connecting = endpoint.connect_with(config, address, NAME);
-                    let connection = within(DIAL_FOR, connecting.map_err(|_| false)?).await;
-                    let connection = connection.ok_or(false)?;
+                    let connection = within(DIAL_FOR, connecting.map_err(|_| None)?).await;
+                    let connection = connection.ok_or(None)?;
                     drop(dialling);
                     let line = Line {
                         number: numbers.fetch_add(1, Ordering::Relaxed),
@@ -63,17 +71,18 @@ impl Net {
                     };
                     let greeted = line.greet().await;
                     // Here the other side has shown its key; it checks ours only now.
-                    greeted.ok_or_else(|| is_refused(connection.close_reason().as_ref()))
+                    let why = connection.close_reason();
+                    greeted.ok_or_else(|| is_refused(why.as_ref()).then(|| plain(address)))
                 });
             }
-            let (mut winner, mut refused) = (None, false);
+            let (mut winner, mut refused) = (None, None);
             while let Some(ended) = tries.join_next().await {
                 match ended {
                     Ok(Ok(greeted)) => {
                         winner = Some(greeted);
                         break;
                     }
-                    Ok(Err(not_let_in)) => refused |= not_let_in,
+                    Ok(Err(not_let_in)) => refused = not_let_in.or(refused),
                     Err(_) => {}
                 }
             }
@@ -81,7 +90,7 @@ impl Net {
             match winner {
                 // The report of the end must follow that of readiness, or the dial would seem to have failed.
                 Some(greeted) => {
-                    let refused = false;
+                    let refused = None;
                     let ended = Report::DialEnded { peer, refused };
                     greeted.serve(Some(ended), None).await;
                 }
@@ -90,46 +99,43 @@ impl Net {
         });
     }
 
-    /// Connects under the key that this machine had before, brings these frames and ends it.
-    pub(crate) fn hand_over(
-        &mut self,
-        peer: NodeId,
-        mut addresses: Vec<SocketAddr>,
-        frames: Vec<Vec<u8>>,
-    ) {
+    /// Connects under the key that this machine had before, brings these frames and ends it. Not twice at a time to one
+    /// member.
+    pub(crate) fn hand_over(&mut self, peer: NodeId, address: SocketAddr, frames: Vec<Vec<u8>>) {
+        self.telling.retain(|_, telling| !telling.is_finished());
         let Some(before) = &self.before else {
             return;
         };
-        let Ok(config) = before.client(Who::Member(peer)) else {
+        if self.telling.contains_key(&peer) {
+            return;
+        }
+        let connecting = before.client(Who::Member(peer)).ok();
+        let connecting =
+            connecting.and_then(|it| self.endpoint.connect_with(it, address, NAME).ok());
+        let Some(connecting) = connecting else {
             return;
         };
-        addresses.truncate(DIAL_ADDRESSES_MAX);
-        let endpoint = self.endpoint.clone();
-        let numbers = self.numbers.clone();
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let reports = self.reporter.clone();
         let boot_nonce = self.boot_nonce;
-        tokio::spawn(async move {
-            for address in addresses {
-                let Ok(connecting) = endpoint.connect_with(config.clone(), address, NAME) else {
-                    continue;
-                };
-                let Some(connection) = within(DIAL_FOR, connecting).await else {
-                    continue;
-                };
-                let line = Line {
-                    number: numbers.fetch_add(1, Ordering::Relaxed),
-                    peer,
-                    dialled: true,
-                    boot_nonce,
-                    connection,
-                    reports: reports.clone(),
-                };
-                if let Some(greeted) = line.greet().await {
-                    greeted.tell(&frames, HEARD_FOR).await;
-                    tracing::info!(peer = %peer.short(), "it was told of the new key");
-                    return;
-                }
+        let telling = tokio::spawn(async move {
+            let Some(connection) = within(DIAL_FOR, connecting).await else {
+                return;
+            };
+            let line = Line {
+                number,
+                peer,
+                dialled: true,
+                boot_nonce,
+                connection,
+                reports,
+            };
+            if let Some(greeted) = line.greet().await
+                && greeted.tell(&frames, HEARD_FOR).await
+            {
+                tracing::info!(peer = %peer.short(), "it was told of the new key");
             }
         });
+        self.telling.insert(peer, telling);
     }
 }

@@ -264,9 +264,9 @@ impl Greeted {
 }
 
 impl Greeted {
-    /// Brings these frames and waits until the other side has ended the connection over them, but not for long. Nothing
-    /// is read, and nothing is reported.
-    pub(super) async fn tell(mut self, frames: &[Vec<u8>], at_most: Duration) {
+    /// Brings these frames and waits until the other side has ended the connection over them, but not for ever; whether
+    /// it did. Nothing is read, and nothing is reported.
+    pub(super) async fn tell(mut self, frames: &[Vec<u8>], at_most: Duration) -> bool {
         let told = async {
             for frame in frames {
                 write_packed(&mut self.send, frame).await?;
@@ -275,10 +275,9 @@ impl Greeted {
             self.line.connection.closed().await;
             Some(())
         };
-        if tokio::time::timeout(at_most, told).await.is_err() {
-            tracing::debug!(peer = %self.line.peer.short(), "it kept the connection of the old key");
-        }
+        let told = tokio::time::timeout(at_most, told).await;
         self.line.connection.close(code::BYE, b"");
+        matches!(told, Ok(Some(())))
     }
 }
 

@@ -248,7 +248,10 @@ async fn a_stranger_is_refused_in_the_handshake() {
         member.net.pair_open(open);
         stranger.net.dial(member.id(), vec![member.address()]);
         stranger
-            .expect(&Input::DialRefused { peer: member.id() })
+            .expect(&Input::DialRefused {
+                peer: member.id(),
+                address: member.address(),
+            })
             .await;
     }
     assert!(member.net.links.is_empty());
@@ -279,7 +282,11 @@ async fn a_removed_member_is_cut_off_and_refused() {
     one.expect(&Input::PeerDown { peer: two.id() }).await;
     two.expect(&Input::PeerDown { peer: one.id() }).await;
     one.net.dial(two.id(), vec![two.address()]);
-    one.expect(&Input::DialRefused { peer: two.id() }).await;
+    one.expect(&Input::DialRefused {
+        peer: two.id(),
+        address: two.address(),
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -299,14 +306,18 @@ async fn the_key_before_brings_a_word_to_a_member_that_does_not_know_the_new_one
     .expect("opens");
     net.members(vec![member.id()]);
     member.net.members(vec![old]);
-    net.dial(member.id(), vec![member.address()]);
-    let refused = patiently(net.next()).await.expect("it does not end");
-    assert_eq!(refused, Input::DialRefused { peer: member.id() });
-
     // An address that leads nowhere does not hide the one that does.
     let nowhere = (Ipv4Addr::LOCALHOST, 1).into();
+    net.dial(member.id(), vec![nowhere, member.address()]);
+    let refused = patiently(net.next()).await.expect("it does not end");
+    let (peer, address) = (member.id(), member.address());
+    assert_eq!(refused, Input::DialRefused { peer, address });
+
     let frames = vec![vec![7], vec![8; 100_000]];
-    net.hand_over(member.id(), vec![nowhere, member.address()], frames.clone());
+    net.hand_over(peer, address, frames.clone());
+    // One at a time.
+    net.hand_over(peer, address, vec![vec![9]]);
+    assert_eq!(net.telling.len(), 1);
     let up = member.next().await;
     assert!(matches!(up, Input::PeerUp { peer, .. } if peer == old));
     for frame in frames {
@@ -328,11 +339,14 @@ async fn without_a_key_before_nothing_is_brought() {
     machine.net.members(vec![member.id()]);
     member.net.members(Vec::new());
     let (there, word) = (member.address(), vec![vec![7]]);
-    machine.net.hand_over(member.id(), vec![there], word);
+    machine.net.hand_over(member.id(), there, word);
     assert!(machine.net.before.is_none());
     machine.net.dial(member.id(), vec![there]);
     machine
-        .expect(&Input::DialRefused { peer: member.id() })
+        .expect(&Input::DialRefused {
+            peer: member.id(),
+            address: there,
+        })
         .await;
     assert!(member.net.reports.try_recv().is_err(), "it heard of nobody");
 }

@@ -54,14 +54,13 @@ impl World {
         &mut self,
         id: HostId,
         peer: NodeId,
-        addresses: &[SocketAddr],
+        there: SocketAddr,
         frames: Vec<Vec<u8>>,
     ) {
         let Some(old) = self.hosts[id.0].key_before() else {
             return;
         };
-        let mut there = addresses.iter().filter_map(|a| self.at_address(id, *a));
-        let Some(other) = there.find(|other| {
+        let Some(other) = self.at_address(id, there).filter(|other| {
             let host = self.host(*other);
             host.key == peer && host.allowed.contains(&old)
         }) else {

@@ -36,10 +36,10 @@ impl World {
                 host,
                 life,
                 peer,
-                addresses,
+                address,
                 frames,
             } if self.lives(host, life) => {
-                self.hand_over(host, peer, &addresses, frames);
+                self.hand_over(host, peer, address, frames);
             }
             Event::LetGo { host, life, conn } if self.lives(host, life) => {
                 self.break_off(conn, Some(host));
@@ -119,8 +119,9 @@ impl World {
         };
         let found = there.iter().copied().find(wanted);
         let lets_in = |other: &HostId| self.host(*other).allowed.contains(&me);
-        if found.is_some_and(|other| !lets_in(&other)) {
-            self.feed(id, Input::DialRefused { peer });
+        if let Some(other) = found.filter(|other| !lets_in(other)) {
+            let address = self.hosts[other.0].address;
+            self.feed(id, Input::DialRefused { peer, address });
             return;
         }
         let Some(other) = found else {

@@ -90,7 +90,7 @@ impl World {
             }
             HiveEffect::HandOver {
                 peer,
-                addresses,
+                address,
                 frames,
             } => {
                 let at = self.after_handshake();
@@ -98,7 +98,7 @@ impl World {
                     host: id,
                     life,
                     peer,
-                    addresses,
+                    address,
                     frames,
                 };
                 self.queue.plan(at, event);

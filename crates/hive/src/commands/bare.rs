@@ -138,7 +138,7 @@ fn way_to_a_newer_key(state: &Path) -> Option<String> {
 /// Nobody proved yet that this machine's key was handed over: the one it holds is kept too, under a name that is free.
 fn way_to(state: &Path, newer: &Path) -> String {
     let key = state.join("key");
-    let before = free(state, "key.before");
+    let before = free(state, "key.kept");
     let mut moves = vec![(key, before), (newer.to_path_buf(), state.join("key"))];
     let store = state.join("store.redb");
     if store.exists() {
@@ -187,15 +187,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path();
         let newer = state.join("key.unused");
-        for (name, content) in [
-            ("key", "held"),
-            ("key.before", "old"),
-            ("key.unused", "new"),
-        ] {
+        for (name, content) in [("key", "held"), ("key.kept", "old"), ("key.unused", "new")] {
             fs::write(state.join(name), content).expect("writable");
         }
         let advice = way_to(state, &newer);
-        let kept = format!("mv {0}/key {0}/key.before2 && mv", state.display());
+        let kept = format!("mv {0}/key {0}/key.kept2 && mv", state.display());
         assert!(advice.contains(&kept), "{advice}");
     }
 }

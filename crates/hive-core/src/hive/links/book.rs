@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::hive::links::{AWAY_AFTER, BACKOFF_MIN, TOLD_LATELY};
+use crate::hive::links::{AWAY_AFTER, BACKOFF_MAX, BACKOFF_MIN, HINT_PAUSE};
 use crate::hive::neighbours::{MESH_MEMBERS_MAX, RINGS, Rings};
 use crate::hive::outside::{Beacon, Locators};
 use crate::hive::tree::Branch;
@@ -102,8 +102,12 @@ pub(super) struct Known {
     pub(super) shunned_until: Option<Instant>,
     /// The question to the network for whose answer it was dialled.
     pub(super) hastened: Option<Instant>,
-    /// When it was told that this key took over from another one, because it did not let it in.
-    pub(super) told_of_key: Option<Instant>,
+    /// It was told since it was last connected that this key took over from another one, because it did not let it in.
+    pub(super) told_of_key: bool,
+    /// No hint that nobody signed hastens its dial before.
+    pub(super) no_hint_until: Option<Instant>,
+    /// The pause between two hints that do.
+    pub(super) hint_pause: Span,
 }
 
 /// What the members' beacons say on the days around one day: hashed once, because in a large hive a single
@@ -374,7 +378,9 @@ impl Known {
             asked_around: false,
             shunned_until: None,
             hastened: None,
-            told_of_key: None,
+            told_of_key: false,
+            no_hint_until: None,
+            hint_pause: HINT_PAUSE,
             probed: None,
             agreed: None,
         }
@@ -400,10 +406,23 @@ impl Known {
         self.away = false;
     }
 
-    /// Whether it was told of this machine's key so short a time ago that no hint hastens the next dial.
-    pub(super) fn was_told_lately(&self, now: Now) -> bool {
-        self.told_of_key
-            .is_some_and(|at| now.boot.since(at) < TOLD_LATELY)
+    /// Whether a hint that nobody signed may hasten the next dial. Two that each hint at the other, or somebody who
+    /// makes such hints up, do so ever more rarely.
+    pub(super) fn heeds_hint(&mut self, now: Now) -> bool {
+        let is_over = |until: Option<Instant>| until.is_none_or(|until| until <= now.boot);
+        if !is_over(self.no_hint_until) || !is_over(self.shunned_until) {
+            return false;
+        }
+        self.no_hint_until = Some(now.boot.after(self.hint_pause));
+        self.hint_pause = Span((self.hint_pause.0 * 2).min(BACKOFF_MAX.0));
+        true
+    }
+
+    /// It is connected: the next loss is another story.
+    pub(super) fn forget_hints(&mut self) {
+        self.told_of_key = false;
+        self.no_hint_until = None;
+        self.hint_pause = HINT_PAUSE;
     }
 }
 

@@ -275,6 +275,11 @@ fn a_later_lie_is_not_hidden_behind_an_old_one() {
         let first = store.first_fork(author).expect("held, too");
         assert_eq!(first.0.incarnation, 1);
     }
+    // What was said before the first proven one is compared, too.
+    let mut early = Store::new(HIVE);
+    early.join_proof(&proofs[1].0, &proofs[1].1);
+    early.remember(proofs[0].0);
+    assert_eq!(early.traces(&[author]).remove(0).heads.len(), 1);
     // What was said since is compared again.
     store.join_proof(&proofs[0].0, &proofs[0].1);
     store.remember(proofs[1].0);
