@@ -111,11 +111,12 @@ impl Config {
 /// A port, refused in words where the number is none.
 fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
     let number = i64::deserialize(from)?;
-    u16::try_from(number).map(Some).map_err(|_| {
-        D::Error::custom(format_args!(
+    match u16::try_from(number) {
+        Ok(port) if port != 0 => Ok(Some(port)),
+        _ => Err(D::Error::custom(format_args!(
             "port = {number} is no port: give a number from 1 to 65535, or leave the line out"
-        ))
-    })
+        ))),
+    }
 }
 
 /// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
@@ -220,13 +221,15 @@ mod tests {
 
     #[test]
     fn a_number_that_is_no_port_is_refused_with_its_line_and_the_range() {
-        for number in [70_000, -1] {
+        for number in [65_536, 70_000, 0, -1] {
             let error = load(&format!("[network]\nmdns = false\nport = {number}\n"));
             let text = error.expect_err("no port").to_string();
             let words =
                 format!("line 3: port = {number} is no port: give a number from 1 to 65535");
             assert!(text.contains(&words), "{text}");
         }
+        let last = load("[network]\nport = 65535\n").expect("a port");
+        assert_eq!(last.network.port, Some(65_535));
         let text = load("[network]\nport = \"4483\"\n").expect_err("a text");
         let text = text.to_string();
         assert!(
