@@ -9,12 +9,12 @@ mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{Host, boot_clock, left_on, now, recover};
+pub use linux::{Host, boot_clock, has_journal, left_on, now, recover};
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{Host, boot_clock, left_on, now, recover};
+pub use fallback::{Host, boot_clock, has_journal, left_on, now, recover};
 
 use std::io;
 use std::path::PathBuf;

@@ -11,6 +11,8 @@ mod knob;
 mod autogroup;
 mod hands;
 
+use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hive_core::id::ChangeId;
@@ -150,13 +152,23 @@ pub fn recover(config: &HostConfig) -> Result<Recovery, OpenError> {
 /// How many threads and sessions carry what the journal in the state folder says is on. Nothing is changed.
 /// [`OpenError::Busy`] while a daemon lives, or its guardian works.
 pub fn left_on(config: &HostConfig) -> Result<u32, OpenError> {
-    let is_there = config.state.join("journal").is_file();
-    if !is_there || !place::is_our_proc(&config.roots.proc) {
+    if !has_journal(&config.state) || !place::is_our_proc(&config.roots.proc) {
         return Ok(0);
     }
     let (facts, default_slice) = facts::read(&config.roots.proc);
     let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
     Ok(hands::Hands::look_only(config, &facts, default_slice)?.still_on(&mut eyes))
+}
+
+/// Whether there is a journal in a state folder, be it one that cannot be read.
+pub fn has_journal(state: &Path) -> bool {
+    match std::fs::symlink_metadata(state.join("journal")) {
+        Ok(_) => true,
+        Err(why) => !matches!(
+            why.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
+    }
 }
 
 /// Microseconds since this machine booted, suspended time included.

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::address;
 
@@ -22,6 +23,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// UDP port; none, or one that cannot be had = the remembered one, or 4483.
+    #[serde(deserialize_with = "port")]
     pub port: Option<u16>,
     /// Address to listen on; none = all addresses of both families.
     pub bind: Option<IpAddr>,
@@ -106,6 +108,17 @@ impl Config {
     }
 }
 
+/// A port, refused in words where the number is none.
+fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let number = i64::deserialize(from)?;
+    match u16::try_from(number) {
+        Ok(port) if port != 0 => Ok(Some(port)),
+        _ => Err(D::Error::custom(format_args!(
+            "port = {number} is no port: give a number from 1 to 65535, or leave the line out"
+        ))),
+    }
+}
+
 /// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
 fn suggested(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
@@ -125,7 +138,7 @@ fn suggested(message: &str) -> String {
                 || message.to_string(),
                 |(_, known)| format!("unknown key `{word}`; did you mean `{known}`?"),
             ),
-        _ => message.to_string(),
+        _ => message.replace("expected i64", "expected a whole number"),
     }
 }
 
@@ -207,6 +220,25 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_no_port_is_refused_with_its_line_and_the_range() {
+        for number in [65_536, 70_000, 0, -1] {
+            let error = load(&format!("[network]\nmdns = false\nport = {number}\n"));
+            let text = error.expect_err("no port").to_string();
+            let words =
+                format!("line 3: port = {number} is no port: give a number from 1 to 65535");
+            assert!(text.contains(&words), "{text}");
+        }
+        let last = load("[network]\nport = 65535\n").expect("a port");
+        assert_eq!(last.network.port, Some(65_535));
+        let text = load("[network]\nport = \"4483\"\n").expect_err("a text");
+        let text = text.to_string();
+        assert!(
+            text.contains("line 2: ") && text.contains("expected a whole number"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_misspelt_key_names_its_line_and_what_was_meant() {
         let error = load("[network]\nport = 1\ninterfases = []\n").expect_err("misspelt");
         let text = error.to_string();
@@ -219,7 +251,6 @@ mod tests {
                 .contains("did you mean [tune] protect?"),
             "{misplaced}"
         );
-        assert!(load("[network]\nport = 70000\n").is_err());
         assert!(
             load("[netwrk]\n")
                 .expect_err("off")

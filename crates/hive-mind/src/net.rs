@@ -546,22 +546,6 @@ impl Net {
         });
     }
 
-    fn on_dial_ended(&mut self, peer: NodeId, refused: Option<SocketAddr>) {
-        let mut dials = self.dials.remove(&peer).unwrap_or_default();
-        dials.running = dials.running.saturating_sub(1);
-        dials.refused = refused.or(dials.refused);
-        if dials.running > 0 {
-            self.dials.insert(peer, dials);
-            return;
-        }
-        if !self.links.contains_key(&peer) {
-            self.inputs.push_back(match dials.refused {
-                Some(address) => Input::DialRefused { peer, address },
-                None => Input::DialFailed { peer },
-            });
-        }
-    }
-
     fn on_pair_ready(&mut self, ready: PairReady) {
         if self.pairs.len() >= PENDING_MAX {
             turn_away(&ready.connection, code::TOO_SLOW);

@@ -171,6 +171,23 @@ pub(crate) fn needs(status: &StatusView) -> impl Iterator<Item = Finding> {
     })
 }
 
+/// A key that `hive rotate` made and no start uses: worth knowing, and where this machine's place went to another key,
+/// `way` is what to type.
+pub(crate) fn kept_key(state: &Path, way: Option<String>) -> Option<Finding> {
+    if let Some(way) = way {
+        let what = "this machine's place went to another key, which may be one that is kept here";
+        return Some(Finding::new("kept key", Outcome::Problem, what).try_next(way));
+    }
+    let kept = state.join("key.unused");
+    let what = format!(
+        "a key that hive rotate made was put aside, as the store had no word of it: {}; keep it until others list this \
+         machine as before",
+        kept.display()
+    );
+    kept.exists()
+        .then(|| Finding::new("kept key", Outcome::Note, what))
+}
+
 /// Who lets machines in and removes them. With one such machine, its loss leaves nobody who can.
 fn admins(view: &MembersView) -> Option<Finding> {
     let admins = view.members.iter().filter(|it| it.role == Role::Admin);

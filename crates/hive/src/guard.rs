@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hive_mind::{Acting, HostConfig, OpenError, Roots, Scope};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::watch;
 
 use crate::args::Place;
+use crate::left;
 use crate::place;
 use crate::problem::{Exit, Problem};
 
@@ -176,23 +177,15 @@ pub(crate) fn watch(at: &Place, tree: Option<u32>) -> Result<Exit, Problem> {
         state: place::paths(at)?.state,
         act: Acting::Yes,
     };
-    let start = Instant::now();
-    loop {
-        match hive_mind::recover(&config) {
-            Err(OpenError::Busy) if start.elapsed() < JOURNAL_FREE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            // Busy for so long: a new daemon has the journal, and puts everything back itself.
-            Ok(_) | Err(OpenError::Busy) => return Ok(Exit::Ok),
-            Err(why) => {
-                return Err(Problem::new(
-                    Exit::Failed,
-                    "guard.recover",
-                    "values could not be put back",
-                )
-                .known(why.to_string())
-                .try_next("hive up: the daemon puts them back when it starts"));
-            }
-        }
+    match left::recovered(&config, JOURNAL_FREE, |_| true) {
+        // Busy for so long: a new daemon has the journal, and puts everything back itself.
+        Ok(_) | Err(OpenError::Busy) => Ok(Exit::Ok),
+        Err(why) => Err(Problem::new(
+            Exit::Failed,
+            "guard.recover",
+            "values could not be put back",
+        )
+        .known(why.to_string())
+        .try_next("hive up: the daemon puts them back when it starts")),
     }
 }

@@ -25,19 +25,55 @@ pub(crate) fn host(state: &Path) -> HostConfig {
     }
 }
 
-/// How much is on that no daemon runs for any more, in words; none = nothing, as far as can be seen. Nothing is changed.
-pub(crate) fn still_on(state: &Path) -> Option<String> {
+/// How much is on that no daemon runs for any more, in words; none = nothing. An error = it cannot be told. Nothing is
+/// changed.
+pub(crate) fn still_on(state: &Path) -> Result<Option<String>, Problem> {
     if Running::on(state).is_some() {
-        return None;
+        return Ok(None);
     }
-    // Where the journal is in use, somebody is just putting it back.
-    let on = hive_mind::left_on(&host(state)).ok()?;
-    (on > 0).then(|| places(on))
+    match hive_mind::left_on(&host(state)) {
+        Ok(on) => Ok((on > 0).then(|| places(on))),
+        // Somebody is just putting it back.
+        Err(OpenError::Busy) => Ok(None),
+        Err(why) => Err(Problem::new(
+            Exit::Partly,
+            "daemon.restore",
+            "what an earlier daemon may have left on cannot be told",
+        )
+        .known(format!("no daemon runs; {why}"))
+        .try_next(way_to_journal(state))),
+    }
+}
+
+/// The same beside a call that found no daemon.
+pub(crate) fn beside(problem: Problem, state: &Path) -> Problem {
+    let known = |more: String| format!("{}; {more}", problem.known);
+    let (known, try_next) = match still_on(state) {
+        Ok(None) => return problem,
+        Ok(Some(on)) => (
+            known(format!("what an earlier one had on is still on: {on}")),
+            "hive down   (puts it back), or: hive up".to_owned(),
+        ),
+        Err(unseen) => (
+            known(format!("{}: {}", unseen.what, unseen.known)),
+            unseen.try_next,
+        ),
+    };
+    problem.known(known).try_next(try_next)
+}
+
+/// What to do about a journal that cannot be read.
+fn way_to_journal(state: &Path) -> String {
+    format!(
+        "ls -ld {0} {0}/journal*   (whose they are, and what); once you can read them, hive down puts back what is noted \
+         there; a restart of this machine ends it too",
+        state.display()
+    )
 }
 
 /// No daemon runs; puts back what one left on that was killed together with its guardian. None = nothing was on.
 pub(crate) fn put_back(state: &Path) -> Result<Option<Recovery>, Problem> {
-    if !state.join("journal").is_file() {
+    if !hive_mind::has_journal(state) {
         return Ok(None);
     }
     let recovery = restored(state)?;
@@ -46,24 +82,37 @@ pub(crate) fn put_back(state: &Path) -> Result<Option<Recovery>, Problem> {
 
 /// Puts back what the journal of this folder says is on, once no other process holds it.
 pub(crate) fn restored(state: &Path) -> Result<Recovery, Problem> {
-    let config = host(state);
+    // The guardian may have rights that this process has not, and its turn.
+    let is_whole = |recovery: &Recovery| recovery.failed == 0;
+    recovered(&host(state), GUARDIAN_DONE, is_whole).map_err(|why| {
+        let next = match why {
+            OpenError::Busy => "hive up   (puts back what is still noted as on)".to_owned(),
+            _ => way_to_journal(state),
+        };
+        Problem::new(
+            Exit::Partly,
+            "daemon.restore",
+            "the daemon has ended; what it had on could not be put back",
+        )
+        .known(why.to_string())
+        .try_next(next)
+    })
+}
+
+/// Puts back what the journal says is on, as soon as no other process holds it. Until that time has passed it is tried
+/// again also where it was not enough.
+pub(crate) fn recovered(
+    config: &HostConfig,
+    within: Duration,
+    is_enough: impl Fn(&Recovery) -> bool,
+) -> Result<Recovery, OpenError> {
     let start = Instant::now();
     loop {
-        let is_early = start.elapsed() < GUARDIAN_DONE;
-        match recover(&config) {
+        let is_early = start.elapsed() < within;
+        match recover(config) {
             Err(OpenError::Busy) if is_early => std::thread::sleep(LOOK),
-            // The guardian may have rights that this process has not, and its turn.
-            Ok(recovery) if recovery.failed > 0 && is_early => std::thread::sleep(LOOK),
-            Ok(recovery) => return Ok(recovery),
-            Err(why) => {
-                return Err(Problem::new(
-                    Exit::Partly,
-                    "daemon.restore",
-                    "the daemon has ended; what it had on could not be put back",
-                )
-                .known(why.to_string())
-                .try_next("hive up   (puts back what is still noted as on)"));
-            }
+            Ok(recovery) if is_early && !is_enough(&recovery) => std::thread::sleep(LOOK),
+            ended => return ended,
         }
     }
 }

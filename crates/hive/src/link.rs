@@ -82,6 +82,17 @@ impl Link {
         self.runtime.block_on(question)
     }
 
+    /// Ends a pause, also that of an older daemon, which knows only the word that ends the rest after an undo as well.
+    pub(crate) fn unpause(&self) -> Result<(), Problem> {
+        match self.try_ask(self.client.unpause()) {
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused(why)) if why.code == "api.route" => {
+                self.ask(self.client.resume()).map(drop)
+            }
+            Err(error) => Err(self.problem(error)),
+        }
+    }
+
     /// The daemon that runs here although it did not answer this call, if that is so.
     pub(crate) fn mute(&self, error: &ClientError) -> Option<Running> {
         let (ClientError::Silent { socket } | ClientError::DaemonDown { socket }) = error else {
@@ -114,16 +125,10 @@ impl Link {
             // A daemon that ended in order has no such words, and the next start wipes them.
             problem.known = format!("{}; when it last ran: {last}", problem.known);
         }
-        if problem.code == "daemon.down"
-            && let Some(on) = self.state.as_deref().and_then(left::still_on)
-        {
-            problem.known = format!(
-                "{}; what an earlier one had on is still on: {on}",
-                problem.known
-            );
-            "hive down   (puts it back), or: hive up".clone_into(&mut problem.try_next);
+        match self.state.as_deref() {
+            Some(state) if problem.code == "daemon.down" => left::beside(problem, state),
+            _ => problem,
         }
-        problem
     }
 
     /// Whether a daemon answers.
@@ -246,4 +251,60 @@ fn down(socket: &Path) -> Problem {
     )
     .known(format!("nobody answers on {}", socket.display()))
     .try_next("hive up")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Answers each caller with the next of these, and tells what they asked for.
+    fn answering(
+        socket: &Path,
+        answers: &'static [&'static str],
+    ) -> std::thread::JoinHandle<Vec<String>> {
+        let listener = UnixListener::bind(socket).expect("bound");
+        std::thread::spawn(move || {
+            let asked = answers.iter().map(|answer| {
+                let (mut caller, _) = listener.accept().expect("a caller");
+                let mut request = Vec::new();
+                let mut piece = [0; 1_024];
+                // The body is the last of it: an object without anything in it.
+                while !request.ends_with(b"{}") {
+                    let length = caller.read(&mut piece).expect("readable");
+                    assert!(length > 0, "it was cut off");
+                    request.extend_from_slice(&piece[..length]);
+                }
+                caller.write_all(answer.as_bytes()).expect("it listens");
+                let words = String::from_utf8_lossy(&request).into_owned();
+                words.lines().next().unwrap_or_default().to_owned()
+            });
+            asked.collect()
+        })
+    }
+
+    #[test]
+    fn the_pause_of_an_older_daemon_is_ended_by_the_word_that_it_knows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("hive.sock");
+        // As daemons answer that had no such route.
+        let daemon = answering(
+            &socket,
+            &[
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 111\r\n\r\n\
+                 {\"title\":\"no such route\",\"status\":404,\"code\":\"api.route\",\"kind\":\"not_found\",\"what\":\"\",\"known\":\"\",\
+                 \"try_next\":\"\"}",
+                "HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"done\":true,\"words\":\"\"}",
+            ],
+        );
+        let link = Link::to(&socket).expect("a link");
+        link.unpause().expect("ended");
+        let asked = daemon.join().expect("it heard both");
+        assert_eq!(
+            asked,
+            ["POST /v1/unpause HTTP/1.1", "POST /v1/resume HTTP/1.1"]
+        );
+    }
 }

@@ -148,6 +148,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A verb of the test that failed may have started one, which is nobody's child.
+            self.hive(&["down"]);
+        }
         if let Some(mut daemon) = self.daemon.take() {
             daemon
                 .kill()

@@ -33,6 +33,10 @@ impl Job {
     }
 
     fn wait_ready(command: &mut Command) -> Self {
+        // A child begins with the nice of the thread that starts it, and whoever runs these tests may have given them one.
+        if let Err(why) = sys::set_nice(0, 0) {
+            eprintln!("the jobs keep the nice of these tests: {why}");
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hive_core::event::Input;
 use hive_core::id::NodeId;
 use tokio::task::JoinSet;
 
@@ -97,6 +98,23 @@ impl Net {
                 None => report(&reports, Report::DialEnded { peer, refused }).await,
             }
         });
+    }
+
+    /// Once none is under way and none connected, it is told.
+    pub(super) fn on_dial_ended(&mut self, peer: NodeId, refused: Option<SocketAddr>) {
+        let mut dials = self.dials.remove(&peer).unwrap_or_default();
+        dials.running = dials.running.saturating_sub(1);
+        dials.refused = refused.or(dials.refused);
+        if dials.running > 0 {
+            self.dials.insert(peer, dials);
+            return;
+        }
+        if !self.links.contains_key(&peer) {
+            self.inputs.push_back(match dials.refused {
+                Some(address) => Input::DialRefused { peer, address },
+                None => Input::DialFailed { peer },
+            });
+        }
     }
 
     /// Connects under the key that this machine had before, brings these frames and ends it. Not twice at a time to one

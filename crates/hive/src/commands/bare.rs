@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use hive_mind::Running;
+use hive_mind::reply::StatusView;
 
 use crate::args::Place;
 use crate::commands::down;
@@ -23,12 +24,15 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    /// Notes what there was; nothing is changed.
-    pub(super) fn begin(state: &Path) -> Self {
-        Self {
+    /// Notes what there was. The mode that the answer set was in the lost store, so whoever comes next with a terminal
+    /// is asked again, even where this start is cut off.
+    pub(super) fn begin(state: &Path) -> Result<Self, Problem> {
+        let answered = consent::was_answered(state);
+        consent::forget_answered(state)?;
+        Ok(Self {
             state: state.to_path_buf(),
-            answered: consent::was_answered(state),
-        }
+            answered,
+        })
     }
 
     /// Puts everything back as it was, and says so beside what went wrong. Not where this machine found its place
@@ -50,9 +54,7 @@ impl Bare {
                 why.what
             ),
         };
-        let before = failed.known.trim_end_matches("; nothing was changed");
-        let known = [before, &known].join(if before.is_empty() { "" } else { "; " });
-        self.names_a_newer_key(failed).known(known)
+        self.names_a_newer_key(beside(failed, &known))
     }
 
     /// Deletes what the daemon made, once none runs any more, and says how its end went. A setting that stays on is
@@ -93,8 +95,41 @@ impl Bare {
     }
 }
 
+/// Ends a daemon that was started only to enter a hive, if that failed, and says so beside what went wrong. What it made
+/// stays, with what was answered. Not where this machine is a member all the same.
+pub(super) fn end_again(at: &Place, link: &Link, failed: Problem) -> Problem {
+    let status = link.ask(link.client().status());
+    if !status.is_ok_and(|status| status.members <= 1) {
+        return failed;
+    }
+    match down::stop(at) {
+        Ok(_) => beside(failed, "the daemon that was started for it is ended again"),
+        Err(why) => {
+            let known = format!(
+                "the daemon that was started for it may still run ({}): hive down",
+                why.what
+            );
+            beside(failed, &known)
+        }
+    }
+}
+
+/// More that is known, after a failure that said it had changed nothing.
+fn beside(failed: Problem, more: &str) -> Problem {
+    let before = failed.known.trim_end_matches("; nothing was changed");
+    let known = [before, more].join(if before.is_empty() { "" } else { "; " });
+    failed.known(known)
+}
+
+/// The same, where the daemon says that this machine's key was given up.
+pub(super) fn way_of_the_moved(status: &StatusView, state: &Path) -> Option<String> {
+    let mut needs = status.needs.iter();
+    let is_moved = needs.any(|need| need.code == "node.moved");
+    is_moved.then(|| way_to_a_newer_key(state)).flatten()
+}
+
 /// The way to the key that took over, where it may lie beside the one that was given up.
-pub(super) fn way_to_a_newer_key(state: &Path) -> Option<String> {
+fn way_to_a_newer_key(state: &Path) -> Option<String> {
     let kept = ["key.next", "key.unused"].map(|name| state.join(name));
     let newer = kept.into_iter().find(|path| path.exists())?;
     Some(way_to(state, &newer))
@@ -117,7 +152,7 @@ fn way_to(state: &Path, newer: &Path) -> String {
 }
 
 /// This name, or one with a number, under which nothing lies.
-fn free(state: &Path, name: &str) -> PathBuf {
+pub(super) fn free(state: &Path, name: &str) -> PathBuf {
     let mut path = state.join(name);
     let mut number = 1;
     while path.exists() {
@@ -138,7 +173,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path();
         consent::note_answered(state).expect("writable");
-        let bare = Bare::begin(state);
+        let bare = Bare::begin(state).expect("begun");
+        assert!(!consent::was_answered(state), "nobody is asked again");
         fs::write(state.join("store.redb"), "new").expect("writable");
         let partly = Ok((Exit::Partly, "stopped; 1 change\n".to_owned()));
         assert_eq!(bare.end(partly).expect("ended"), Exit::Partly);

@@ -1,6 +1,7 @@
 //! `hive daemon`: the daemon in the foreground, with its guardian.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hive_mind::{EndError, Options, RunError, Running, Scope, StartError, StoreFa
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{DaemonArgs, ModeWord, Place};
+use crate::commands::bare;
 use crate::guard::Guard;
 use crate::log::Log;
 use crate::place::{self, OTHER_FOLDER};
@@ -150,7 +152,10 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
             key.short(),
             store.short()
         ))
-        .try_next(KEY_BACK),
+        .try_next(match path.parent() {
+            Some(state) => other_key(state),
+            None => KEY_BACK.to_owned(),
+        }),
         StartError::Folder { .. } | StartError::State { .. } => {
             Problem::new(Exit::Failed, "daemon.start", NOT_STARTED)
                 .known(why.to_string())
@@ -158,6 +163,19 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
         }
         _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
     }
+}
+
+/// Only one of the two can be wrong, and nobody here knows which: after `hive rotate`, a store from a backup is the older
+/// one.
+fn other_key(state: &Path) -> String {
+    let store = state.join("store.redb");
+    format!(
+        "if the store is the wrong one, as one from before hive rotate is: mv {} {}, put a newer one there, then: hive up; or \
+         be let back in under this key without one: hive invite on a machine of the hive, hive join CODE here. If the key is \
+         wrong: {KEY_BACK}",
+        store.display(),
+        bare::free(state, "store.before").display()
+    )
 }
 
 fn say_to(log: Log) {

@@ -3,8 +3,8 @@
 use hive_mind::ClientError;
 
 use crate::args::{Format, Place};
-use crate::commands::show;
-use crate::doctor::{Roots, examine, needs};
+use crate::commands::{bare, show};
+use crate::doctor::{Roots, examine, kept_key, needs};
 use crate::link::Link;
 use crate::place;
 use crate::problem::{Exit, Problem};
@@ -31,6 +31,8 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
     };
     let mut report = examine(&Roots::real(), &paths, network, members.as_ref());
     report.extend(status.iter().flat_map(needs));
+    let way = status.and_then(|status| bare::way_of_the_moved(&status, &paths.state));
+    report.extend(kept_key(&paths.state, way));
     show(format, "hive.doctor/1", &report, text::report)?;
     Ok(if report.healthy {
         Exit::Ok

@@ -65,7 +65,7 @@ fn rehearse(at: &Place, link: &Link) -> Result<Exit, Problem> {
                 "would end the daemon (pid {}), which does not answer; what is on is put back",
                 running.process
             ),
-            None => match left::still_on(&place::paths(at)?.state) {
+            None => match left::still_on(&place::paths(at)?.state)? {
                 Some(on) => {
                     println!("no daemon runs; would put {on} back that an earlier one left on");
                 }
@@ -164,7 +164,8 @@ fn killed(running: &Running, state: &Path) -> Result<(Exit, String), Problem> {
 
 /// A daemon that ended as it was told. It may have started without the rights to put back what an earlier one left on.
 fn in_order(state: &Path, exit: Exit, words: String) -> Result<(Exit, String), Problem> {
-    let left = left::put_back(state)?.filter(|recovery| recovery.failed > 0);
+    // Where the daemon could not put all back, what came of this last try is the news.
+    let left = left::put_back(state)?;
     Ok(left.map_or((exit, words), |recovery| left::told(&recovery, STOPPED)))
 }
 
@@ -246,7 +247,7 @@ fn put_back(link: &Link, status: &StatusView) -> Option<UndoneView> {
     }
     let undone = link.ask(link.client().pause(Some(LAST_PAUSE_S))).ok();
     // A pause outlives its daemon, and the next one is to watch at once.
-    if let Err(why) = link.ask(link.client().unpause()) {
+    if let Err(why) = link.unpause() {
         eprintln!(
             "the next start may be paused for {LAST_PAUSE_S} s: {}",
             why.what

@@ -8,8 +8,8 @@ use hive_mind::reply::{JoinStage, JoinView};
 use hive_mind::{Pass, PassError, TicketError};
 
 use crate::args::{JoinArgs, Place};
-use crate::commands::bare::Bare;
-use crate::commands::up::Store;
+use crate::commands::bare;
+use crate::commands::up::{Begun, Store};
 use crate::commands::{show, up};
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
@@ -22,11 +22,12 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
     let (code, at) = read_code(&args.code)?;
     // Where only the key was left of an older store, a code is the way back.
-    let (link, bare) = up::begun(place, Store::MayBeGone)?;
-    let entered = enter(place, &link, bare.as_ref(), args, &code, args.at.or(at));
-    let mut view = entered.map_err(|failed| match &bare {
-        Some(bare) => bare.take_back(place, &link, failed),
-        None => failed,
+    let (link, begun) = up::begun(place, Store::MayBeGone)?;
+    let entered = enter(place, &link, args, &code, args.at.or(at));
+    let mut view = entered.map_err(|failed| match &begun {
+        Begun::Found => failed,
+        Begun::Started => bare::end_again(place, &link, failed),
+        Begun::Bare(bare) => bare.take_back(place, &link, failed),
     })?;
     let (members, whole) = link.members_when_whole()?;
     view.whole = whole;
@@ -40,15 +41,14 @@ pub(super) fn run(place: &Place, args: &JoinArgs) -> Result<Exit, Problem> {
 fn enter(
     place: &Place,
     link: &Link,
-    bare: Option<&Bare>,
     args: &JoinArgs,
     code: &str,
     at: Option<SocketAddr>,
 ) -> Result<JoinView, Problem> {
     if args.format.json {
-        up::settle(place, link, args.consent, false, bare)?;
+        up::settle(place, link, args.consent, false)?;
     } else {
-        up::introduce(place, link, args.consent, bare)?;
+        up::introduce(place, link, args.consent)?;
     }
     link.ask(link.client().join(code, at))?;
     let view = follow(link, !args.format.json)?;

@@ -62,8 +62,7 @@ pub(super) fn run(at: &Place, args: LeaveArgs) -> Result<Exit, Problem> {
         None => Exit::Ok,
     };
     if rehearsal {
-        println!("would delete the key, the store and the consent of this machine in");
-        println!("  {}", state.display());
+        print!("{}", rehearsed(&state));
         return Ok(Exit::Ok);
     }
     put_back(&state, link.client().socket())?;
@@ -162,6 +161,20 @@ fn there(state: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What would be deleted. A key beside the one in use is named: others may know this machine by it.
+fn rehearsed(state: &Path) -> String {
+    let kept = ["key.next", "key.unused"].map(|name| state.join(name));
+    let kept = kept.iter().filter(|path| path.exists());
+    let kept = kept.map(|path| {
+        let shown = path.display();
+        format!("  and a key that hive rotate made, under which others may know it: {shown}\n")
+    });
+    format!(
+        "would delete the key, the store and the consent of this machine in\n  {}\n",
+        state.display()
+    ) + &kept.collect::<String>()
+}
+
 /// Puts back what a killed daemon may have left on, and makes sure that no daemon uses the folder: it would
 /// write its store again.
 fn put_back(state: &Path, asked: &Path) -> Result<(), Problem> {
@@ -205,6 +218,16 @@ fn confirmed() -> Result<bool, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rehearsal_names_every_key_that_would_be_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path();
+        assert_eq!(rehearsed(state).lines().count(), 2);
+        std::fs::write(state.join("key.unused"), "").expect("writable");
+        let words = rehearsed(state);
+        assert!(words.contains("/key.unused\n"), "{words}");
+    }
 
     #[test]
     fn a_machine_that_told_nobody_names_every_id_that_others_may_list() {

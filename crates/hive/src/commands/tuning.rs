@@ -5,7 +5,7 @@ use hive_mind::reply::{ActiveView, StatusView, TrialView, UndoneView};
 use serde::Serialize;
 
 use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
-use crate::commands::{down, show};
+use crate::commands::{bare, down, show};
 use crate::consent;
 use crate::left;
 use crate::link::Link;
@@ -18,7 +18,12 @@ use crate::render::{patterns as text, status as screen};
 pub(super) fn status(at: &Place, args: StatusArgs) -> Result<Exit, Problem> {
     let link = Link::new(at)?;
     let view = link.ask(link.client().status())?;
-    show(args.format, "hive.status/1", &view, screen::screen)?;
+    let way = bare::way_of_the_moved(&view, &place::paths(at)?.state);
+    show(args.format, "hive.status/1", &view, |view| {
+        // In one piece, to be copied.
+        let way = way.map_or_else(String::new, |way| format!("\n{way}\n"));
+        screen::screen(view) + &way
+    })?;
     Ok(if args.check && !view.needs.is_empty() {
         Exit::NeedsYou
     } else {
@@ -131,6 +136,7 @@ fn pause_nobody(at: &Place, link: &Link, error: ClientError) -> Result<Exit, Pro
     let (exit, words) = left::told(&left, "");
     print!("{words}");
     if exit != Exit::Ok {
+        println!("  nobody keeps still now; once a daemon runs:  hive pause");
         return Ok(exit);
     }
     Err(problem.try_next("hive up, then: hive pause   (the next start is not paused)"))

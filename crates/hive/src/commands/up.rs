@@ -39,6 +39,16 @@ pub(super) enum Store {
     MayBeGone,
 }
 
+/// How the daemon came to run that a link leads to.
+pub(super) enum Begun {
+    /// It was there, or another start was faster.
+    Found,
+    /// It was started with what it needs, or for the first time.
+    Started,
+    /// It was started with nothing but the key.
+    Bare(Bare),
+}
+
 /// Starts watching.
 pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
     let store = if args.without_store {
@@ -46,13 +56,11 @@ pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
     } else {
         Store::Needed
     };
-    let (link, bare) = begun(at, store)?;
-    introduce(at, &link, args.consent, bare.as_ref())?;
+    let link = ensure(at, store)?;
+    introduce(at, &link, args.consent)?;
     let status = lasting(at, store, &link)?;
     println!("  {}", closing(&status));
-    if status.needs.iter().any(|need| need.code == "node.moved")
-        && let Some(way) = bare::way_to_a_newer_key(&place::paths(at)?.state)
-    {
+    if let Some(way) = bare::way_of_the_moved(&status, &place::paths(at)?.state) {
         println!("  {way}");
     }
     Ok(Exit::Ok)
@@ -75,33 +83,25 @@ fn lasting(at: &Place, store: Store, link: &Link) -> Result<StatusView, Problem>
 }
 
 /// Says who this machine is, and settles what may be done on it.
-pub(super) fn introduce(
-    at: &Place,
-    link: &Link,
-    flags: ConsentFlags,
-    bare: Option<&Bare>,
-) -> Result<(), Problem> {
+pub(super) fn introduce(at: &Place, link: &Link, flags: ConsentFlags) -> Result<(), Problem> {
     let status = link.ask(link.client().status())?;
     println!(
         "  This machine is \"{}\" (change it: hive label desk).",
         status.label
     );
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    settle(at, link, flags, terminal, bare)
+    settle(at, link, flags, terminal)
 }
 
-/// Settles what may be done on this machine; asks only where a person can answer. Where the store is new, the mode that
-/// an earlier answer set is not in it: it is asked again.
+/// Settles what may be done on this machine; asks only where a person can answer.
 pub(super) fn settle(
     at: &Place,
     link: &Link,
     flags: ConsentFlags,
     terminal: bool,
-    bare: Option<&Bare>,
 ) -> Result<(), Problem> {
     let state = place::paths(at)?.state;
-    let answered = bare.is_none() && consent::was_answered(&state);
-    let mode = match consent::weigh(flags, answered, terminal) {
+    let mode = match consent::weigh(flags, consent::was_answered(&state), terminal) {
         Consent::Given(mode) => mode,
         Consent::Ask => {
             consent::ask().map_err(|why| Problem::system("the answer could not be read", &why))?
@@ -117,12 +117,12 @@ pub(super) fn ensure(at: &Place, store: Store) -> Result<Link, Problem> {
     begun(at, store).map(|(link, _)| link)
 }
 
-/// The same, and what has to be taken back if the daemon was started only to be let back in, and is not.
-pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Problem> {
+/// The same, and what has to be taken back if the daemon was started only to be let in, and is not.
+pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Begun), Problem> {
     let link = Link::new(at)?;
     match link.try_ask(link.client().status()) {
         Ok(status) if down::is_ending(&status) && down::ends(&link) => {}
-        Ok(_) => return Ok((link, None)),
+        Ok(_) => return Ok((link, Begun::Found)),
         // Another one would only find that it runs.
         Err(error @ ClientError::Silent { .. }) => return Err(link.problem(error)),
         Err(_) => {}
@@ -138,7 +138,7 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
     let file = log::open(&log).map_err(|why| unlogged(&log, &why))?;
     // What the daemon that runs here, or the last one, had said stays.
     let before = file.metadata().map_err(failed)?.len();
-    let bare = is_bare.then(|| Bare::begin(&paths.state));
+    let bare = is_bare.then(|| Bare::begin(&paths.state)).transpose()?;
     if is_bare {
         eprintln!(
             "the store was gone; this machine goes on under its key, and has to be let back in"
@@ -151,10 +151,10 @@ pub(super) fn begun(at: &Place, store: Store) -> Result<(Link, Option<Bare>), Pr
             Err(failed(why))
         })?;
         if link.wait_up(START, || matches!(child.try_wait(), Ok(Some(_)))) {
-            return Ok((link, bare));
+            return Ok((link, bare.map_or(Begun::Started, Begun::Bare)));
         }
         if let Some(link) = another_won(at, &mut child) {
-            return Ok((link, None));
+            return Ok((link, Begun::Found));
         }
         end_half_started(&mut child);
         // The one that it gave way to may have been about to end.
@@ -269,9 +269,7 @@ fn closing(status: &StatusView) -> String {
         )
     };
     if let Some(need) = status.needs.iter().find(out) {
-        return wrap(&format!("{}:  {}", need.words, need.fix.join(" or ")), 0, 2)
-            .trim_end()
-            .to_owned();
+        return needed(need);
     }
     let doing = match (status.paused, status.mode) {
         (true, _) => "Paused (go on:  hive resume).",
@@ -288,6 +286,21 @@ fn closing(status: &StatusView) -> String {
             status.peers_online + 1
         )
     }
+}
+
+/// What needs a person: its one remedy beside it, if the words do not end with that; more of them one under the other,
+/// as the words may tell what each of them is for.
+fn needed(need: &NeedView) -> String {
+    let words = match need.fix.as_slice() {
+        [fix] if need.words.ends_with(fix.as_str()) => need.words.clone(),
+        [fix] => format!("{}:  {fix}", need.words),
+        _ => format!("{}:", need.words.trim_end_matches('.')),
+    };
+    let mut out = wrap(&words, 0, 2);
+    if need.fix.len() > 1 {
+        out.extend(need.fix.iter().map(|fix| wrap(fix, 4, 6)));
+    }
+    out.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -329,6 +342,21 @@ mod tests {
         assert_eq!(
             closing(&removed),
             "this machine was removed from its hive:  hive leave"
+        );
+        let needs = |words: &str, fix: &[&str]| {
+            closing(&StatusView {
+                needs: vec![NeedView {
+                    code: "node.bare".to_owned(),
+                    words: words.to_owned(),
+                    fix: fix.iter().map(|&it| it.to_owned()).collect(),
+                }],
+                ..StatusView::default()
+            })
+        };
+        assert_eq!(needs("or: hive leave", &["hive leave"]), "or: hive leave");
+        assert_eq!(
+            needs("one there, two here", &["hive invite", "hive join CODE"]),
+            "one there, two here:\n    hive invite\n    hive join CODE"
         );
         let two = StatusView {
             members: 2,

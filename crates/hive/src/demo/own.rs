@@ -30,7 +30,7 @@ impl OwnDaemon {
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
         if let Some(link) = self.0.take()
-            && let Err(why) = link.ask(link.client().unpause())
+            && let Err(why) = link.unpause()
         {
             eprintln!(
                 "your own daemon did not end its pause ({}); it ends by itself within 4 minutes",

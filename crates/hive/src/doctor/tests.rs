@@ -326,6 +326,20 @@ fn rights_of_another_kind_count_as_well() {
     assert_eq!(machine.finding("rights").outcome, Outcome::Ok);
 }
 
+#[test]
+fn a_key_that_was_put_aside_is_told_and_the_way_to_it_where_it_is_wanted() {
+    let machine = Machine::sound();
+    let state = machine.folder.path().join("state");
+    assert_eq!(kept_key(&state, None), None);
+    machine.write("state/key.unused", "32 bytes");
+    let note = kept_key(&state, None).expect("it is there");
+    assert_eq!(note.outcome, Outcome::Note);
+    assert!(note.what.contains("state/key.unused"), "{note:?}");
+    let wanted = kept_key(&state, Some("hive down; mv a b".to_owned())).expect("it is there");
+    assert_eq!(wanted.outcome, Outcome::Problem);
+    assert_eq!(wanted.try_next, "hive down; mv a b");
+}
+
 /// Members with these roles.
 fn hive_of(roles: &[&str]) -> MembersView {
     let members = roles.iter().enumerate().map(|(n, role)| {

@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -89,10 +91,17 @@ fn a_key_that_is_gone_zero_or_anothers_beside_a_store_is_replaced_by_none() {
     let key = machine.state().join("key");
     let own = fs::read(&key).expect("it is there");
     fs::write(&key, [7; 32]).expect("writable");
+    // Only the store may be the older of the two.
+    let store = machine.state().join("store.redb");
+    let way_back = format!(
+        "mv {} {}/store.before",
+        store.display(),
+        machine.state().display()
+    );
     is_refused(
         &machine,
         "key.other",
-        &["nothing was changed", "backup", "hive leave"],
+        &["nothing was changed", "backup", "hive leave", &way_back],
     );
     fs::write(&key, [0; 32]).expect("writable");
     is_refused(&machine, "daemon.start", &["damaged", "hive leave"]);
@@ -198,6 +207,130 @@ fn a_way_back_that_fails_leaves_nothing_and_a_backup_can_still_be_put_back() {
             laptop.stop();
         }
     }
+    desk.ends_in_order();
+}
+
+/// The same words typed on a terminal, and these keys once something is asked; what the terminal shows.
+fn on_a_terminal(machine: &Machine, args: &[&str], keys: &str) -> String {
+    let own = machine.command(args);
+    let words = [own.get_program()].into_iter().chain(own.get_args());
+    let words: Vec<_> = words
+        .map(|it| format!("'{}'", it.to_string_lossy()))
+        .collect();
+    let mut command = Command::new("script");
+    command
+        .args([
+            "--quiet",
+            "--return",
+            "--command",
+            &words.join(" "),
+            "/dev/null",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut child = command.spawn().expect("it runs");
+    let mut input = child.stdin.take().expect("asked for");
+    let mut output = child.stdout.take().expect("asked for");
+    let (mut shown, mut piece, mut is_typed) = (String::new(), [0; 1_024], false);
+    loop {
+        let length = output.read(&mut piece).expect("readable");
+        if length == 0 {
+            break;
+        }
+        shown.push_str(&String::from_utf8_lossy(&piece[..length]));
+        if shown.contains("[Y/n]") && !is_typed {
+            is_typed = true;
+            input.write_all(keys.as_bytes()).expect("it listens");
+        }
+    }
+    ended(child);
+    shown
+}
+
+#[test]
+fn what_may_be_done_is_asked_on_a_new_store_until_somebody_answers() {
+    let mut laptop = Machine::start("laptop");
+    laptop.hive(&["tune", "auto"]);
+    laptop.stop();
+    fs::remove_file(laptop.state().join("store.redb")).expect("it was there");
+    let up = laptop.hive(&["up", "--without-store"]);
+    assert!(up.status.success(), "{}", told(&up));
+    // Nobody could answer, so the next one who can is asked; Ctrl-C is no answer.
+    for (keys, is_asked) in [("\u{3}", true), ("y\n", true), ("", false)] {
+        let shown = on_a_terminal(&laptop, &["up"], keys);
+        assert_eq!(shown.contains("[Y/n]"), is_asked, "{keys:?}: {shown}");
+    }
+    assert_eq!(laptop.json(&["status", "--json"])["mode"], "auto");
+    is_down(&laptop);
+}
+
+#[test]
+fn a_first_join_that_fails_ends_the_daemon_that_it_started() {
+    let desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    let mut invite = desk.json(&["invite", "--json"]);
+    // Well formed, and not of the desk.
+    invite["code"] = laptop.json(&["invite", "--json"])["code"].clone();
+    laptop.stop();
+    let fresh = Machine::new();
+    for _ in 0..2 {
+        let failed = ended(knock(&fresh, &invite));
+        let words = told(&failed);
+        assert_eq!(failed.status.code(), Some(4), "{words}");
+        let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            line.contains("[join.wrong_code]") && line.contains("is ended again"),
+            "{line}"
+        );
+        assert_eq!(fresh.hive(&["status"]).status.code(), Some(3));
+    }
+    desk.ends_in_order();
+}
+
+#[test]
+fn a_key_that_was_put_aside_by_an_older_store_is_named_where_the_person_looks() {
+    let desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    lets_in(&desk, &laptop, &desk.json(&["invite", "--json"]), "");
+    laptop.stop();
+    let store = laptop.state().join("store.redb");
+    let backup = fs::read(&store).expect("it is there");
+    laptop.go("laptop");
+    laptop.until("both are connected", |laptop| {
+        (laptop.json(&["status", "--json"])["peers_online"] == 1).then_some(())
+    });
+    let rotated = laptop.json(&["rotate", "--yes", "--no-start", "--json"]);
+    let new = rotated["new"].as_str().expect("an id");
+    desk.until("the new key is known", |desk| {
+        let id = desk.json(&["members", "--json"])["members"][1]["node"].clone();
+        id.as_str()?.starts_with(new).then_some(())
+    });
+    let daemon = laptop.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+    fs::write(&store, backup).expect("writable");
+    laptop.go("laptop");
+    laptop.until("it is told that its place went to another key", |laptop| {
+        let needs = laptop.json(&["status", "--json"])["needs"].to_string();
+        needs.contains("node.moved").then_some(())
+    });
+    let kept = laptop.state().join("key.unused").display().to_string();
+    for verb in [
+        &["status"][..],
+        &["up"],
+        &["doctor"],
+        &["leave", "--dry-run"],
+    ] {
+        let words = said(&laptop.hive(verb));
+        let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(line.contains(&kept), "{verb:?}: {words}");
+    }
+    laptop.stop();
     desk.ends_in_order();
 }
 

@@ -281,6 +281,12 @@ fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
         assert_eq!(output.status.code(), Some(9), "{verb:?} {}", told(&output));
         let words = said(&output);
         assert!(words.contains("1 change could not be put back"), "{words}");
+        let is_pause = verb[0] == "pause";
+        assert_eq!(
+            words.contains("nobody keeps still now"),
+            is_pause,
+            "{words}"
+        );
     }
     let left = tries(&machine, &["leave", "--yes"]);
     assert_eq!(left.status.code(), Some(9), "{}", said(&left));
@@ -320,8 +326,45 @@ fn what_cannot_be_put_back_is_told_by_down_leave_and_status_and_kept() {
     assert_eq!(down.status.code(), Some(9), "{}", said(&down));
     assert!(ended(daemon).status.success());
 
-    // The journal was kept: with the rights it is put back.
-    let down = machine.hive(&["down"]);
-    assert!(down.status.success(), "{}", told(&down));
+    is_put_back_by_the_last_try(machine);
     assert_eq!(job.nice(), before);
+}
+
+fn is_put_back_by_the_last_try(mut machine: Machine) {
+    // The journal was kept: with the rights it is put back, also by the last try beside a daemon that has none.
+    goes_without_rights(&mut machine);
+    // The pause from above outlived its daemon; without it, this one tries before it ends.
+    assert!(machine.hive(&["resume"]).status.success());
+    let down = machine.hive(&["down"]);
+    let words = said(&down);
+    assert!(down.status.success(), "{words}");
+    assert!(
+        words.contains("1 thread or session of an earlier one put back"),
+        "{words}"
+    );
+    let daemon = machine.daemon.take().expect("it was started");
+    assert!(ended(daemon).status.success());
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_not_taken_for_nothing_on() {
+    let mut machine = Machine::start("desk");
+    machine.stop();
+    let journal = machine.state().join("journal");
+    std::fs::remove_file(&journal).expect("it was made");
+    std::fs::create_dir(&journal).expect("writable");
+    for (verb, exit) in [("status", 3), ("doctor", 7), ("down", 9)] {
+        let output = machine.hive(&[verb]);
+        let words = flat(&(said(&output) + &told(&output)));
+        assert_eq!(output.status.code(), Some(exit), "{verb}: {words}");
+        assert!(
+            words.contains("the journal cannot be used"),
+            "{verb}: {words}"
+        );
+        assert!(words.contains("try: ls -ld"), "{verb}: {words}");
+    }
+    let rehearsed = machine.hive(&["down", "--dry-run"]);
+    let words = told(&rehearsed);
+    assert_eq!(rehearsed.status.code(), Some(9), "{words}");
+    assert!(words.contains("[daemon.restore]"), "{words}");
 }
