@@ -242,6 +242,16 @@ fn two_machines_join_by_code_words_and_approval_and_one_is_removed_again() {
     desk.until("the laptop is gone", |desk| {
         (members(desk) == ["desk"]).then_some(())
     });
+    // It has nothing more to say there, and is its person's as before.
+    laptop.until("the laptop knows", |laptop| {
+        let needs = laptop.json(&["status", "--json"])["needs"].clone();
+        let removed = |it: &Value| it["code"] == "node.removed";
+        needs.as_array()?.iter().any(removed).then_some(())
+    });
+    for args in [["label", "attic"].as_slice(), &["pause"], &["resume"]] {
+        let done = laptop.hive(args);
+        assert!(done.status.success(), "{}", told(&done));
+    }
     leaves_and_starts_anew(laptop);
     desk.ends_in_order();
 }
