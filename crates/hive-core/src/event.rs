@@ -73,6 +73,11 @@ pub enum Input {
         /// From where.
         address: SocketAddr,
     },
+    /// A member ended a connection because another run with this machine's key has connected. The member's word only.
+    Ousted {
+        /// Who said so.
+        peer: NodeId,
+    },
     /// Somebody was heard by mDNS.
     Found(Sighting),
     /// An interface came, went or changed its address, or the machine woke.

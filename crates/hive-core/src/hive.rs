@@ -289,9 +289,13 @@ impl Hive {
     /// Whether something that a person was promised could still be lost with the power.
     #[must_use]
     pub fn owes_the_disk(&self) -> bool {
-        // Whoever was removed says nothing more: it would owe it for ever.
-        let member = self.roster.removed(self.me).is_none();
-        self.saved < self.saves || (member && self.writer.owes_membership())
+        self.saved < self.saves
+    }
+
+    /// Whether a word on who belongs is still to be written. Whoever is out says nothing more: it would owe it for ever.
+    #[must_use]
+    pub fn owes_a_word(&self) -> bool {
+        !self.is_out() && self.writer.owes_membership()
     }
 
     /// What a member is called; the first digits of its id until its profile arrives.

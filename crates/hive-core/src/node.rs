@@ -64,6 +64,8 @@ pub struct Node {
 struct Promise {
     id: CommandId,
     reply: Reply,
+    /// Whether it also waits for what is said of who belongs.
+    says: bool,
     /// Until when it also waits for old values to be back; none = not at all.
     back_until: Option<Instant>,
 }
@@ -134,6 +136,7 @@ impl Node {
                 self.hive.on_dial_refused(now, peer, address);
             }
             Input::Misdialled { address } => self.hive.on_misdialled(now, address),
+            Input::Ousted { peer } => self.hive.on_ousted(now, peer),
             Input::Found(sighting) => self.hive.on_found(now, sighting),
             Input::NetworkChanged => self.hive.on_network_changed(now),
             Input::PairUp {
@@ -160,7 +163,7 @@ impl Node {
     }
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
-        let changes = matches!(
+        let says = matches!(
             command,
             Command::Approve { .. }
                 | Command::Deny { .. }
@@ -171,17 +174,17 @@ impl Node {
                 | Command::Leave
                 | Command::RecoveryKey
                 | Command::Recover { .. }
-                | Command::Label { .. }
-                | Command::Undo { .. }
-                | Command::Tune { .. }
-                | Command::Pause { .. }
-                | Command::Resume
-                | Command::Unpause
         );
         let puts_back = matches!(
             command,
             Command::Undo { .. } | Command::Tune { .. } | Command::Pause { .. }
         );
+        // A label is the machine's own, and on its disk: it is said to the others at every start.
+        let own = matches!(
+            command,
+            Command::Label { .. } | Command::Resume | Command::Unpause
+        );
+        let changes = says || puts_back || own;
         let reply = match command {
             Command::Status => Reply::Status(Box::new(self.status(now))),
             Command::Members => Reply::Members(self.hive.members(now)),
@@ -222,6 +225,7 @@ impl Node {
             self.promised.push(Promise {
                 id,
                 reply,
+                says,
                 back_until: puts_back.then(|| now.boot.after(BACK_WAIT)),
             });
         } else {
@@ -268,8 +272,13 @@ impl Node {
         if self.hive.owes_the_disk() {
             return;
         }
+        let owes_a_word = self.hive.owes_a_word();
         let putting_back = self.machine.putting_back();
         for promise in core::mem::take(&mut self.promised) {
+            if promise.says && owes_a_word {
+                self.promised.push(promise);
+                continue;
+            }
             if putting_back && promise.back_until.is_some_and(|until| now.boot < until) {
                 self.promised.push(promise);
                 continue;

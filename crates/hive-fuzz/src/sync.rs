@@ -179,7 +179,7 @@ impl Life {
     fn links(&mut self, script: &mut Script<'_>) -> bool {
         let who = [Who::Evil, Who::Honest, Who::Stranger][script.below(3)];
         let peer = who.node();
-        let input = match script.byte() % 7 {
+        let input = match script.byte() % 8 {
             0 => {
                 self.connected.remove(&peer);
                 Input::PeerDown { peer }
@@ -198,6 +198,7 @@ impl Life {
             5 => Input::Misdialled {
                 address: address(who as u8),
             },
+            6 => Input::Ousted { peer },
             _ => {
                 self.connect(who);
                 return false;

@@ -123,6 +123,10 @@ pub(crate) enum Report {
         /// Where the right key answered and did not let this one in.
         refused: Option<SocketAddr>,
     },
+    /// It says that another run with this machine's key has connected.
+    Ousted {
+        peer: NodeId,
+    },
     /// Whoever dialled from there wanted another key here.
     Misdialled {
         address: SocketAddr,
@@ -460,6 +464,7 @@ impl Net {
                 silence,
             } => self.on_word_after(silence, peer, number),
             Report::DialEnded { peer, refused } => self.on_dial_ended(peer, refused),
+            Report::Ousted { peer } => self.inputs.push_back(Input::Ousted { peer }),
             Report::Misdialled { address } => self.inputs.push_back(Input::Misdialled { address }),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
@@ -507,7 +512,13 @@ impl Net {
                 old.outbox.ping();
                 return;
             }
-            turn_away(&old.connection, code::REPLACED);
+            // An honest restart hears nothing of this: the run that it is said to has ended.
+            let why = if same_boot {
+                code::REPLACED
+            } else {
+                code::OTHER_RUN
+            };
+            turn_away(&old.connection, why);
             self.inputs.push_back(Input::PeerDown { peer });
         }
         tracing::debug!(peer = %peer.short(), %address, dialled = new.dialled, "connected");

@@ -329,6 +329,7 @@ impl Hive {
         needs.extend(self.need_of_the_contested());
         needs.extend(self.need_of_the_lost());
         needs.extend(self.need_of_the_bare());
+        needs.extend(self.need_of_the_doubled());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),

@@ -15,6 +15,7 @@ use crate::hive::outside::{Beacon, HiveEffect, Sighting};
 use crate::hive::tree::Branch;
 use crate::hive::writer::AfterSave;
 use crate::id::NodeId;
+use crate::reply::NeedView;
 use crate::time::{Instant, Now, Span, WallTime};
 
 /// First pause between two dials, and between two questions to the network. A guess, from the prompt
@@ -66,6 +67,10 @@ const TOLD_OF_KEY: Span = Span::from_secs(3);
 /// come back dials several times in a minute.
 const HINT_PAUSE: Span = Span::from_secs(60);
 
+/// Two reports of another run within this are no accident. A guess: copies take each other's connections every few
+/// seconds to minutes.
+const OUSTED_AGAIN: Span = Span::from_secs(3_600);
+
 const DAY_MS: u64 = 86_400_000;
 
 impl Hive {
@@ -115,6 +120,28 @@ impl Hive {
             }
         }
         found
+    }
+
+    /// A member says that another run with this key has taken a connection's place. Twice within an hour it is no start
+    /// that overtook its own end.
+    pub fn on_ousted(&mut self, now: Now, peer: NodeId) {
+        if !self.is_allowed(peer) {
+            return;
+        }
+        let before = self.links.ousted.replace(now.boot);
+        self.links.has_double |= before.is_some_and(|it| now.boot.since(it) < OUSTED_AGAIN);
+    }
+
+    /// Whether members say that another machine has this one's key, too. It may be untrue: it is told, and nothing else.
+    pub(super) fn need_of_the_doubled(&self) -> Option<NeedView> {
+        (self.links.has_double && !self.writer.halted() && !self.is_out()).then(|| NeedView {
+            code: "node.double".into(),
+            words: "another machine shows this machine's key to the others (a copied disk, or a backup that was put back elsewhere), \
+                    and the two take each other's connections. Stop one of them: if that was the copy, restart the daemon here; \
+                    else give this machine a new key, which shuts the copy out"
+                .into(),
+            fix: Vec::from(["hive rotate".into()]),
+        })
     }
 
     /// Somebody was heard on the network: a hint where a member or an inviter is.

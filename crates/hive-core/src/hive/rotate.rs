@@ -34,7 +34,9 @@ impl Hive {
             self.check_writer(now)?;
         }
         let told = self.links.connected().len();
-        if told == 0 && self.roster.order().len() > 1 {
+        // A copy of this machine may hold its connections: the old key brings the word later (decision 0054).
+        let doubled = self.writer.halted() || self.links.has_double;
+        if told == 0 && self.roster.order().len() > 1 && !doubled {
             return Err(refused(
                 "rotate.alone",
                 "no other machine of the hive is connected, and one must hear of the new key",

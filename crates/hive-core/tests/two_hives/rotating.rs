@@ -1,7 +1,7 @@
 //! Stories of machines that get a new key.
 
 use hive_core::hive::outside::HiveEffect;
-use hive_core::id::{HeadId, HiveId};
+use hive_core::id::{HeadId, HiveId, NodeId};
 use hive_core::pattern::Evidence;
 use hive_core::reply::StatusView;
 use hive_core::statement::{HeadRef, Role, Rotate, Statement, StrategyCell};
@@ -118,6 +118,19 @@ fn a_new_key_that_nobody_would_hear_of_is_refused_and_alone_it_is_fine() {
     world.run(Span::from_secs(60));
     let error = world.rotate(0).expect_err("nobody hears it");
     assert_eq!(error.code, "rotate.alone");
+    // Once may be a start that was quicker than the end before it.
+    let doubled = |world: &World| world.needs(0).iter().any(|it| it.code == "node.double");
+    let (now, peer) = (world.now(), world.hives[1].me());
+    let stranger = NodeId([7; 32]);
+    for (who, told) in [
+        (stranger, false),
+        (stranger, false),
+        (peer, false),
+        (peer, true),
+    ] {
+        world.hives[0].on_ousted(now, who);
+        assert_eq!(doubled(&world), told);
+    }
     world.publish(0, vec![Statement::Pattern(pattern(4))]);
     world.run(Span::from_secs(5));
     let known = &world.hives[0].advice().patterns;
@@ -321,6 +334,25 @@ fn a_removed_machine_with_a_new_key_stays_out_when_its_remover_goes() {
 }
 
 /// Between the handing over and the start with the new key, nobody is advised to leave: that would delete the new key.
+#[test]
+fn whose_connections_a_copy_takes_gets_a_new_key_although_nobody_is_connected() {
+    let mut world = three();
+    world.cut(0, 2);
+    world.cut(1, 2);
+    world.run(Span::from_secs(60));
+    let (now, peer) = (world.now(), world.hives[0].me());
+    for _ in 0..2 {
+        world.hives[2].on_ousted(now, peer);
+    }
+    assert_eq!(world.rotate(2).expect("the copy is shut out").told, 0);
+    world.heal(0, 2);
+    world.heal(1, 2);
+    world.run(Span::from_secs(7 * 3_600));
+    assert!(world.is_linked(0, 2) && world.is_linked(1, 2));
+    assert!(world.needs(2).is_empty());
+    agree(&world, &[1, 2]);
+}
+
 #[test]
 fn a_machine_that_is_about_to_start_with_its_new_key_is_asked_for_nothing() {
     let mut world = three();

@@ -56,6 +56,8 @@ pub(crate) mod code {
     pub(crate) const SILENT: VarInt = VarInt::from_u32(3);
     pub(crate) const MISDEED: VarInt = VarInt::from_u32(4);
     pub(crate) const TOO_SLOW: VarInt = VarInt::from_u32(5);
+    /// Another run with the same key has connected.
+    pub(crate) const OTHER_RUN: VarInt = VarInt::from_u32(6);
 }
 
 /// What a connection's tasks need.
@@ -240,6 +242,10 @@ impl Greeted {
             );
         let reason = line.connection.close_reason();
         tracing::debug!(peer = %line.peer.short(), dialled = line.dialled, ?reason, ?end, "ended");
+        if matches!(&reason, Some(ConnectionError::ApplicationClosed(why)) if why.error_code == code::OTHER_RUN)
+        {
+            line.report(Report::Ousted { peer: line.peer }).await;
+        }
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
             End::LetGo => line.connection.close(code::NOT_A_MEMBER, b""),

@@ -334,6 +334,29 @@ async fn the_key_before_brings_a_word_to_a_member_that_does_not_know_the_new_one
 }
 
 #[tokio::test]
+async fn a_run_whose_place_another_run_with_its_key_takes_is_told() {
+    let (mut first, mut member) = (Machine::new(1), Machine::new(2));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut copy = open(&first.secret, folder.path(), 0, 9);
+    let (key, peer) = (first.id(), member.id());
+    member.net.members(vec![key]);
+    for net in [&mut first.net, &mut copy] {
+        net.members(vec![peer]);
+    }
+    first.net.dial(peer, vec![member.address()]);
+    assert!(matches!(first.next().await, Input::PeerUp { .. }));
+    assert!(matches!(member.next().await, Input::PeerUp { .. }));
+    copy.dial(peer, vec![member.address()]);
+    let up = patiently(copy.next()).await.expect("it does not end");
+    assert!(matches!(up, Input::PeerUp { .. }));
+    member.expect(&Input::PeerDown { peer: key }).await;
+    assert!(matches!(member.next().await, Input::PeerUp { .. }));
+    let mut heard = [first.next().await, first.next().await];
+    heard.sort_by_key(|it| matches!(it, Input::PeerDown { .. }));
+    assert_eq!(heard, [Input::Ousted { peer }, Input::PeerDown { peer }]);
+}
+
+#[tokio::test]
 async fn without_a_key_before_nothing_is_brought() {
     let (mut machine, mut member) = (Machine::new(1), Machine::new(2));
     machine.net.members(vec![member.id()]);

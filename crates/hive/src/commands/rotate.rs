@@ -46,7 +46,10 @@ pub(super) fn run(at: &Place, args: RotateArgs) -> Result<Exit, Problem> {
         } else {
             "the daemon runs with the new key"
         };
-        let told = format!("{} of the others heard of it; {started}.", view.told);
+        let told = match view.told {
+            0 => format!("No other machine has heard of it yet; {started}."),
+            told => format!("{told} of the others heard of it; {started}."),
+        };
         format!(
             "  This machine was {}, and is {} now.\n",
             view.old, view.new

@@ -57,6 +57,10 @@ pub(in crate::hive) struct Links {
     pub(super) asked: Option<Instant>,
     pub(super) seek_at: Option<Instant>,
     pub(super) seek_pause: Span,
+    /// When a member last said that another run with this key has connected.
+    pub(super) ousted: Option<Instant>,
+    /// It was said often enough to be told.
+    pub(in crate::hive) has_double: bool,
     pub(super) said: Option<Beacon>,
     /// When the beacon's day ends.
     pub(super) tomorrow: Option<Instant>,
@@ -141,6 +145,8 @@ impl Links {
             asked: None,
             seek_at: None,
             seek_pause: BACKOFF_MIN,
+            ousted: None,
+            has_double: false,
             said: None,
             tomorrow: None,
             rings: Rings::default(),
