@@ -71,7 +71,9 @@ impl StoreError {
             Self::ReadOnly => "make the disk writable, then: hive up",
             Self::NotAllowed => "hive doctor   (names what belongs to whom)",
             Self::Disk(_) => "look at the disk (dmesg), then: hive up",
-            Self::Damaged(_) | Self::Unreadable => "restore it, or start anew: hive leave",
+            Self::Damaged(_) | Self::Unreadable => {
+                "restore it, then: hive up   (names the other ways)"
+            }
         }
     }
 }
@@ -450,7 +452,7 @@ mod tests {
         let path = folder.path().join("store.redb");
         let is_damaged = |what: &str| match RedbStore::open(&path).map(drop) {
             Err(error @ StoreError::Damaged(_)) => {
-                assert!(error.remedy().contains("hive leave"), "{what}");
+                assert!(error.remedy().contains("restore it"), "{what}");
             }
             other => panic!("{what}: {other:?}"),
         };

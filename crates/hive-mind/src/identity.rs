@@ -70,7 +70,7 @@ fn belonging(
         let note = owner::bare();
         store
             .commit(std::slice::from_ref(&note))
-            .map_err(|why| unopened(&why))?;
+            .map_err(|why| unopened(paths, &why))?;
         restored.push(note);
     }
     let held = match held {
@@ -152,19 +152,25 @@ fn opened(
     match opened {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(why)) => Err(not_opened(paths, &why)),
-        Err(_) => Err(unopened(&StoreError::Unreadable)),
+        Err(_) => Err(unopened(paths, &StoreError::Unreadable)),
     }
 }
 
 fn not_opened(paths: &Paths, error: &StoreError) -> StartError {
     match error {
         StoreError::InUse => StartError::AlreadyRunning(paths.state.clone()),
-        other => unopened(other),
+        other => unopened(paths, other),
     }
 }
 
-fn unopened(error: &StoreError) -> StartError {
-    StartError::Store(fault(error).to_string())
+fn unopened(paths: &Paths, error: &StoreError) -> StartError {
+    match error {
+        StoreError::Damaged(_) | StoreError::Unreadable => StartError::StoreDamaged {
+            path: paths.store(),
+            why: error.to_string(),
+        },
+        other => StartError::Store(fault(other).to_string()),
+    }
 }
 
 /// Whether the store holds a word of this key.
@@ -356,8 +362,8 @@ mod tests {
         let Err(error) = opened(&home.paths, |_| panic!("as redb does")) else {
             panic!("it was opened");
         };
+        assert!(matches!(error, StartError::StoreDamaged { .. }), "{error}");
         let told = error.to_string();
         assert!(told.contains("it is damaged"), "{told}");
-        assert!(told.contains("hive leave"), "{told}");
     }
 }

@@ -15,13 +15,13 @@ pub(crate) type Secret = Zeroizing<[u8; 32]>;
 pub(crate) const KEY: &str = "key";
 
 /// The file of the key that shall take over.
-const NEXT: &str = "key.next";
+pub(crate) const NEXT: &str = "key.next";
 
 /// The key that the one in use took over from: members that have not heard of the new one let this one in.
 const BEFORE: &str = "key.before";
 
 /// A next key that the store had no word of. It is never read again, but a person can put it back.
-const UNUSED: &str = "key.unused";
+pub(crate) const UNUSED: &str = "key.unused";
 
 /// Why there is no key. Nothing was changed, except that a new folder may have been made.
 #[derive(Debug, thiserror::Error)]

@@ -115,7 +115,15 @@ pub enum StartError {
         /// Whose store it is.
         store: NodeId,
     },
-    /// The store in the state folder is damaged, newer than this program, or cannot be written.
+    /// The store in the state folder is damaged, or is none.
+    #[error("the store {path} cannot be opened: {why}")]
+    StoreDamaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store in the state folder is newer than this program, or cannot be written.
     #[error("the store cannot be opened: {0}")]
     Store(String),
     /// No UDP port could be opened.

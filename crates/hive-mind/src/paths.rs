@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hive_core::signed::KeyPair;
 
-use crate::key::{self, KEY};
+use crate::key::{self, KEY, KeyError, NEXT, Secret, UNUSED};
 use crate::options::{Options, StartError};
 
 /// Where one node's things lie.
@@ -54,13 +54,27 @@ impl Paths {
     /// of one that was put aside, and of the one before. Keys that cannot be read have none.
     #[must_use]
     pub fn own_ids(&self) -> Vec<String> {
-        let beside = [key::load_next(&self.state), key::load_unused(&self.state)];
-        let held = [key::load(&self.state)].into_iter().chain(beside);
-        let secrets = held.filter_map(|read| read.ok().flatten());
-        secrets
-            .chain(key::load_before(&self.state))
-            .map(|secret| KeyPair::from_secret(&secret).node().short())
-            .collect()
+        let id = |secret: Secret| KeyPair::from_secret(&secret).node().short();
+        let held = key::load(&self.state).ok().flatten().map(id);
+        let beside = self.kept_keys().into_iter().map(|(_, id)| id);
+        let before = key::load_before(&self.state).map(id);
+        held.into_iter().chain(beside).chain(before).collect()
+    }
+
+    /// Keys that a change of key made and that are not in use, each with the first digits of its id. Those that cannot
+    /// be read are none.
+    #[must_use]
+    pub fn kept_keys(&self) -> Vec<(PathBuf, String)> {
+        let beside = [
+            (NEXT, key::load_next(&self.state)),
+            (UNUSED, key::load_unused(&self.state)),
+        ];
+        let readable = |(name, read): (&str, Result<Option<Secret>, KeyError>)| {
+            let secret = read.ok().flatten()?;
+            let id = KeyPair::from_secret(&secret).node().short();
+            Some((self.state.join(name), id))
+        };
+        beside.into_iter().filter_map(readable).collect()
     }
 
     /// The store's file.

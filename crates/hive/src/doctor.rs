@@ -175,7 +175,7 @@ pub(crate) fn needs(status: &StatusView) -> impl Iterator<Item = Finding> {
 /// `way` is what to type.
 pub(crate) fn kept_key(state: &Path, way: Option<String>) -> Option<Finding> {
     if let Some(way) = way {
-        let what = "this machine's place went to another key, which may be one that is kept here";
+        let what = "this machine's place went to another key, which is kept here";
         return Some(Finding::new("kept key", Outcome::Problem, what).try_next(way));
     }
     let kept = state.join("key.unused");

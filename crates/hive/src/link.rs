@@ -121,7 +121,16 @@ impl Link {
             _ => None,
         };
         let mut problem = problem(error);
-        if let Some(last) = last {
+        if let Some(mut last) = last {
+            if last.code == "store.damaged" {
+                // As long as that store lies there, the next start would only say the same.
+                let ways = std::mem::take(&mut last.try_next);
+                let mut state = self.state.iter();
+                if state.any(|state| state.join("store.redb").exists()) {
+                    problem.try_next = ways;
+                }
+            }
+            let last = last.line();
             // A daemon that ended in order has no such words, and the next start wipes them.
             problem.known = format!("{}; when it last ran: {last}", problem.known);
         }

@@ -111,17 +111,23 @@ pub(crate) struct Said {
     pub(crate) try_next: String,
 }
 
-/// Why the daemon whose log this is ended, when its last run ended by an error, in one line.
-pub(crate) fn last_error(log: &Path) -> Option<String> {
-    let said = error_in(&String::from_utf8_lossy(&std::fs::read(log).ok()?))?;
-    let mut line = said.what;
-    for (between, part) in [(": ", said.known), ("; try: ", said.try_next)] {
-        if !part.is_empty() {
-            line.push_str(between);
-            line.push_str(&part);
+impl Said {
+    /// All of it in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.what.clone();
+        for (between, part) in [(": ", &self.known), ("; try: ", &self.try_next)] {
+            if !part.is_empty() {
+                line.push_str(between);
+                line.push_str(part);
+            }
         }
+        line
     }
-    Some(line)
+}
+
+/// Why the daemon whose log this is ended, when its last run ended by an error.
+pub(crate) fn last_error(log: &Path) -> Option<Said> {
+    error_in(&String::from_utf8_lossy(&std::fs::read(log).ok()?))
 }
 
 /// The same of what was said since the file was so long, in its parts.
@@ -198,7 +204,7 @@ mod tests {
         let log = folder.path().join(NAME);
         std::fs::write(&log, &first).expect("written");
         let line = "the disk is full: nothing is lost; try: free space";
-        assert_eq!(last_error(&log).as_deref(), Some(line));
+        assert_eq!(last_error(&log).map(|it| it.line()).as_deref(), Some(line));
         assert_eq!(error_in(&format!("{first}{START}words\n")), None);
         assert_eq!(error_in(""), None);
     }

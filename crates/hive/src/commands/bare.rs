@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use hive_mind::Running;
 use hive_mind::reply::StatusView;
+use hive_mind::{Paths, Running};
 
 use crate::args::Place;
 use crate::commands::down;
 use crate::consent;
 use crate::link::Link;
+use crate::place;
 use crate::problem::{Exit, Problem};
 
 /// What is said once everything is as it was.
@@ -54,7 +55,7 @@ impl Bare {
                 why.what
             ),
         };
-        self.names_a_newer_key(beside(failed, &known))
+        names_a_newer_key(at, beside(failed, &known))
     }
 
     /// Deletes what the daemon made, once none runs any more, and says how its end went. A setting that stays on is
@@ -84,14 +85,16 @@ impl Bare {
             consent::forget_answered(&self.state)
         }
     }
+}
 
-    /// Where the key that took over may lie beside the one that was given up, that is the way back.
-    fn names_a_newer_key(&self, failed: Problem) -> Problem {
-        let is_moved = failed.code == "join.moved";
-        match is_moved.then(|| way_to_a_newer_key(&self.state)).flatten() {
-            Some(way) => failed.try_next(way),
-            None => failed,
-        }
+/// Where the key that took over may lie beside the one that was given up, that is the way back.
+fn names_a_newer_key(at: &Place, failed: Problem) -> Problem {
+    if failed.code != "join.moved" {
+        return failed;
+    }
+    match place::paths(at).ok().and_then(|paths| ways_to(&paths)) {
+        Some(ways) => failed.try_next(ways),
+        None => failed,
     }
 }
 
@@ -121,22 +124,34 @@ fn beside(failed: Problem, more: &str) -> Problem {
     failed.known(known)
 }
 
-/// The same, where the daemon says that this machine's key was given up.
-pub(super) fn way_of_the_moved(status: &StatusView, state: &Path) -> Option<String> {
+/// The way on where the daemon says that this machine's key was given up. The words name the key that has its place: any
+/// other one that lies here leads nowhere.
+pub(super) fn way_of_the_moved(status: &StatusView, paths: &Paths) -> Option<String> {
     let mut needs = status.needs.iter();
-    let is_moved = needs.any(|need| need.code == "node.moved");
-    is_moved.then(|| way_to_a_newer_key(state)).flatten()
+    let need = needs.find(|need| need.code == "node.moved")?;
+    let mut kept = paths.kept_keys().into_iter();
+    let (newer, _) = kept.find(|(_, id)| need.words.contains(id.as_str()))?;
+    let moves = moves_to(&paths.state, &newer);
+    Some(format!(
+        "the key that took its place is kept here: hive down; {moves}, then: hive join CODE"
+    ))
 }
 
-/// The way to the key that took over, where it may lie beside the one that was given up.
-fn way_to_a_newer_key(state: &Path) -> Option<String> {
-    let kept = ["key.next", "key.unused"].map(|name| state.join(name));
-    let newer = kept.into_iter().find(|path| path.exists())?;
-    Some(way_to(state, &newer))
+/// The way to the keys that may have taken over, where nobody says which one did: that of each of them.
+fn ways_to(paths: &Paths) -> Option<String> {
+    let way = |(newer, id): (PathBuf, String)| {
+        let moves = moves_to(&paths.state, &newer);
+        format!(
+            "if the others list this machine as {id} (there: hive members), its key is kept here: hive down; {moves}, then: \
+             hive join CODE"
+        )
+    };
+    let ways: Vec<String> = paths.kept_keys().into_iter().map(way).collect();
+    (!ways.is_empty()).then(|| ways.join("; "))
 }
 
-/// Nobody proved yet that this machine's key was handed over: the one it holds is kept too, under a name that is free.
-fn way_to(state: &Path, newer: &Path) -> String {
+/// What is typed to take that key into use. The one that this machine holds is kept too, under a name that is free.
+fn moves_to(state: &Path, newer: &Path) -> String {
     let key = state.join("key");
     let before = free(state, "key.kept");
     let mut moves = vec![(key, before), (newer.to_path_buf(), state.join("key"))];
@@ -147,8 +162,7 @@ fn way_to(state: &Path, newer: &Path) -> String {
     }
     let words = moves.iter();
     let words = words.map(|(from, to)| format!("mv {} {}", from.display(), to.display()));
-    let moves = words.collect::<Vec<_>>().join(" && ");
-    format!("a key that hive rotate made is kept: hive down; {moves}, then: hive join CODE")
+    words.collect::<Vec<_>>().join(" && ")
 }
 
 /// This name, or one with a number, under which nothing lies.
@@ -165,6 +179,9 @@ pub(super) fn free(state: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use hive_mind::reply::NeedView;
 
     use super::*;
 
@@ -190,8 +207,47 @@ mod tests {
         for (name, content) in [("key", "held"), ("key.kept", "old"), ("key.unused", "new")] {
             fs::write(state.join(name), content).expect("writable");
         }
-        let advice = way_to(state, &newer);
+        let advice = moves_to(state, &newer);
         let kept = format!("mv {0}/key {0}/key.kept2 && mv", state.display());
         assert!(advice.contains(&kept), "{advice}");
+    }
+
+    #[test]
+    fn only_the_key_that_took_the_place_is_offered_where_it_is_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = Paths {
+            state: folder.path().to_path_buf(),
+            socket: folder.path().join("hive.sock"),
+            config: None,
+        };
+        for (name, byte) in [("key.next", 7), ("key.unused", 8)] {
+            let path = folder.path().join(name);
+            fs::write(&path, [byte; 32]).expect("writable");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("ours");
+        }
+        let kept = paths.kept_keys();
+        let status = |heir: &str| StatusView {
+            needs: vec![NeedView {
+                code: "node.moved".to_owned(),
+                words: format!("its place went to the key {heir}, and nobody talks with it"),
+                fix: Vec::new(),
+            }],
+            ..StatusView::default()
+        };
+        for (path, id) in &kept {
+            let way = way_of_the_moved(&status(id), &paths).expect("it is here");
+            let others = kept.iter().filter(|(other, _)| other != path);
+            assert!(way.contains(&format!("mv {} ", path.display())), "{way}");
+            for (other, _) in others {
+                assert!(!way.contains(&other.display().to_string()), "{way}");
+            }
+        }
+        assert_eq!(way_of_the_moved(&status("00000000"), &paths), None);
+        // A refusal names none: the person finds out which one it is.
+        let ways = ways_to(&paths).expect("two are here");
+        for (path, id) in &kept {
+            let named = [id.as_str(), &format!("mv {} ", path.display())];
+            assert!(named.iter().all(|it| ways.contains(it)), "{ways}");
+        }
     }
 }

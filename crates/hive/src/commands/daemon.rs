@@ -131,6 +131,16 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
             "put it back from a backup, then: hive up; or be let back in under this key: hive invite on a machine of the \
              hive, hive join CODE here; or, if no other is left, start anew: hive leave",
         ),
+        StartError::StoreDamaged { path, why } => Problem::new(
+            Exit::Failed,
+            "store.damaged",
+            "the store of this machine cannot be read",
+        )
+        .known(format!(
+            "{}: {why}; it held what was learned, and which hive this machine belongs to",
+            path.display()
+        ))
+        .try_next(ways_without(path)),
         StartError::KeyLost(path) => Problem::new(
             Exit::Failed,
             "key.lost",
@@ -162,6 +172,24 @@ fn not_started(why: &StartError, running: Option<Running>) -> Problem {
                 .try_next(OTHER_FOLDER)
         }
         _ => Problem::new(Exit::Failed, "daemon.start", NOT_STARTED).known(why.to_string()),
+    }
+}
+
+/// What to do about a damaged store. With its key, a machine comes back to its place without it, a founder too, as long as
+/// another one is there that knows it.
+fn ways_without(store: &Path) -> String {
+    let state = store.parent().unwrap_or(store);
+    let (shown, aside) = (store.display(), bare::free(state, "store.damaged"));
+    let aside = aside.display();
+    if state.join("key").exists() {
+        format!(
+            "put it back from a backup, then: hive up; or be let back in under this key without it: hive down; mv {shown} \
+             {aside}, then: hive invite on another machine of the hive, hive join CODE here; or, if no other is left, start \
+             anew: hive leave"
+        )
+    } else {
+        "put it back from a backup, with its key, then: hive up; or start anew: hive leave"
+            .to_owned()
     }
 }
 

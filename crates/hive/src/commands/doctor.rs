@@ -31,7 +31,7 @@ pub(super) fn run(place: &Place, format: Format) -> Result<Exit, Problem> {
     };
     let mut report = examine(&Roots::real(), &paths, network, members.as_ref());
     report.extend(status.iter().flat_map(needs));
-    let way = status.and_then(|status| bare::way_of_the_moved(&status, &paths.state));
+    let way = status.and_then(|status| bare::way_of_the_moved(&status, &paths));
     report.extend(kept_key(&paths.state, way));
     show(format, "hive.doctor/1", &report, text::report)?;
     Ok(if report.healthy {

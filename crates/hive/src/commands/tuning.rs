@@ -18,7 +18,7 @@ use crate::render::{patterns as text, status as screen};
 pub(super) fn status(at: &Place, args: StatusArgs) -> Result<Exit, Problem> {
     let link = Link::new(at)?;
     let view = link.ask(link.client().status())?;
-    let way = bare::way_of_the_moved(&view, &place::paths(at)?.state);
+    let way = bare::way_of_the_moved(&view, &place::paths(at)?);
     show(args.format, "hive.status/1", &view, |view| {
         // In one piece, to be copied.
         let way = way.map_or_else(String::new, |way| format!("\n{way}\n"));

@@ -60,7 +60,7 @@ pub(super) fn up(at: &Place, args: UpArgs) -> Result<Exit, Problem> {
     introduce(at, &link, args.consent)?;
     let status = lasting(at, store, &link)?;
     println!("  {}", closing(&status));
-    if let Some(way) = bare::way_of_the_moved(&status, &place::paths(at)?.state) {
+    if let Some(way) = bare::way_of_the_moved(&status, &place::paths(at)?) {
         println!("  {way}");
     }
     Ok(Exit::Ok)

@@ -58,6 +58,11 @@ fn is_called(machine: &Machine, label: &str) {
             .success()
             .then_some(())
     });
+    // That is answered at once, and said when it has listened for ten seconds: three looks a turn last longer.
+    machine.until("it has said so", |machine| {
+        let mut looks = (0..3).map(|_| status(machine));
+        looks.any(|it| it["waiting"] == 0).then_some(())
+    });
 }
 
 /// The folder as it is, with its rights; what is no file or folder belongs to a running daemon.

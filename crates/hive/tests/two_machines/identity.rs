@@ -84,6 +84,58 @@ fn a_store_that_is_gone_or_empty_beside_its_key_founds_no_hive() {
 }
 
 #[test]
+fn a_damaged_store_names_the_way_that_keeps_the_place_and_it_leads_there() {
+    let mut desk = Machine::start("desk");
+    let mut laptop = Machine::start("laptop");
+    lets_in(&desk, &laptop, &desk.json(&["invite", "--json"]), "");
+    for machine in [&desk, &laptop] {
+        machine.until("both are members", |machine| {
+            (members(machine) == ["desk", "laptop"]).then_some(())
+        });
+    }
+    loses_its_store_and_comes_back(&mut laptop, &desk);
+    // The founder is let back in by whoever is left, too.
+    loses_its_store_and_comes_back(&mut desk, &laptop);
+    is_down(&laptop);
+    is_down(&desk);
+}
+
+fn loses_its_store_and_comes_back(machine: &mut Machine, other: &Machine) {
+    let before = machine.json(&["status", "--json"]);
+    machine.stop();
+    let state = machine.state();
+    let store = state.join("store.redb");
+    let (shown, aside) = (store.display(), state.join("store.damaged"));
+    let way = format!("hive down; mv {shown} {}, then", aside.display());
+    fs::write(&store, "no store at all. ".repeat(1_000)).expect("writable");
+    let words = [way.as_str(), "damaged", "hive join CODE", "hive leave"];
+    is_refused(machine, "store.damaged", &words);
+    let doctor = machine.hive(&["doctor", "--json"]).stdout;
+    let doctor: Value = serde_json::from_slice(&doctor).expect("json");
+    let findings = doctor["findings"].as_array().expect("findings");
+    let daemon = findings.iter().find(|it| it["check"] == "daemon");
+    let advice = daemon.expect("it does not run")["try_next"].to_string();
+    assert!(advice.contains(&way), "{advice}");
+    fs::rename(&store, &aside).expect("it is there");
+    let gone = told(&machine.hive(&["status"]));
+    assert!(gone.contains("try: hive up"), "{gone}");
+    let invite = other.json(&["invite", "--json"]);
+    lets_in(
+        other,
+        machine,
+        &invite,
+        "this machine goes on under its key",
+    );
+    machine.until("it has its place back", |machine| {
+        (members(machine) == ["desk", "laptop"]).then_some(())
+    });
+    let after = machine.json(&["status", "--json"]);
+    for what in ["node", "hive"] {
+        assert_eq!(after[what], before[what], "{what}");
+    }
+}
+
+#[test]
 fn a_key_that_is_gone_zero_or_anothers_beside_a_store_is_replaced_by_none() {
     let mut machine = Machine::start("desk");
     let before = machine.json(&["status", "--json"])["node"].clone();
