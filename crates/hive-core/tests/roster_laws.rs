@@ -7,6 +7,9 @@ mod authors;
 #[path = "roster_laws/rotation.rs"]
 mod rotation;
 
+#[path = "roster_laws/seniors.rs"]
+mod seniors;
+
 use std::collections::BTreeSet;
 
 use hive_core::hive::roster::Roster;

@@ -87,12 +87,17 @@ impl Author {
 
     /// One batch.
     pub(crate) fn say(&mut self, statements: Vec<Statement>) {
+        let before = self.said();
+        let hlc = Hlc(before.map_or(1, |map| map.head().hlc.0 + 1));
+        self.say_at(hlc, statements);
+    }
+
+    /// One batch at this time.
+    pub(crate) fn say_at(&mut self, hlc: Hlc, statements: Vec<Statement>) {
         let changes = statements
             .into_iter()
             .map(|it| (it.key(), Some(it.encode())))
             .collect();
-        let before = self.own.map(self.key.node());
-        let hlc = Hlc(before.map_or(1, |map| map.head().hlc.0 + 1));
         let map = self.own.draft(&self.key, self.incarnation, hlc, changes);
         self.own.insert(map.expect("small"));
     }

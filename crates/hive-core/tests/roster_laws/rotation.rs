@@ -17,10 +17,10 @@ use crate::authors::{Author, Observer, admit, genesis, node, revoke};
 use crate::{Theft, build, names, steal, store_of, theft};
 
 /// The number of the new key: no honest machine's and no sybil's.
-const HEIR: usize = 150;
+pub(crate) const HEIR: usize = 150;
 
 /// The number of the key to which the thief hands the place.
-const RIVAL: usize = 151;
+pub(crate) const RIVAL: usize = 151;
 
 /// A hive in which a key was handed over, and is then found by a thief.
 struct Turned {
@@ -155,7 +155,7 @@ proptest! {
     }
 }
 
-fn small() -> (Genesis, [Author; 3]) {
+pub(crate) fn small() -> (Genesis, [Author; 3]) {
     let genesis = genesis(false);
     let mut authors = [0, 1, 2].map(|n| Author::new(n, &genesis));
     authors[0].say(vec![admit(1, Role::Admin)]);
@@ -164,7 +164,7 @@ fn small() -> (Genesis, [Author; 3]) {
     (genesis, authors)
 }
 
-fn roster_of(genesis: &Genesis, authors: &[&Author]) -> (Store, Roster) {
+pub(crate) fn roster_of(genesis: &Genesis, authors: &[&Author]) -> (Store, Roster) {
     let maps = authors.iter().filter_map(|it| it.said());
     let store = store_of(genesis, maps);
     let roster = Roster::of(genesis, &store);
@@ -399,7 +399,7 @@ fn a_contradiction_from_before_is_not_hidden_behind_one_after_the_handing_over()
     assert!(!quarantined(&held[0]));
 }
 
-fn keeping(author: &Author) -> Statement {
+pub(crate) fn keeping(author: &Author) -> Statement {
     let keep = Some(author.map().head_ref());
     let node = author.node();
     Statement::Revoke(Revoke { node, keep })

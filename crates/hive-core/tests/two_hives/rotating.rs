@@ -2,8 +2,10 @@
 
 use hive_core::hive::outside::HiveEffect;
 use hive_core::id::{HeadId, HiveId, NodeId};
+use hive_core::limits::KEYS_MAX;
 use hive_core::pattern::Evidence;
 use hive_core::reply::StatusView;
+use hive_core::signed::KeyPair;
 use hive_core::statement::{HeadRef, Role, Rotate, Statement, StrategyCell};
 use hive_core::time::Span;
 use hive_core::wire::Frame;
@@ -159,6 +161,11 @@ fn a_senior_admin_vouches_for_the_first_key_that_it_hears_of() {
     world.run(Span::from_secs(60));
     let word = world.vouched(0, old).expect("the founder repeats it");
     assert_eq!(word.new, world.hives[1].me());
+    let founder = world.hives[0].me();
+    world.rotate(0).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    let word = world.vouched(1, founder);
+    assert!(word.is_none(), "a junior has no say in its senior's place");
     assert!(world.vouched(2, old).is_none(), "a plain member need not");
     agree(&world, &[1, 2]);
 }
@@ -486,4 +493,37 @@ fn a_key_that_took_over_from_none_brings_nothing_to_those_that_do_not_let_it_in(
     while let Some(effect) = world.hives[2].poll() {
         assert!(!matches!(effect, HiveEffect::HandOver { .. }));
     }
+}
+
+#[test]
+fn a_place_goes_to_a_new_key_only_so_often_and_it_is_said_why_no_more() {
+    let mut world = World::new(1);
+    world.run(Span::from_secs(5));
+    for _ in 0..KEYS_MAX {
+        world.rotate(0).expect("not too often yet");
+        world.run(Span::from_secs(30));
+    }
+    let error = world.rotate(0).expect_err("once too often");
+    assert_eq!(error.code, "rotate.too_often");
+}
+
+#[test]
+fn two_keys_that_claim_the_founders_place_are_told_of() {
+    let mut world = three();
+    let (old, peer) = (World::key(0), world.hives[2].me());
+    let held = world.disk_store(1);
+    let map = held.map(old.node()).expect("held");
+    let (keep, hlc) = (map.head_ref(), map.head().hlc);
+    world.rotate(0).expect("somebody hears it");
+    world.run(Span::from_secs(60));
+    assert!(!has_need(&world, 1, "member.contested"));
+    let rival = KeyPair::from_secret(&[77; 32]);
+    let word = Statement::Rotate(Rotate::new(&old, &rival, held.hive(), keep));
+    let change = vec![(word.key(), Some(word.encode()))];
+    let claim = held.draft(&rival, 1, hlc, change).expect("small");
+    let now = world.now();
+    let frame = Frame::Delta(claim.delta(None)).encode();
+    world.hives[1].on_received(now, peer, &frame);
+    world.settle();
+    assert!(has_need(&world, 1, "member.contested"));
 }
