@@ -480,23 +480,28 @@ fn who_cannot_reach_a_member_hears_its_news_from_another() {
     assert_eq!(passed_on(&world), before);
 }
 
-#[test]
-fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
-    let mut world = three();
+/// Two heads of machine 1 under one number, and what a member says of them.
+fn contradiction(world: &World, incarnation: u32) -> Vec<u8> {
     let (store, author) = (Store::new(world.hive_id(0)), World::key(1));
-    let head = |incarnation: u32, n: u8| {
+    let head = |n: u8| {
         let said = Statement::Pattern(pattern(n));
         let change = vec![(said.key(), Some(said.encode()))];
         let hlc = Hlc(u64::from(incarnation));
         let map = store.draft(&author, incarnation, hlc, change);
         *map.expect("small").head()
     };
+    Frame::Proof(head(1), head(2)).encode()
+}
+
+#[test]
+fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
+    let mut world = three();
     let now = world.now();
     let (zero, last) = (world.hives[0].me(), world.hives[2].me());
-    let late = Frame::Proof(head(800, 1), head(800, 2)).encode();
+    let late = contradiction(&world, 800);
     world.hives[2].on_received(now, zero, &late);
     world.settle();
-    let early = Frame::Proof(head(700, 1), head(700, 2)).encode();
+    let early = contradiction(&world, 700);
     world.hives[0].on_received(now, last, &early);
     world.settle();
     // One that lies between is answered with both, and changes nothing.
@@ -506,7 +511,7 @@ fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
         sent.filter(proof).count()
     };
     let (view, told) = (world.view(0), proofs(&world));
-    let between = Frame::Proof(head(750, 1), head(750, 2)).encode();
+    let between = contradiction(&world, 750);
     world.hives[0].on_received(now, last, &between);
     world.settle();
     assert_eq!(world.view(0), view);
@@ -522,20 +527,12 @@ fn an_old_contradiction_is_told_and_kept_beside_a_later_one() {
 #[test]
 fn who_was_away_hears_of_both_contradictions_at_once() {
     let mut world = three();
-    let (store, author) = (Store::new(world.hive_id(0)), World::key(1));
-    let head = |incarnation: u32, n: u8| {
-        let said = Statement::Pattern(pattern(n));
-        let change = vec![(said.key(), Some(said.encode()))];
-        let hlc = Hlc(u64::from(incarnation));
-        let map = store.draft(&author, incarnation, hlc, change);
-        *map.expect("small").head()
-    };
     world.cut(0, 2);
     world.cut(1, 2);
     let (now, one) = (world.now(), world.hives[1].me());
     for incarnation in [700, 800] {
-        let proof = Frame::Proof(head(incarnation, 1), head(incarnation, 2));
-        world.hives[0].on_received(now, one, &proof.encode());
+        let proof = contradiction(&world, incarnation);
+        world.hives[0].on_received(now, one, &proof);
     }
     world.settle();
     world.heal(0, 2);

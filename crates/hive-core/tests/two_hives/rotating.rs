@@ -463,24 +463,6 @@ fn the_old_key_of_a_removed_machine_brings_nothing_in() {
 }
 
 #[test]
-fn two_new_keys_that_never_heard_of_each_other_do_not_dial_for_ever() {
-    let mut world = three();
-    world.no_multicast = true;
-    rotates_unheard(&mut world, 0);
-    world.rotate(1).expect("the last one hears it");
-    world.cut(1, 2);
-    world.heal(0, 1);
-    let now = world.now();
-    world.hives[1].on_network_changed(now);
-    world.run(Span::from_secs(3_600));
-    let before = world.dials;
-    world.run(Span::from_secs(86_400));
-    // Alone, each dials once an hour; a few hints hasten it.
-    let dials = world.dials - before;
-    assert!(dials < 100, "{dials} dials in a day");
-}
-
-#[test]
 fn a_key_that_took_over_from_none_brings_nothing_to_those_that_do_not_let_it_in() {
     let mut world = three();
     let label = world.label(2);

@@ -12,7 +12,9 @@ use super::keeper::{TIMING, Timing};
 use super::mdns::Mdns;
 use super::*;
 
+mod crossing;
 mod flood;
+mod keys;
 mod way_in;
 
 /// Far longer than anything here takes, so that a failure ends; nothing is asserted about time.
@@ -285,141 +287,6 @@ async fn a_removed_member_is_cut_off_and_refused() {
     one.expect(&Input::DialRefused {
         peer: two.id(),
         address: two.address(),
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_key_before_brings_a_word_to_a_member_that_does_not_know_the_new_one() {
-    let (folder, mut member) = (tempfile::tempdir().expect("a folder"), Machine::new(2));
-    let (secret, before) = (Zeroizing::new([1; 32]), Zeroizing::new([7; 32]));
-    let old = KeyPair::from_secret(&before).node();
-    let mut net = Net::open(&NetConfig {
-        secret: &secret,
-        before: Some(&before),
-        boot_nonce: [1; 8],
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
-        port: Some(0),
-        timing: TIMING,
-        remembered: &folder.path().join("port"),
-    })
-    .expect("opens");
-    net.members(vec![member.id()]);
-    member.net.members(vec![old]);
-    // An address that leads nowhere does not hide the one that does.
-    let nowhere = (Ipv4Addr::LOCALHOST, 1).into();
-    net.dial(member.id(), vec![nowhere, member.address()]);
-    let refused = patiently(net.next()).await.expect("it does not end");
-    let (peer, address) = (member.id(), member.address());
-    assert_eq!(refused, Input::DialRefused { peer, address });
-
-    let frames = vec![vec![7], vec![8; 100_000]];
-    net.hand_over(peer, address, frames.clone());
-    // One at a time.
-    net.hand_over(peer, address, vec![vec![9]]);
-    assert_eq!(net.telling.len(), 1);
-    let up = member.next().await;
-    assert!(matches!(up, Input::PeerUp { peer, .. } if peer == old));
-    for frame in frames {
-        member.expect(&Input::Received { peer: old, frame }).await;
-    }
-    // Now it knows the new key and not the old one any more.
-    member.net.close(old);
-    member.expect(&Input::PeerDown { peer: old }).await;
-    member.net.members(vec![net.me]);
-    net.dial(member.id(), vec![member.address()]);
-    let up = patiently(net.next()).await.expect("it does not end");
-    assert!(matches!(up, Input::PeerUp { peer, .. } if peer == member.id()));
-    assert_eq!(net.links.len(), 1);
-}
-
-#[tokio::test]
-async fn a_run_whose_place_another_run_with_its_key_takes_is_told() {
-    let (mut first, mut member) = (Machine::new(1), Machine::new(2));
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut copy = open(&first.secret, folder.path(), 0, 9);
-    let (key, peer) = (first.id(), member.id());
-    member.net.members(vec![key]);
-    for net in [&mut first.net, &mut copy] {
-        net.members(vec![peer]);
-    }
-    first.net.dial(peer, vec![member.address()]);
-    assert!(matches!(first.next().await, Input::PeerUp { .. }));
-    assert!(matches!(member.next().await, Input::PeerUp { .. }));
-    copy.dial(peer, vec![member.address()]);
-    let up = patiently(copy.next()).await.expect("it does not end");
-    assert!(matches!(up, Input::PeerUp { .. }));
-    member.expect(&Input::PeerDown { peer: key }).await;
-    assert!(matches!(member.next().await, Input::PeerUp { .. }));
-    let mut heard = [first.next().await, first.next().await];
-    heard.sort_by_key(|it| matches!(it, Input::PeerDown { .. }));
-    assert_eq!(heard, [Input::Ousted { peer }, Input::PeerDown { peer }]);
-}
-
-#[tokio::test]
-async fn without_a_key_before_nothing_is_brought() {
-    let (mut machine, mut member) = (Machine::new(1), Machine::new(2));
-    machine.net.members(vec![member.id()]);
-    member.net.members(Vec::new());
-    let (there, word) = (member.address(), vec![vec![7]]);
-    machine.net.hand_over(member.id(), there, word);
-    assert!(machine.net.before.is_none());
-    machine.net.dial(member.id(), vec![there]);
-    machine
-        .expect(&Input::DialRefused {
-            peer: member.id(),
-            address: there,
-        })
-        .await;
-    assert!(member.net.reports.try_recv().is_err(), "it heard of nobody");
-}
-
-#[tokio::test]
-async fn of_two_crossing_dials_one_connection_stays_and_works() {
-    let (mut one, mut two) = (Machine::new(1), Machine::new(2));
-    for machine in [&mut one.net, &mut two.net] {
-        machine.members(vec![
-            KeyPair::from_secret(&[1; 32]).node(),
-            KeyPair::from_secret(&[2; 32]).node(),
-        ]);
-    }
-    one.net.dial(two.id(), vec![two.address()]);
-    two.net.dial(one.id(), vec![one.address()]);
-    // Both keep the connection that the smaller id dialled: wait until each holds it.
-    let one_smaller = one.id() < two.id();
-    patiently(async {
-        loop {
-            let holds = |net: &Net, peer, dialled: bool| {
-                net.links
-                    .get(&peer)
-                    .is_some_and(|link| link.dialled == dialled)
-            };
-            if holds(&one.net, two.id(), one_smaller)
-                && holds(&two.net, one.id(), !one_smaller)
-                && one.net.dials.is_empty()
-                && two.net.dials.is_empty()
-            {
-                break;
-            }
-            // Report by report: not every one becomes an input.
-            tokio::select! {
-                Some(report) = one.net.reports.recv() => one.net.take_in(report),
-                Some(report) = two.net.reports.recv() => two.net.take_in(report),
-            }
-        }
-    })
-    .await;
-    one.net.send(two.id(), Lane::Urgent, b"news".to_vec());
-    patiently(async {
-        loop {
-            tokio::select! {
-                _ = one.net.next() => {}
-                input = two.net.next() => match input {
-                    Some(Input::Received { frame, .. }) if frame == b"news" => break,
-                    _ => {}
-                },
-            }
-        }
     })
     .await;
 }
