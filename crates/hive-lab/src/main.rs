@@ -38,6 +38,8 @@ enum What {
     Offstage(OffstageArgs),
     /// What the daemon takes from a machine with many processes
     Cost(CostArgs),
+    /// Daemon, helper and both are killed at every step; a hostile daemon asks the helper for everything
+    Undo(UndoArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -63,6 +65,12 @@ enum What {
         #[arg(long)]
         seconds: u64,
     },
+    /// A daemon's hands, to be killed
+    #[command(name = "__undo-hands", hide = true)]
+    UndoHands(reports::undo::hands::HandsArgs),
+    /// A daemon that asks the helper for everything
+    #[command(name = "__undo-hostile", hide = true)]
+    UndoHostile(reports::undo::hands::HostileArgs),
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
@@ -225,6 +233,21 @@ struct CostArgs {
 }
 
 #[derive(Args, Clone, Copy, Debug)]
+struct UndoArgs {
+    /// At least so many kills
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Changes and restorations of a job that forks all the time
+    #[arg(long, default_value_t = 100)]
+    storms: usize,
+    /// Hostile requests to the helper
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
 struct OffstageArgs {
     /// Alternations of hive on and paused, per case
     #[arg(long, default_value_t = 10)]
@@ -257,6 +280,8 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
+        What::UndoHands(args) => reports::undo::hands::hands(&args)?,
+        What::UndoHostile(args) => reports::undo::hands::hostile(&args)?,
         What::Stranger {
             target,
             handshakes,
@@ -310,8 +335,21 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::cost::run(&tools, plan), args.format)
         }
+        What::Undo(args) => {
+            let plan = reports::undo::Plan {
+                kills: args.kills,
+                storms: args.storms,
+                requests: args.requests,
+            };
+            measure(reports::undo::run(&tools, plan), args.format)
+        }
         What::Canary(format) => measure(reports::canary::run(&tools), format),
-        What::Hold { .. } | What::Session { .. } | What::Ticker { .. } | What::Stranger { .. } => {
+        What::Hold { .. }
+        | What::Session { .. }
+        | What::Ticker { .. }
+        | What::UndoHands(_)
+        | What::UndoHostile(_)
+        | What::Stranger { .. } => {
             bail!("that is no report")
         }
     }
