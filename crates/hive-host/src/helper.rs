@@ -19,7 +19,7 @@ pub const ANSWER_BYTES: usize = 16;
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A socket-activated helper ends this long after its last lease. Source: DESIGN section 14.
-pub const LINGER: Duration = Duration::from_secs(60);
+pub const LINGER: Duration = Duration::from_mins(1);
 
 /// Where the helper of a user listens.
 #[must_use]
@@ -203,7 +203,6 @@ impl Request {
     }
 
     /// The number in these bytes, and what they ask: [`No::Version`] or [`No::Malformed`] if that is nothing.
-    #[must_use]
     pub fn decode(bytes: &[u8; REQUEST_BYTES]) -> (u32, Result<Verb, No>) {
         (four(bytes, 4), Self::verb(bytes))
     }

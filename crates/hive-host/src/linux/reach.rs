@@ -144,14 +144,13 @@ impl Line {
     }
 
     fn exchange(&mut self, verb: Verb) -> io::Result<Answer> {
-        let mut stream = match &self.stream {
-            Some(stream) => stream,
-            None => {
-                let stream = UnixStream::connect(&self.socket)?;
-                stream.set_read_timeout(Some(ANSWERED))?;
-                stream.set_write_timeout(Some(ANSWERED))?;
-                self.stream.insert(stream)
-            }
+        let mut stream = if let Some(stream) = &self.stream {
+            stream
+        } else {
+            let stream = UnixStream::connect(&self.socket)?;
+            stream.set_read_timeout(Some(ANSWERED))?;
+            stream.set_write_timeout(Some(ANSWERED))?;
+            self.stream.insert(stream)
         };
         self.number = self.number.wrapping_add(1);
         let number = self.number;

@@ -7,7 +7,7 @@ mod hostile;
 mod kills;
 mod others;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::process::geteuid;
 use serde_json::Value;
 
@@ -53,7 +53,6 @@ pub fn unavailable() -> Option<String> {
 }
 
 /// Runs all of it.
-#[expect(clippy::unused_async, reason = "a report is a future like the others")]
 pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     let report = Report::begin("undo");
     let mut figures = Figures::new();
@@ -63,12 +62,25 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
         }
         return Ok(report.end(figures));
     }
-    let ground = Ground::new(&tools.lab)?;
-    kills::run(&ground, plan.kills, &mut figures)?;
-    others::storm(&ground, plan.storms, &mut figures)?;
-    others::person(&ground, &mut figures)?;
-    others::reuse(&ground, &mut figures)?;
-    others::boot(&ground, &mut figures)?;
-    hostile::run(&ground, plan.requests, &mut figures)?;
+    let (ground, sweeper) = Ground::new(&tools.lab)?;
+    // Beside the others, so that a person who had enough in the middle is heard.
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if tell.send(all(&ground, plan, figures)).is_err() {
+            eprintln!("hive-lab: nobody waits for the report any more");
+        }
+    });
+    let figures = told.await.context("the report broke off")??;
+    drop(sweeper);
     Ok(report.end(figures))
+}
+
+fn all(ground: &Ground, plan: Plan, mut figures: Figures) -> Result<Figures> {
+    kills::run(ground, plan.kills, &mut figures)?;
+    others::storm(ground, plan.storms, &mut figures)?;
+    others::person(ground, &mut figures)?;
+    others::reuse(ground, &mut figures)?;
+    others::boot(ground, &mut figures)?;
+    hostile::run(ground, plan.requests, &mut figures)?;
+    Ok(figures)
 }

@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use hive_host::helper::Thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -20,16 +21,25 @@ use crate::procs::{self, Setting, ThreadId};
 const FIRST_UID: u32 = 60_600;
 const UIDS: u32 = 500;
 
+/// How often what is left is killed: what forks meanwhile is met in the next round.
+const ROUNDS: u32 = 50;
+
 /// How long values may take to be back. A guess for a busy machine: the helper needs some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The folder in which all of it lies, and the programs where that user can read them.
 pub(super) struct Ground {
-    folder: TempDir,
+    folder: PathBuf,
     /// The user without rights.
     pub(super) uid: u32,
     lab: PathBuf,
     helper: PathBuf,
+}
+
+/// Ends whatever is left of it, whenever it is dropped: also when a person had enough in the middle.
+pub(super) struct Sweeper {
+    folder: TempDir,
+    uid: u32,
 }
 
 /// At which call of the kernel a process is sent a signal: before the call is made.
@@ -47,8 +57,6 @@ pub(super) struct Asked {
     lines: BufReader<ChildStdout>,
     /// Its own number; the child may be what traces it.
     pub(super) pid: u32,
-    /// What it said first.
-    pub(super) first: String,
 }
 
 /// A session of that user.
@@ -64,7 +72,7 @@ pub(super) struct Helper {
 }
 
 impl Ground {
-    pub(super) fn new(lab: &Path) -> Result<Self> {
+    pub(super) fn new(lab: &Path) -> Result<(Self, Sweeper)> {
         let uid = FIRST_UID + std::process::id() % UIDS;
         let folder = tempfile::Builder::new().prefix("hive-undo-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -80,25 +88,27 @@ impl Ground {
         let sockets = folder.path().join("run/hive-helper");
         fs::create_dir_all(&sockets)?;
         chown(&sockets, Some(uid), Some(uid))?;
-        Ok(Self {
-            folder,
+        let sweeper = Sweeper { folder, uid };
+        let ground = Self {
+            folder: sweeper.folder.path().to_owned(),
             uid,
             lab: lab_there,
             helper,
-        })
+        };
+        Ok((ground, sweeper))
     }
 
     pub(super) fn run(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.folder.join("run")
     }
 
     pub(super) fn journal(&self) -> PathBuf {
-        self.folder.path().join("helper.journal")
+        self.folder.join("helper.journal")
     }
 
     /// A state folder of its own for each daemon.
     pub(super) fn state(&self, name: &str) -> Result<PathBuf> {
-        let state = self.folder.path().join(name);
+        let state = self.folder.join(name);
         fs::create_dir(&state)?;
         fs::set_permissions(&state, fs::Permissions::from_mode(0o700))?;
         chown(&state, Some(self.uid), Some(self.uid))?;
@@ -106,7 +116,13 @@ impl Ground {
     }
 
     /// Starts the helper as its unit does: that user, one capability, a journal that only root can open.
-    pub(super) fn helper(&self, blow: Option<Blow>) -> Result<Helper> {
+    pub(super) fn helper(&self) -> Result<Helper> {
+        let helper = self.struck_helper(None)?;
+        helper.context("the helper ended at once")
+    }
+
+    /// One that is struck; none if that was before it listened.
+    pub(super) fn struck_helper(&self, blow: Option<Blow>) -> Result<Option<Helper>> {
         let journal: File = OpenOptions::new()
             .read(true)
             .write(true)
@@ -129,28 +145,28 @@ impl Ground {
             .arg(&path)
             .stdin(journal)
             .stdout(Stdio::null());
-        let child = command.spawn().context("setpriv is missing")?;
+        let mut child = command.spawn().context("setpriv is missing")?;
         let start = Instant::now();
         let is_open = |meta: fs::Metadata| meta.permissions().mode() & 0o777 == 0o600;
         while !fs::symlink_metadata(&path).is_ok_and(is_open) {
+            if child.try_wait()?.is_some() {
+                return Ok(None);
+            }
             ensure!(start.elapsed() < PATIENCE, "the helper does not listen");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let pid = match blow {
-            Some(_) => *procs::children(child.id())
-                .unwrap_or_default()
-                .first()
-                .context("strace is missing")?,
-            None => child.id(),
+        let Some(pid) = struck_pid(&child, blow) else {
+            child.wait()?;
+            return Ok(None);
         };
-        Ok(Helper { child, pid })
+        Ok(Some(Helper { child, pid }))
     }
 
     /// A daemon's hands; `rights` = with the capability of its own.
     pub(super) fn hands(&self, state: &Path, job: &Job, blow: Option<Blow>) -> Result<Asked> {
         let mut command = struck(blow, "setpriv");
         command.args(self.user());
-        self.asked(command, state, &self.run(), job)
+        self.asked(command, state, &self.run(), job, blow)
     }
 
     /// The same with the right of its own and no helper.
@@ -159,7 +175,7 @@ impl Ground {
         command
             .args(self.user())
             .args(["--inh-caps=-all,+sys_nice", "--ambient-caps=-all,+sys_nice"]);
-        self.asked(command, state, &self.folder.path().join("nowhere"), job)
+        self.asked(command, state, &self.folder.join("nowhere"), job, None)
     }
 
     /// Becoming that user.
@@ -202,7 +218,14 @@ impl Ground {
         })
     }
 
-    fn asked(&self, mut command: Command, state: &Path, run: &Path, job: &Job) -> Result<Asked> {
+    fn asked(
+        &self,
+        mut command: Command,
+        state: &Path,
+        run: &Path,
+        job: &Job,
+        blow: Option<Blow>,
+    ) -> Result<Asked> {
         command
             .arg(&self.lab)
             .arg("__undo-hands")
@@ -213,7 +236,9 @@ impl Ground {
             .arg(run)
             .arg("--tree")
             .arg(job.pid().to_string());
-        Asked::start(command)
+        let mut asked = Asked::spawn(command)?;
+        asked.pid = struck_pid(&asked.child, blow).unwrap_or(0);
+        Ok(asked)
     }
 
     pub(super) fn hostile(&self, seed: u64, threads: &[String]) -> Result<Asked> {
@@ -231,6 +256,21 @@ impl Ground {
     }
 }
 
+/// The number of what a command runs: where it is struck, of the child of what traces it.
+fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
+    if blow.is_none() {
+        return Some(child.id());
+    }
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(pid) = procs::children(child.id())?.first() {
+            return Some(*pid);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
 /// A command, perhaps one that is struck down in the middle.
 fn struck(blow: Option<Blow>, program: &str) -> Command {
     let Some(Blow { call, nth, signal }) = blow else {
@@ -238,7 +278,7 @@ fn struck(blow: Option<Blow>, program: &str) -> Command {
     };
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e"])
         .arg(format!("trace={call}"));
     command
         .arg("-e")
@@ -261,20 +301,7 @@ impl Asked {
             child,
             lines,
             pid: 0,
-            first: String::new(),
         })
-    }
-
-    fn start(command: Command) -> Result<Self> {
-        let mut asked = Self::spawn(command)?;
-        asked.first = asked.hear()?.unwrap_or_default();
-        let pid = asked
-            .first
-            .split(' ')
-            .nth(1)
-            .and_then(|pid| pid.parse().ok());
-        asked.pid = pid.unwrap_or(0);
-        Ok(asked)
     }
 
     /// Says a line.
@@ -305,8 +332,11 @@ impl Asked {
         loop {
             let mut watched = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
             let soon = Timespec::try_from(Duration::from_millis(1))?;
-            if poll(&mut watched, Some(&soon))? > 0 {
-                return Ok(false);
+            if !self.lines.buffer().is_empty() || poll(&mut watched, Some(&soon))? > 0 {
+                match self.hear()? {
+                    Some(first) if first.starts_with("open") => continue,
+                    _ => return Ok(false),
+                }
             }
             let status =
                 fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
@@ -396,8 +426,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // What forks meanwhile is met in the next round.
-        for _ in 0..50 {
+        for _ in 0..ROUNDS {
             procs::kill_all(&of_user(self.uid));
             if of_user(self.uid).is_empty() {
                 break;
@@ -424,11 +453,46 @@ pub(super) fn within(is_so: impl Fn() -> bool) -> bool {
     }
 }
 
-/// The sleepers and shells of that user.
-pub(super) fn of_user(uid: u32) -> Vec<u32> {
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        for _ in 0..ROUNDS {
+            let left = all_of(self.uid);
+            if left.is_empty() {
+                return;
+            }
+            procs::kill_all(&left);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let folder = self.folder.path().display();
+        eprintln!(
+            "hive-lab: processes of user {} are left in {folder}",
+            self.uid
+        );
+    }
+}
+
+/// All processes of that user, those included that hide themselves.
+fn all_of(uid: u32) -> Vec<u32> {
+    use hive_host::privileged::{look, start_of};
+    let is_ours = |pid: &u32| {
+        let (pid, tid) = (*pid, *pid);
+        let start = start_of(pid, tid);
+        let sight = start.and_then(|start| look(Thread { pid, tid, start }));
+        sight.is_some_and(|sight| sight.uids[0] == uid)
+    };
+    numbers().into_iter().filter(is_ours).collect()
+}
+
+fn numbers() -> Vec<u32> {
     let Ok(all) = fs::read_dir("/proc") else {
         return Vec::new();
     };
+    let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.collect()
+}
+
+/// The sleepers and shells of that user.
+pub(super) fn of_user(uid: u32) -> Vec<u32> {
     let is_ours = |pid: &u32| {
         use std::os::unix::fs::MetadataExt;
         let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
@@ -437,7 +501,5 @@ pub(super) fn of_user(uid: u32) -> Vec<u32> {
             && ["sh", "sleep", "setsid", "dash", "bash"].contains(&name.trim())
             && procs::stat(*pid).is_some()
     };
-    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(is_ours)
-        .collect()
+    numbers().into_iter().filter(is_ours).collect()
 }

@@ -30,7 +30,7 @@ struct Victim {
 
 /// Sends the requests and watches.
 pub(super) fn run(ground: &Ground, requests: u64, figures: &mut Figures) -> Result<()> {
-    let helper = ground.helper(None)?;
+    let helper = ground.helper()?;
     let mut victims = victims(ground, helper.pid)?;
     let threads: Vec<String> = victims
         .iter()

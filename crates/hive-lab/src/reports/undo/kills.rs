@@ -124,9 +124,9 @@ fn strike(
     let blow = |signal| Some(Blow { call, nth, signal });
     let is_back = match victim {
         Victim::Daemon => {
-            let helper = ground.helper(None)?;
+            let helper = ground.helper()?;
             let mut daemon = ground.hands(&state, &job, blow("KILL"))?;
-            if daemon.ask("cycle")?.is_some() {
+            if daemon.hear()?.is_some() && daemon.ask("cycle")?.is_some() {
                 daemon.end()?;
                 return Ok(None);
             }
@@ -145,11 +145,8 @@ fn strike(
             None => return Ok(None),
         },
         Victim::Both => {
-            let helper = ground.helper(None)?;
+            let helper = ground.helper()?;
             let mut daemon = ground.hands(&state, &job, blow("STOP"))?;
-            if daemon.first.is_empty() {
-                return Ok(None);
-            }
             daemon.say("cycle")?;
             if !daemon.is_stopped()? {
                 daemon.end()?;
@@ -174,12 +171,13 @@ fn helper_struck(
     state: &std::path::Path,
     blow: Option<Blow>,
 ) -> Result<Option<bool>> {
-    let Ok(mut helper) = ground.helper(blow) else {
+    let Some(mut helper) = ground.struck_helper(blow)? else {
         // Struck before it listened.
-        let next = ground.helper(None)?;
+        let next = ground.helper()?;
         return Ok(next.end()?.then_some(true));
     };
     let mut daemon = ground.hands(state, job, None)?;
+    daemon.hear()?;
     daemon.ask("cycle")?;
     if !helper.has_ended()? {
         daemon.end()?;
@@ -188,10 +186,10 @@ fn helper_struck(
         if ended {
             return Ok(None);
         }
-        let next = ground.helper(None)?;
+        let next = ground.helper()?;
         return Ok(Some(next.end()?));
     }
-    let next = ground.helper(None)?;
+    let next = ground.helper()?;
     let is_undone = daemon.ask("all")?.as_deref() == Some("done");
     daemon.end()?;
     Ok(Some(is_undone && next.end()?))
@@ -203,19 +201,20 @@ fn next_start(ground: &Ground, job: &Job, state: &std::path::Path, nth: u32) -> 
     if nth.is_multiple_of(2) {
         let is_clean = recovered(ground.entitled(state, job)?)?;
         let all = job.settings();
-        let helper: Helper = ground.helper(None)?;
+        let helper: Helper = ground.helper()?;
         let is_quiet = helper.end()? && job.settings() == all;
         return Ok(is_clean && is_quiet);
     }
-    let helper = ground.helper(None)?;
+    let helper = ground.helper()?;
     let by_helper = super::ground::within(|| job.settings().values().all(|it| it.nice == 0));
     let is_clean = recovered(ground.hands(state, job, None)?)?;
     Ok(by_helper && is_clean && helper.end()?)
 }
 
 /// Whether the start of a daemon left nothing undone.
-fn recovered(daemon: Asked) -> Result<bool> {
-    let is_clean = daemon.first.starts_with("open ") && daemon.first.ends_with(" 0");
+fn recovered(mut daemon: Asked) -> Result<bool> {
+    let first = daemon.hear()?.unwrap_or_default();
+    let is_clean = first.starts_with("open ") && first.ends_with(" 0");
     daemon.end()?;
     Ok(is_clean)
 }

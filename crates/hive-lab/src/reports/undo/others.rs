@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use hive_core::pattern::BACKGROUND_NICE;
 use hive_host::helper::Knob;
 use hive_host::privileged;
 
-use super::ground::{Ground, Helper, of_user, within};
+use super::ground::{Asked, Ground, Helper, Job, of_user, within};
 use crate::procs;
 use crate::report::Figures;
 
@@ -23,13 +24,13 @@ const TRIES: usize = 50;
 
 /// Acts and undoes while the job forks all the time; in every second cycle the daemon is killed instead and the helper undoes.
 pub(super) fn storm(ground: &Ground, cycles: usize, figures: &mut Figures) -> Result<()> {
-    let helper = ground.helper(None)?;
+    let helper = ground.helper()?;
     let job = ground.storm()?;
     let state = ground.state("storm")?;
     let mut leaked = 0;
     let mut applied = 0;
     let mut seen = 0;
-    let mut daemon = ground.hands(&state, &job, None)?;
+    let mut daemon = ready(ground, &state, &job)?;
     for cycle in 0..cycles {
         applied += usize::from(daemon.ask("act")?.as_deref() == Some("done"));
         seen += of_user(ground.uid).len();
@@ -37,7 +38,7 @@ pub(super) fn storm(ground: &Ground, cycles: usize, figures: &mut Figures) -> Re
             daemon.ask("undo")?;
         } else {
             daemon.kill()?;
-            daemon = ground.hands(&state, &job, None)?;
+            daemon = ready(ground, &state, &job)?;
         }
         leaked += leaks(ground.uid);
     }
@@ -49,6 +50,17 @@ pub(super) fn storm(ground: &Ground, cycles: usize, figures: &mut Figures) -> Re
     figures.put("fork_storm_processes_seen", seen);
     figures.put("leaked_descendants", leaked);
     Ok(())
+}
+
+/// A daemon that can put a nice back, through the helper.
+fn ready(ground: &Ground, state: &Path, job: &Job) -> Result<Asked> {
+    let mut daemon = ground.hands(state, job, None)?;
+    let first = daemon.hear()?.unwrap_or_default();
+    ensure!(
+        first.contains(" 1 "),
+        "the daemon does not reach the helper: {first}"
+    );
+    Ok(daemon)
 }
 
 /// How many of the user's processes still carry our nice, when all had time to be put back.
@@ -71,10 +83,10 @@ fn leaks(uid: u32) -> usize {
 pub(super) fn person(ground: &Ground, figures: &mut Figures) -> Result<()> {
     let mut overwritten = 0;
     for round in 0..PERSONS {
-        let mut helper = ground.helper(None)?;
+        let mut helper = ground.helper()?;
         let job = ground.job()?;
         let state = ground.state(&format!("person-{round}"))?;
-        let mut daemon = ground.hands(&state, &job, None)?;
+        let mut daemon = ready(ground, &state, &job)?;
         ensure!(
             daemon.ask("act")?.as_deref() == Some("done"),
             "nothing is on"
@@ -88,7 +100,7 @@ pub(super) fn person(ground: &Ground, figures: &mut Figures) -> Result<()> {
             1 => daemon.kill()?,
             _ => {
                 helper.kill()?;
-                helper = ground.helper(None)?;
+                helper = ground.helper()?;
                 daemon.ask("all")?;
                 daemon.end()?;
             }
@@ -117,10 +129,10 @@ pub(super) fn reuse(ground: &Ground, figures: &mut Figures) -> Result<()> {
     let mut done = 0;
     let mut touched = 0;
     for round in 0..REUSES {
-        let helper = ground.helper(None)?;
+        let helper = ground.helper()?;
         let job = ground.job()?;
         let state = ground.state(&format!("reuse-{round}"))?;
-        let mut daemon = ground.hands(&state, &job, None)?;
+        let mut daemon = ready(ground, &state, &job)?;
         ensure!(
             daemon.ask("act")?.as_deref() == Some("done"),
             "nothing is on"
@@ -135,7 +147,7 @@ pub(super) fn reuse(ground: &Ground, figures: &mut Figures) -> Result<()> {
         privileged::write(Knob::Nice, number, BACKGROUND_NICE.into(), None)?;
         let notes = fs::metadata(ground.journal())?.len();
         ensure!(notes > 64, "the killed helper had noted nothing");
-        let next: Helper = ground.helper(None)?;
+        let next: Helper = ground.helper()?;
         ensure!(next.end()?, "the helper did not end in order");
         done += 1;
         touched += usize::from(privileged::read(Knob::Nice, number)? != i64::from(BACKGROUND_NICE));
@@ -151,7 +163,7 @@ pub(super) fn reuse(ground: &Ground, figures: &mut Figures) -> Result<()> {
 }
 
 /// A job with this number.
-fn numbered(ground: &Ground, number: u32) -> Result<Option<super::ground::Job>> {
+fn numbered(ground: &Ground, number: u32) -> Result<Option<Job>> {
     for _ in 0..TRIES {
         fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string())?;
         let job = ground.job()?;
@@ -164,10 +176,10 @@ fn numbered(ground: &Ground, number: u32) -> Result<Option<super::ground::Job>> 
 
 /// The notes are of another boot: what they name by number is not touched.
 pub(super) fn boot(ground: &Ground, figures: &mut Figures) -> Result<()> {
-    let helper = ground.helper(None)?;
+    let helper = ground.helper()?;
     let job = ground.job()?;
     let state = ground.state("boot")?;
-    let mut daemon = ground.hands(&state, &job, None)?;
+    let mut daemon = ready(ground, &state, &job)?;
     ensure!(
         daemon.ask("act")?.as_deref() == Some("done"),
         "nothing is on"
@@ -185,7 +197,7 @@ pub(super) fn boot(ground: &Ground, figures: &mut Figures) -> Result<()> {
     // One digit of the boot's name.
     head[20] = if head[20] == b'0' { b'1' } else { b'0' };
     journal.write_all_at(&head, 0)?;
-    let next = ground.helper(None)?;
+    let next = ground.helper()?;
     ensure!(next.end()?, "the helper did not end in order");
     let ours = i64::from(BACKGROUND_NICE);
     let untouched = privileged::read(Knob::Nice, job.pid())? == ours;
