@@ -119,18 +119,15 @@ impl Order {
 
 /// The journal: nobody but the helper may write it, for it says what is put back.
 fn journal(path: Option<&Path>, uid: u32) -> Result<File, StartError> {
-    let file = match path {
-        Some(path) => {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            let no_link = OFlags::NOFOLLOW.bits().cast_signed();
-            options.mode(0o600).custom_flags(no_link);
-            options.open(path).map_err(StartError::Journal)?
-        }
-        None => {
-            let stdin = io::stdin().as_fd().try_clone_to_owned();
-            File::from(stdin.map_err(StartError::Journal)?)
-        }
+    let file = if let Some(path) = path {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+        options.mode(0o600).custom_flags(no_link);
+        options.open(path).map_err(StartError::Journal)?
+    } else {
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        File::from(stdin.map_err(StartError::Journal)?)
     };
     let flags = fcntl_getfl(&file).map_err(|why| StartError::Journal(why.into()))?;
     let meta = file.metadata().map_err(StartError::Journal)?;
