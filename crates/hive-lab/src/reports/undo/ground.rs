@@ -22,7 +22,10 @@ const FIRST_UID: u32 = 60_600;
 const UIDS: u32 = 500;
 
 /// How often what is left is killed: what forks meanwhile is met in the next round.
-const ROUNDS: u32 = 50;
+const ROUNDS: u32 = 500;
+
+/// Whoever is held is found so at this many looks in a row, 2 ms apart; at other calls what traces it holds it shortly. A guess.
+const STEADY: u32 = 10;
 
 /// How long values may take to be back. A guess for a busy machine: the helper needs some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,12 +45,21 @@ pub(super) struct Sweeper {
     uid: u32,
 }
 
-/// At which call of the kernel a process is sent a signal: before the call is made.
+/// At which call of the kernel a process is struck: before the call is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blow {
     pub(super) call: &'static str,
     pub(super) nth: u32,
-    pub(super) signal: &'static str,
+    pub(super) how: How,
+}
+
+/// What happens to it there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// It is killed.
+    Killed,
+    /// It is held, so that others can be killed before it.
+    Held,
 }
 
 /// A process that is asked line by line.
@@ -263,7 +275,13 @@ fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
     }
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
-        if let Some(pid) = procs::children(child.id())?.first() {
+        // At its start it has short-lived children of its own, to find out what the kernel can.
+        let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let children = procs::children(child.id())?;
+        if let Some(pid) = children
+            .iter()
+            .find(|pid| !["", "strace"].contains(&name(**pid).trim()))
+        {
             return Some(*pid);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -273,8 +291,13 @@ fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
 
 /// A command, perhaps one that is struck down in the middle.
 fn struck(blow: Option<Blow>, program: &str) -> Command {
-    let Some(Blow { call, nth, signal }) = blow else {
+    let Some(Blow { call, nth, how }) = blow else {
         return Command::new(program);
+    };
+    let what = match how {
+        How::Killed => "signal=KILL",
+        // In microseconds: longer than anybody waits.
+        How::Held => "delay_enter=100000000",
     };
     let mut command = Command::new("strace");
     command
@@ -282,7 +305,7 @@ fn struck(blow: Option<Blow>, program: &str) -> Command {
         .arg(format!("trace={call}"));
     command
         .arg("-e")
-        .arg(format!("inject={call}:signal={signal}:when={nth}"));
+        .arg(format!("inject={call}:{what}:when={nth}"));
     command.arg(program);
     command
 }
@@ -338,33 +361,34 @@ impl Asked {
                     _ => return Ok(false),
                 }
             }
-            let status =
-                fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-            let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-            if state
-                .is_some_and(|state| state.trim().starts_with(['T', 't']) && self.is_steady(state))
-            {
+            if (0..STEADY).all(|_| self.is_held()) {
                 return Ok(true);
             }
             ensure!(start.elapsed() < PATIENCE, "neither word nor stop");
         }
     }
 
-    /// What traces it stops it for a moment at each call; what stays so is the signal's work.
-    fn is_steady(&self, state: &str) -> bool {
-        (0..5).all(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            let status =
-                fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-            status
-                .lines()
-                .any(|line| line.strip_prefix("State:") == Some(state))
-        })
+    /// Whether one of its threads is held by what traces it.
+    fn is_held(&self) -> bool {
+        std::thread::sleep(Duration::from_millis(2));
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return false;
+        };
+        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
+        let statuses = threads
+            .filter_map(Result::ok)
+            .filter_map(|it| status(it).ok());
+        let mut held = statuses.filter(|text| text.contains("State:\tt"));
+        held.next().is_some()
     }
 
     /// Kills it at once.
     pub(super) fn kill(mut self) -> Result<()> {
         procs::signal(self.pid, Signal::KILL);
+        if self.pid != self.child.id() {
+            // It runs no more; but whoever traces it would hold its remains.
+            self.child.kill()?;
+        }
         self.input = None;
         self.child.wait()?;
         Ok(())

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::ground::{Asked, Blow, Ground, Helper, Job};
+use super::ground::{Asked, Blow, Ground, Helper, How, Job};
 use crate::report::Figures;
 
 /// The daemon's calls: its journal, its word to the helper and the answer, its own deeds.
@@ -86,7 +86,8 @@ fn along(
     let mut nth = 1;
     while nth < NTH_MAX {
         let name = format!("{victim:?}-{call}-{nth}-{}", count.round);
-        let Some((is_restored, journal)) = strike(ground, victim, call, nth, &name)? else {
+        let struck = strike(ground, victim, call, nth, &name);
+        let Some((is_restored, journal)) = struck.with_context(|| name.clone())? else {
             return Ok(());
         };
         count.kills += 1;
@@ -121,11 +122,11 @@ fn strike(
     let job = ground.job()?;
     let before = job.settings();
     let state = ground.state(name)?;
-    let blow = |signal| Some(Blow { call, nth, signal });
+    let blow = |how| Some(Blow { call, nth, how });
     let is_back = match victim {
         Victim::Daemon => {
             let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow("KILL"))?;
+            let mut daemon = ground.hands(&state, &job, blow(How::Killed))?;
             if daemon.hear()?.is_some() && daemon.ask("cycle")?.is_some() {
                 daemon.end()?;
                 return Ok(None);
@@ -140,13 +141,13 @@ fn strike(
             drop(helper);
             (by_helper && is_clean && job.is_as(&before), length)
         }
-        Victim::Helper => match helper_struck(ground, &job, &state, blow("KILL"))? {
+        Victim::Helper => match helper_struck(ground, &job, &state, blow(How::Killed))? {
             Some(is_clean) => (is_clean && job.is_as(&before), length(&state)),
             None => return Ok(None),
         },
         Victim::Both => {
             let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow("STOP"))?;
+            let mut daemon = ground.hands(&state, &job, blow(How::Held))?;
             daemon.say("cycle")?;
             if !daemon.is_stopped()? {
                 daemon.end()?;
