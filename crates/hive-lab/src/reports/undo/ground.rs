@@ -45,21 +45,11 @@ pub(super) struct Sweeper {
     uid: u32,
 }
 
-/// At which call of the kernel a process is struck: before the call is made.
+/// At which call of the kernel a process is held, before the call is made: there it is killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blow {
     pub(super) call: &'static str,
     pub(super) nth: u32,
-    pub(super) how: How,
-}
-
-/// What happens to it there.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum How {
-    /// It is killed.
-    Killed,
-    /// It is held, so that others can be killed before it.
-    Held,
 }
 
 /// A process that is asked line by line.
@@ -158,19 +148,19 @@ impl Ground {
             .stdin(journal)
             .stdout(Stdio::null());
         let mut child = command.spawn().context("setpriv is missing")?;
+        let pid = struck_pid(&child, blow).context("strace is missing")?;
         let start = Instant::now();
         let is_open = |meta: fs::Metadata| meta.permissions().mode() & 0o777 == 0o600;
         while !fs::symlink_metadata(&path).is_ok_and(is_open) {
             if child.try_wait()?.is_some() {
                 return Ok(None);
             }
+            if is_held(pid) {
+                slay(&mut child, pid)?;
+                return Ok(None);
+            }
             ensure!(start.elapsed() < PATIENCE, "the helper does not listen");
-            std::thread::sleep(Duration::from_millis(1));
         }
-        let Some(pid) = struck_pid(&child, blow) else {
-            child.wait()?;
-            return Ok(None);
-        };
         Ok(Some(Helper { child, pid }))
     }
 
@@ -202,21 +192,28 @@ impl Ground {
 
     /// Three processes of that user in a session of their own.
     pub(super) fn job(&self) -> Result<Job> {
-        self.run_job("(sleep 1000000) & (sleep 1000000) & echo ready; sleep 1000000")
+        Self::job_of(self.uid)
+    }
+
+    /// Of another one.
+    pub(super) fn job_of(uid: u32) -> Result<Job> {
+        let script = "(sleep 1000000) & (sleep 1000000) & echo ready; sleep 1000000";
+        Self::run_job(uid, script)
     }
 
     /// One that forks as fast as it can: short lives, longer ones, and daemons of its own.
     pub(super) fn storm(&self) -> Result<Job> {
-        self.run_job(
+        Self::run_job(
+            self.uid,
             "echo ready; while :; do (:) & (sleep 0.05) & setsid sh -c 'sleep 0.3 &' & wait $!; done",
         )
     }
 
-    fn run_job(&self, script: &str) -> Result<Job> {
+    fn run_job(uid: u32, script: &str) -> Result<Job> {
         let mut child = Command::new("setsid")
             .args(["sh", "-c", script])
-            .uid(self.uid)
-            .gid(self.uid)
+            .uid(uid)
+            .gid(uid)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -224,10 +221,7 @@ impl Ground {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         ensure!(line == "ready\n", "the job did not start");
-        Ok(Job {
-            child,
-            uid: self.uid,
-        })
+        Ok(Job { child, uid })
     }
 
     fn asked(
@@ -291,13 +285,8 @@ fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
 
 /// A command, perhaps one that is struck down in the middle.
 fn struck(blow: Option<Blow>, program: &str) -> Command {
-    let Some(Blow { call, nth, how }) = blow else {
+    let Some(Blow { call, nth }) = blow else {
         return Command::new(program);
-    };
-    let what = match how {
-        How::Killed => "signal=KILL",
-        // In microseconds: longer than anybody waits.
-        How::Held => "delay_enter=100000000",
     };
     let mut command = Command::new("strace");
     command
@@ -305,7 +294,8 @@ fn struck(blow: Option<Blow>, program: &str) -> Command {
         .arg(format!("trace={call}"));
     command
         .arg("-e")
-        .arg(format!("inject={call}:{what}:when={nth}"));
+        // In microseconds: longer than anybody waits.
+        .arg(format!("inject={call}:delay_enter=100000000:when={nth}"));
     command.arg(program);
     command
 }
@@ -353,45 +343,30 @@ impl Asked {
     pub(super) fn is_stopped(&mut self) -> Result<bool> {
         let start = Instant::now();
         loop {
-            let mut watched = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
-            let soon = Timespec::try_from(Duration::from_millis(1))?;
-            if !self.lines.buffer().is_empty() || poll(&mut watched, Some(&soon))? > 0 {
+            if self.has_spoken()? {
                 match self.hear()? {
                     Some(first) if first.starts_with("open") => continue,
                     _ => return Ok(false),
                 }
             }
-            if (0..STEADY).all(|_| self.is_held()) {
+            if is_held(self.pid) {
                 return Ok(true);
             }
             ensure!(start.elapsed() < PATIENCE, "neither word nor stop");
         }
     }
 
-    /// Whether one of its threads is held by what traces it.
-    fn is_held(&self) -> bool {
-        std::thread::sleep(Duration::from_millis(2));
-        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
-            return false;
-        };
-        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
-        let statuses = threads
-            .filter_map(Result::ok)
-            .filter_map(|it| status(it).ok());
-        let mut held = statuses.filter(|text| text.contains("State:\tt"));
-        held.next().is_some()
+    /// Whether it has said something by now.
+    pub(super) fn has_spoken(&self) -> Result<bool> {
+        let mut watched = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
+        let soon = Timespec::try_from(Duration::from_millis(1))?;
+        Ok(!self.lines.buffer().is_empty() || poll(&mut watched, Some(&soon))? > 0)
     }
 
     /// Kills it at once.
     pub(super) fn kill(mut self) -> Result<()> {
-        procs::signal(self.pid, Signal::KILL);
-        if self.pid != self.child.id() {
-            // It runs no more; but whoever traces it would hold its remains.
-            self.child.kill()?;
-        }
         self.input = None;
-        self.child.wait()?;
-        Ok(())
+        slay(&mut self.child, self.pid)
     }
 
     /// Lets it end by itself.
@@ -405,14 +380,12 @@ impl Asked {
 impl Helper {
     /// Kills it at once.
     pub(super) fn kill(mut self) -> Result<()> {
-        procs::signal(self.pid, Signal::KILL);
-        self.child.wait()?;
-        Ok(())
+        slay(&mut self.child, self.pid)
     }
 
-    /// Whether it was killed.
-    pub(super) fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+    /// Whether it is held.
+    pub(super) fn is_held(&self) -> bool {
+        is_held(self.pid)
     }
 
     /// Asks it to end, as its unit does.
@@ -422,13 +395,42 @@ impl Helper {
     }
 }
 
+/// Kills a process and whoever holds it, and waits until it is gone with all that it had open.
+fn slay(child: &mut Child, pid: u32) -> Result<()> {
+    procs::signal(pid, Signal::KILL);
+    if pid != child.id() {
+        child.kill()?;
+    }
+    child.wait()?;
+    ensure!(
+        within(|| procs::stat(pid).is_none()),
+        "a killed process is still there"
+    );
+    Ok(())
+}
+
+/// Whether one of its threads is held at a call, for longer than at others.
+fn is_held(pid: u32) -> bool {
+    (0..STEADY).all(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            return false;
+        };
+        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
+        let statuses = threads
+            .filter_map(Result::ok)
+            .filter_map(|it| status(it).ok());
+        let mut held = statuses.filter(|text| text.contains("State:\tt"));
+        held.next().is_some()
+    })
+}
+
 impl Drop for Helper {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            procs::signal(self.pid, Signal::KILL);
-            if let Err(why) = self.child.wait() {
-                eprintln!("hive-lab: a helper is left: {why}");
-            }
+        if matches!(self.child.try_wait(), Ok(None))
+            && let Err(why) = slay(&mut self.child, self.pid)
+        {
+            eprintln!("hive-lab: a helper is left: {why}");
         }
     }
 }

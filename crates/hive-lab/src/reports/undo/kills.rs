@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::ground::{Asked, Blow, Ground, Helper, How, Job};
+use super::ground::{Asked, Blow, Ground, Helper, Job};
 use crate::report::Figures;
 
 /// The daemon's calls: its journal, its word to the helper and the answer, its own deeds.
@@ -122,16 +122,17 @@ fn strike(
     let job = ground.job()?;
     let before = job.settings();
     let state = ground.state(name)?;
-    let blow = |how| Some(Blow { call, nth, how });
+    let blow = Some(Blow { call, nth });
     let is_back = match victim {
         Victim::Daemon => {
             let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow(How::Killed))?;
-            if daemon.hear()?.is_some() && daemon.ask("cycle")?.is_some() {
+            let mut daemon = ground.hands(&state, &job, blow)?;
+            daemon.say("cycle")?;
+            if !daemon.is_stopped()? {
                 daemon.end()?;
                 return Ok(None);
             }
-            daemon.end()?;
+            daemon.kill()?;
             let length = length(&state);
             // Nobody but the helper has put anything back so far, and it does so by itself.
             let by_helper =
@@ -141,13 +142,13 @@ fn strike(
             drop(helper);
             (by_helper && is_clean && job.is_as(&before), length)
         }
-        Victim::Helper => match helper_struck(ground, &job, &state, blow(How::Killed))? {
+        Victim::Helper => match helper_struck(ground, &job, &state, blow)? {
             Some(is_clean) => (is_clean && job.is_as(&before), length(&state)),
             None => return Ok(None),
         },
         Victim::Both => {
             let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow(How::Held))?;
+            let mut daemon = ground.hands(&state, &job, blow)?;
             daemon.say("cycle")?;
             if !daemon.is_stopped()? {
                 daemon.end()?;
@@ -172,25 +173,37 @@ fn helper_struck(
     state: &std::path::Path,
     blow: Option<Blow>,
 ) -> Result<Option<bool>> {
-    let Some(mut helper) = ground.struck_helper(blow)? else {
+    let Some(helper) = ground.struck_helper(blow)? else {
         // Struck before it listened.
         let next = ground.helper()?;
-        return Ok(next.end()?.then_some(true));
+        return Ok(Some(next.end()?));
     };
     let mut daemon = ground.hands(state, job, None)?;
-    daemon.hear()?;
-    daemon.ask("cycle")?;
-    if !helper.has_ended()? {
-        daemon.end()?;
-        // At its end it makes some more calls; those are struck too.
-        let ended = helper.end()?;
-        if ended {
-            return Ok(None);
+    daemon.say("cycle")?;
+    // Its first line is that it is open; what follows is its answer.
+    let mut spoken = 0;
+    let is_struck = loop {
+        if daemon.has_spoken()? {
+            daemon.hear()?;
+            spoken += 1;
+        } else if helper.is_held() {
+            break true;
         }
-        let next = ground.helper()?;
-        return Ok(Some(next.end()?));
+        if spoken == 2 {
+            break false;
+        }
+    };
+    if !is_struck {
+        daemon.end()?;
+        drop(helper);
+        return Ok(None);
     }
+    helper.kill()?;
     let next = ground.helper()?;
+    while spoken < 2 {
+        daemon.hear()?.context("the daemon ended")?;
+        spoken += 1;
+    }
     let is_undone = daemon.ask("all")?.as_deref() == Some("done");
     daemon.end()?;
     Ok(Some(is_undone && next.end()?))
