@@ -197,7 +197,8 @@ impl Ground {
 
     /// Of another one.
     pub(super) fn job_of(uid: u32) -> Result<Job> {
-        let script = "(sleep 1000000) & (sleep 1000000) & echo ready; sleep 1000000";
+        // Whoever says that it is ready has made all its processes.
+        let script = "(exec sleep 1000000) & (exec sleep 1000000) & echo ready; exec sleep 1000000";
         Self::run_job(uid, script)
     }
 
