@@ -316,6 +316,19 @@ fn who_became_another_user_meanwhile_is_not_put_back() {
 }
 
 #[test]
+fn a_daemon_cannot_have_anothers_thread_put_back_noted_or_heir() {
+    let mut world = World::new();
+    world.set(10, Knob::Nice, 11);
+    world.paper().add(30, 30, 60, 0);
+    *world.paper().at(30, Knob::Nice) = 11;
+    world.paper().lines.get_mut(&10).expect("there").uids = [UID, 0, 0];
+    for tid in [10, 30] {
+        assert_eq!(world.restore(tid, Knob::Nice), No::NotYours.into());
+        assert_eq!(world.nice(tid), 11);
+    }
+}
+
+#[test]
 fn a_full_table_refuses_and_changes_nothing() {
     let mut world = World::new();
     for tid in 100..100 + u32::try_from(NOTES_MAX).expect("small") {
