@@ -9,6 +9,9 @@ use rustix::io::Errno;
 
 use crate::kernel::Kernel;
 
+/// The policy under which no slice can be written.
+const SCHED_IDLE: i64 = 5;
+
 /// One thread of paper.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -97,6 +100,9 @@ impl Kernel for Paper {
             return Err(Errno::PERM.into());
         }
         let line = self.lines.get_mut(&tid).ok_or(Errno::SRCH)?;
+        if knob == Knob::Slice && line.values[Knob::Policy as usize - 1] == SCHED_IDLE {
+            return Err(Errno::INVAL.into());
+        }
         let was = std::mem::replace(&mut line.values[knob as usize - 1], value);
         self.deeds.push((line.thread, knob, was, value));
         Ok(())

@@ -235,6 +235,9 @@ impl<K: Kernel> Service<K> {
         if self.kernel.look(thread).is_none() || !self.kernel.lives(&hold) {
             return Err(No::Gone.into());
         }
+        if self.read(knob, thread)? != value {
+            return Err(Answer::Failed(Errno::IO.raw_os_error()));
+        }
         Ok(now)
     }
 
@@ -279,6 +282,10 @@ impl<K: Kernel> Service<K> {
         let old = policy::as_before(note.knob, note.old);
         let written = self.kernel.write(note.knob, note.thread.tid, old);
         written.map_err(|why| failed(&why))?;
+        let now = self.read(note.knob, note.thread)?;
+        if policy::as_before(note.knob, now) != old {
+            return Err(Answer::Failed(Errno::IO.raw_os_error()));
+        }
         self.notes.mark(at, State::Back);
         Ok(note.old)
     }
@@ -317,7 +324,12 @@ impl<K: Kernel> Service<K> {
     /// Puts back all that is on of an owner, and what inherited it. What cannot be put back stays noted, as nobody's.
     fn put_back(&mut self, owner: Owner, now: Duration) {
         let mut is_over = true;
-        for at in self.of(owner) {
+        let (policies, others): (Vec<_>, Vec<_>) = self.of(owner).into_iter().partition(|at| {
+            let note = self.notes.at(*at);
+            note.is_some_and(|note| note.knob == Knob::Policy)
+        });
+        // Under SCHED_IDLE no slice can be written.
+        for at in policies.into_iter().chain(others) {
             is_over &= self.is_back(at);
         }
         is_over &= self.sweep(owner);

@@ -329,6 +329,21 @@ fn a_daemon_cannot_have_anothers_thread_put_back_noted_or_heir() {
 }
 
 #[test]
+fn a_slice_comes_back_although_its_thread_went_to_idle_after_it() {
+    let mut world = World::new();
+    world.set(10, Knob::Slice, 100_000);
+    world.set(10, Knob::Policy, 5);
+    // By itself it cannot: it stays noted as on.
+    let no = Answer::Failed(Errno::INVAL.raw_os_error());
+    assert_eq!(world.restore(10, Knob::Slice), no);
+    let lease = world.lease;
+    world.service.hang_up(lease, AT);
+    assert_eq!(*world.paper().at(10, Knob::Policy), 0);
+    assert_eq!(*world.paper().at(10, Knob::Slice), 2_800_000);
+    assert_eq!(world.service.held(), 0);
+}
+
+#[test]
 fn a_full_table_refuses_and_changes_nothing() {
     let mut world = World::new();
     for tid in 100..100 + u32::try_from(NOTES_MAX).expect("small") {

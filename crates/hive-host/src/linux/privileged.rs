@@ -16,6 +16,9 @@ const PROC: &str = "/proc";
 const MADV_COLD: i32 = 20;
 const MADV_PAGEOUT: i32 = 21;
 
+/// `SCHED_IDLE` of the kernel's `linux/sched.h`.
+const SCHED_IDLE: u32 = 5;
+
 /// Ranges that are told to the kernel with one call. A guess: most processes have fewer.
 const RANGES: usize = 64;
 
@@ -175,6 +178,10 @@ pub fn write(knob: Knob, tid: u32, value: i64, default_slice: Option<u64>) -> io
         }
         Knob::Slice => {
             let now = sys::scheduling(tid)?;
+            if now.policy == SCHED_IDLE {
+                // The kernel would say yes and leave the slice as it is (`fair_policy` in `kernel/sched/syscalls.c`).
+                return Err(invalid());
+            }
             let wanted = u64::try_from(value).map_err(|_| invalid())?;
             sys::set_slice(tid, now.nice, slice(wanted))
         }

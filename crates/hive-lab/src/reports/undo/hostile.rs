@@ -54,6 +54,7 @@ pub(super) fn run(ground: &Ground, requests: u64, figures: &mut Figures) -> Resu
     hostile.end()?;
     // Its socket has died: whatever it had on is off.
     let is_back = within(|| victims.iter().all(|victim| victim.values() == victim.first));
+    let left: Vec<String> = victims.iter().flat_map(Victim::left).collect();
     ensure!(helper.end()?, "the helper did not end in order");
     for victim in &mut victims {
         victim.end()?;
@@ -76,6 +77,7 @@ pub(super) fn run(ground: &Ground, requests: u64, figures: &mut Figures) -> Resu
     }
     figures.put("looks_by_the_witness", looks);
     figures.put("hostile_restored", is_back);
+    figures.put("hostile_left", left);
     Ok(())
 }
 
@@ -174,6 +176,15 @@ impl Victim {
 
     fn values(&self) -> [Option<i64>; 5] {
         Knob::ALL.map(|knob| privileged::read(knob, self.thread.tid).ok())
+    }
+
+    /// What is not as it was.
+    fn left(&self) -> Vec<String> {
+        let values = Knob::ALL.into_iter().zip(self.first).zip(self.values());
+        values
+            .filter(|((_, first), now)| first != now)
+            .map(|((knob, first), now)| format!("{}: {knob:?} {first:?} {now:?}", self.name))
+            .collect()
     }
 
     /// What must not be.
