@@ -403,11 +403,18 @@ fn slay(child: &mut Child, pid: u32) -> Result<()> {
         child.kill()?;
     }
     child.wait()?;
-    ensure!(
-        within(|| procs::stat(pid).is_none()),
-        "a killed process is still there"
-    );
+    ensure!(within(|| !is_there(pid)), "a killed process is still there");
     Ok(())
+}
+
+/// Whether any thread of a process is there: its files are open until the last one has ended.
+fn is_there(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let number = |thread: fs::DirEntry| thread.file_name().to_str()?.parse().ok();
+    let mut threads = threads.filter_map(Result::ok).filter_map(number);
+    threads.any(|tid| hive_host::privileged::start_of(pid, tid).is_some())
 }
 
 /// Whether one of its threads is held at a call, for longer than at others.
