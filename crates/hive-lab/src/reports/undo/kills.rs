@@ -11,7 +11,14 @@ use super::ground::{Asked, Blow, Ground, Job, within};
 use crate::report::Figures;
 
 /// The daemon's calls: its journal, its word to the helper and the answer, its own deeds.
-const OF_DAEMON: [&str; 5] = ["write", "fdatasync", "read", "recvfrom", "sched_setattr"];
+const OF_DAEMON: [&str; 6] = [
+    "write",
+    "fdatasync",
+    "sendto",
+    "read",
+    "recvfrom",
+    "sched_setattr",
+];
 
 /// The helper's: its notes, its hold and look, its deeds, its answer.
 const OF_HELPER: [&str; 5] = [
@@ -19,7 +26,7 @@ const OF_HELPER: [&str; 5] = [
     "pidfd_open",
     "setpriority",
     "sched_getattr",
-    "write",
+    "sendto",
 ];
 
 /// No cycle makes a call more often. A guess; a run that comes here is an error, not an end.

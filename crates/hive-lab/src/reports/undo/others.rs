@@ -23,7 +23,7 @@ const STRANGER: u32 = 60_599;
 const REUSES: usize = 10;
 
 /// So often a number is tried for: others start processes too.
-const TRIES: usize = 50;
+const TRIES: usize = 300;
 
 /// Acts and undoes while the job forks all the time; in every second cycle the daemon is killed instead and the helper undoes.
 pub(super) fn storm(ground: &Ground, cycles: usize, figures: &mut Figures) -> Result<()> {
