@@ -11,7 +11,7 @@ use super::ground::{Asked, Blow, Ground, Job, within};
 use crate::report::Figures;
 
 /// The daemon's calls: its journal, its word to the helper and the answer, its own deeds.
-const OF_DAEMON: [&str; 6] = [
+const OF_DAEMON: &[&str] = &[
     "write",
     "fdatasync",
     "sendto",
@@ -21,7 +21,7 @@ const OF_DAEMON: [&str; 6] = [
 ];
 
 /// The helper's: its notes, its hold and look, its deeds, its answer.
-const OF_HELPER: [&str; 5] = [
+const OF_HELPER: &[&str] = &[
     "pwrite64",
     "pidfd_open",
     "setpriority",
