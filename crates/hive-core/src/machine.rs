@@ -10,7 +10,9 @@ pub mod observe;
 pub mod sequence;
 pub mod heard;
 pub mod learn;
+pub mod gain;
 pub mod trial;
+pub mod belief;
 pub mod decide;
 pub mod hands;
 pub mod run;
@@ -33,6 +35,7 @@ use crate::machine::act::Step;
 use crate::machine::decide::{Choice, Grounds};
 use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
 use crate::machine::former::Former;
+use crate::machine::gain::Gains;
 use crate::machine::hands::Hands;
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
@@ -131,6 +134,7 @@ pub struct Machine {
     run: Option<Run>,
     held: Span,
     ledger: Ledger,
+    gains: Gains,
     former: Former,
     advice: BTreeMap<PatternId, HeardPattern>,
     names: BTreeMap<WorkloadKey, ProgramName>,
@@ -202,6 +206,7 @@ impl Machine {
             run: None,
             held: Span::default(),
             ledger,
+            gains: Gains::restore(restored),
             former: Former::restored(restored),
             advice: BTreeMap::new(),
             names: BTreeMap::new(),

@@ -136,6 +136,9 @@ pub struct StatusView {
     pub contended_s: u64,
     /// Seconds of it with processor pressure of at least the gate.
     pub busy_s: u64,
+    /// What was spared while proven actions were on; none while none ever was.
+    #[serde(default)]
+    pub gain: Option<GainView>,
     /// What is on right now.
     pub active: Vec<ActiveView>,
     /// What is being tried right now.
@@ -157,6 +160,21 @@ pub struct StatusView {
     pub traffic: TrafficView,
     /// What this machine cannot do with the rights at hand, and the remedy.
     pub limits: Vec<String>,
+}
+
+/// Waiting that a person was spared while proven actions were on, told from hold-out windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GainView {
+    /// Seconds of waiting, all threads of the protected programs together: the best guess.
+    pub saved_s: f64,
+    /// Its 95 % range.
+    pub range_s: [f64; 2],
+    /// Seconds during which they were on and measured.
+    pub on_s: u64,
+    /// Hold-out pairs behind it.
+    pub holdouts: u32,
+    /// Seconds on of which too few hold-outs tell yet.
+    pub untold_s: u64,
 }
 
 /// Statements of one kind that wait to be said.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use hive_lab::programs::{Front, browser, language};
 use hive_lab::world::Tools;
 use hive_lab::{hidden, report, reports, stranger, work};
 use serde_json::Value;
@@ -66,6 +67,15 @@ enum What {
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
+    /// Paints 60 pictures a second and times itself
+    #[command(name = "__painter", hide = true)]
+    Painter { out: PathBuf },
+    /// Runs a browser whose page times itself
+    #[command(name = "__browser", hide = true)]
+    Browser { folder: PathBuf, out: PathBuf },
+    /// Types to a language server and times its answers
+    #[command(name = "__language_client", hide = true)]
+    LanguageClient { folder: PathBuf, out: PathBuf },
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -224,8 +234,12 @@ struct CostArgs {
     format: FormatArgs,
 }
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 struct OffstageArgs {
+    /// What somebody waits for: the paced loop beside a build of C files (and on a second machine after sync), the others
+    /// beside `cargo build`
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ticker")]
+    programs: Vec<Front>,
     /// Alternations of hive on and paused, per case
     #[arg(long, default_value_t = 10)]
     alternations: usize,
@@ -257,6 +271,9 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
+        What::Painter { out } => work::paint(&out)?,
+        What::Browser { folder, out } => browser::watch(&folder, &out)?,
+        What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
         What::Stranger {
             target,
             handshakes,
@@ -301,7 +318,8 @@ fn tell(report: What) -> Result<ExitCode> {
                 window_s: args.window_s,
                 learn_s: args.learn_s,
             };
-            measure(reports::offstage::run(&tools, plan), args.format)
+            let told = reports::offstage::run(&tools, plan, &args.programs);
+            measure(told, args.format)
         }
         What::Cost(args) => {
             let plan = reports::cost::Plan {
@@ -311,7 +329,13 @@ fn tell(report: What) -> Result<ExitCode> {
             measure(reports::cost::run(&tools, plan), args.format)
         }
         What::Canary(format) => measure(reports::canary::run(&tools), format),
-        What::Hold { .. } | What::Session { .. } | What::Ticker { .. } | What::Stranger { .. } => {
+        What::Hold { .. }
+        | What::Session { .. }
+        | What::Ticker { .. }
+        | What::Painter { .. }
+        | What::Browser { .. }
+        | What::LanguageClient { .. }
+        | What::Stranger { .. } => {
             bail!("that is no report")
         }
     }

@@ -112,6 +112,7 @@ impl Machine {
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
+        status.gain = self.gains.view(&self.ledger);
         status.left_alone = self.left_alone(now);
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));

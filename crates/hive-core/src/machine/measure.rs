@@ -37,6 +37,7 @@ impl Machine {
         }
         if arm == Arm::Treated && regime == Regime::Proven {
             self.held.0 = self.held.0.saturating_add(window.span.0);
+            self.gains.add(id, &window);
         }
         if step.railed {
             self.on_rail(now, id, action);

@@ -84,7 +84,10 @@ impl Machine {
     /// Stores a pattern's entry.
     pub(super) fn keep(&mut self, id: PatternId) {
         if let Some(entry) = self.ledger.get(id) {
-            let records = Vec::from([entry.record()]);
+            let mut records = Vec::from([entry.record()]);
+            if entry.holdout.pairs > 0 {
+                records.push(self.gains.record(id));
+            }
             self.out.push_back(MachineEffect::Keep(records));
         }
     }
@@ -178,6 +181,7 @@ impl Machine {
             if let Some(name) = names.get(&entry.def.workload) {
                 records.push(Ledger::forget(id));
                 entry.def.workload = name.key(&secret);
+                records.extend(self.gains.rename(id, entry.def.id()));
                 renewed.push(entry.def.id());
             } else if says_nothing(&entry, now.wall) {
                 records.push(Ledger::forget(id));

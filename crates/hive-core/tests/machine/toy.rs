@@ -145,6 +145,8 @@ pub struct World {
     stalled: u64,
     level: f64,
     waited_ns: f64,
+    /// What the interactive program waited while the background was nice.
+    pub waited_while_on_ns: f64,
     wakeups: f64,
     back_cpu: f64,
 }
@@ -209,6 +211,7 @@ impl World {
             stalled: 0,
             level: 1.0,
             waited_ns: 0.0,
+            waited_while_on_ns: 0.0,
             wakeups: 0.0,
             back_cpu: 0.0,
         };
@@ -368,7 +371,11 @@ impl World {
         self.stalled += span * 9 / 10;
         let wakeups = 100.0 * seconds * (1.0 - truth.starve);
         self.wakeups += wakeups;
-        self.waited_ns += wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        let waited = wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        self.waited_ns += waited;
+        if action == Some(Action::BackgroundNice) {
+            self.waited_while_on_ns += waited;
+        }
         self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
     }
 
