@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
+use hive_core::pattern::BACKGROUND_NICE;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Clock ticks of `/proc/PID/stat` per second: `USER_HZ`, 100 on every Linux that this runs on.
 const TICKS_PER_S: f64 = 100.0;
+
+/// The slice that the hive sets, in nanoseconds (`Action::FinerSlice`).
+const FINE_SLICE_NS: u64 = 100_000;
 
 /// How long a process may take to appear or to end. A guess for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -173,6 +177,18 @@ pub fn changed(settings: &BTreeMap<ThreadId, Setting>, usual_slice: Option<u64>)
                 || (setting.slice_ns.is_some()
                     && usual_slice.is_some()
                     && setting.slice_ns != usual_slice)
+        })
+        .count()
+}
+
+/// The settings that carry a value which only the hive writes. Programs set their own threads' nice too (browsers do).
+pub fn of_the_hive(settings: &BTreeMap<ThreadId, Setting>) -> usize {
+    settings
+        .values()
+        .filter(|setting| {
+            setting.nice == i32::from(BACKGROUND_NICE)
+                || setting.autogroup_nice.unwrap_or(0) != 0
+                || setting.slice_ns == Some(FINE_SLICE_NS)
         })
         .count()
 }

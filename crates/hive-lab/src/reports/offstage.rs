@@ -212,7 +212,7 @@ pub fn tell_patterns(figures: &mut Figures, patterns: &[hive_mind::reply::Patter
 /// Threads that carry a value of the hive's when `pause` has answered: it answers when the old values are back.
 async fn left_on(client: &Client, scene: &Scene) -> Result<usize> {
     client.pause(None).await?;
-    let left = scene.changed();
+    let left = scene.of_the_hive();
     client.resume().await?;
     Ok(left)
 }

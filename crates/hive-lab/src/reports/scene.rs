@@ -197,6 +197,11 @@ impl Scene {
         procs::changed(&procs::settings(&self.processes()), procs::slice_ns(me, me))
     }
 
+    /// Threads of the scene that carry a value of the hive's.
+    pub fn of_the_hive(&self) -> usize {
+        procs::of_the_hive(&procs::settings(&self.processes()))
+    }
+
     /// The loop's own clock, hive on against hive paused, in random order within each pair.
     pub async fn own_clock(&self, client: &Client, how: Alternation) -> Result<OwnClock> {
         let mut dice = Dice::new(clock::boot_us());
