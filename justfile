@@ -32,6 +32,7 @@ figures:
     cargo run --release -p hive-lab -- offstage --json
     cargo run --release -p hive-lab -- lan --nodes 20 --json
     cargo run --release -p hive-lab -- faults --json
+    cargo run --release -p hive-lab -- undo --json
     cargo build --release --manifest-path bench-peers/Cargo.toml
     cargo run --release -p hive-lab -- store --json
     cargo run --release -p hive-lab -- bytes --nodes 5 --json

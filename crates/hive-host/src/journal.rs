@@ -15,6 +15,8 @@ use hive_core::id::ChangeId;
 use hive_core::machine::facts::GroupId;
 use hive_core::pattern::Action;
 
+use crate::helper::Thread;
+
 /// Above this size a journal with nothing open is started anew. A guess: some thousand small changes.
 const COMPACT_BYTES: u64 = 64 * 1024;
 
@@ -34,6 +36,17 @@ pub(crate) struct Target {
     pub(crate) autogroup: u64,
     /// The value before, in the sense of "what to write to have it back".
     pub(crate) old: i64,
+}
+
+impl Target {
+    /// The thread that it is.
+    pub(crate) fn thread(&self) -> Thread {
+        Thread {
+            pid: self.pid,
+            tid: self.tid,
+            start: self.start,
+        }
+    }
 }
 
 /// A thread that carried a value of its own before us.

@@ -4,12 +4,14 @@
 //! It decides nothing. [`Host::sample`] answers what it can read; [`Host::act`] journals its intent
 //! durably, acts, reads back; [`Host::undo`] restores a value only where it is still ours.
 
+pub mod helper;
+
 #[cfg(target_os = "linux")]
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{Host, boot_clock, has_journal, left_on, now, recover};
+pub use linux::{Host, boot_clock, has_journal, left_on, now, privileged, recover};
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
@@ -28,6 +30,8 @@ pub struct Roots {
     pub proc: PathBuf,
     /// The device and control-group file system.
     pub sys: PathBuf,
+    /// Where running services have their sockets.
+    pub run: PathBuf,
 }
 
 impl Default for Roots {
@@ -35,6 +39,7 @@ impl Default for Roots {
         Self {
             proc: PathBuf::from("/proc"),
             sys: PathBuf::from("/sys"),
+            run: PathBuf::from("/run"),
         }
     }
 }

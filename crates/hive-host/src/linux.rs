@@ -9,7 +9,9 @@ mod survey;
 mod place;
 mod knob;
 mod autogroup;
+mod reach;
 mod hands;
+pub mod privileged;
 
 use std::io;
 use std::path::Path;
@@ -46,7 +48,7 @@ impl Host {
         reason = "a host is opened once, by who made the configuration"
     )]
     pub fn open(config: HostConfig) -> Result<(Self, Recovery), OpenError> {
-        let (facts, default_slice) = facts::read(&config.roots.proc);
+        let (mut facts, default_slice) = facts::read(&config.roots.proc);
         let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
         let mut recovery = Recovery::default();
         let mut hands = None;
@@ -54,6 +56,7 @@ impl Host {
         if config.act == Acting::Yes && place::is_our_proc(&config.roots.proc) {
             let mut ours = hands::Hands::open(&config, &facts, default_slice)?;
             recovery = ours.recover(&mut eyes)?;
+            facts.rights.nice = ours.rights().nice;
             hands = Some(ours);
         }
         let mut host = Self {
@@ -116,6 +119,14 @@ impl Host {
             None => Outcome::Refused(Refusal::NotTheActor),
         };
         Receipt { change, outcome }
+    }
+
+    /// Keeps the privileged helper from giving this host up, where there is one; to be called at least every
+    /// [`crate::helper::LEASE`] / 3 while something is on. Tells what it had given up meanwhile: that is off.
+    pub fn keep(&mut self) -> Vec<Receipt> {
+        let lost = self.hands.as_mut().map(hands::Hands::keep);
+        let lost = lost.unwrap_or_default().into_iter();
+        lost.map(|change| self.undo(change)).collect()
     }
 
     /// Tries again what an earlier run left on and the start could not put back; see [`Recovery::failed`].

@@ -106,6 +106,7 @@ impl World {
             roots: Roots {
                 proc: root.join("proc"),
                 sys: root.join("sys"),
+                run: root.join("run"),
             },
             scope,
             state: root.join("state"),

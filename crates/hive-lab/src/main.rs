@@ -39,6 +39,8 @@ enum What {
     Offstage(OffstageArgs),
     /// What the daemon takes from a machine with many processes
     Cost(CostArgs),
+    /// Daemon, helper and both are killed at every step; a hostile daemon asks the helper for everything
+    Undo(UndoArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -64,6 +66,12 @@ enum What {
         #[arg(long)]
         seconds: u64,
     },
+    /// A daemon's hands, to be killed
+    #[command(name = "__undo-hands", hide = true)]
+    UndoHands(reports::undo::hands::HandsArgs),
+    /// A daemon that asks the helper for everything
+    #[command(name = "__undo-hostile", hide = true)]
+    UndoHostile(reports::undo::hands::HostileArgs),
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
@@ -234,6 +242,21 @@ struct CostArgs {
     format: FormatArgs,
 }
 
+#[derive(Args, Clone, Copy, Debug)]
+struct UndoArgs {
+    /// At least so many kills
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Changes and restorations of a job that forks all the time
+    #[arg(long, default_value_t = 100)]
+    storms: usize,
+    /// Hostile requests to the helper
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
 #[derive(Args, Clone, Debug)]
 struct OffstageArgs {
     /// What somebody waits for: the paced loop beside a build of C files (and on a second machine after sync), the others
@@ -274,6 +297,8 @@ fn run(what: What) -> Result<ExitCode> {
         What::Painter { out } => work::paint(&out)?,
         What::Browser { folder, out } => browser::watch(&folder, &out)?,
         What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
+        What::UndoHands(args) => reports::undo::hands::hands(&args)?,
+        What::UndoHostile(args) => reports::undo::hands::hostile(&args)?,
         What::Stranger {
             target,
             handshakes,
@@ -328,6 +353,14 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::cost::run(&tools, plan), args.format)
         }
+        What::Undo(args) => {
+            let plan = reports::undo::Plan {
+                kills: args.kills,
+                storms: args.storms,
+                requests: args.requests,
+            };
+            measure(reports::undo::run(&tools, plan), args.format)
+        }
         What::Canary(format) => measure(reports::canary::run(&tools), format),
         What::Hold { .. }
         | What::Session { .. }
@@ -335,6 +368,8 @@ fn tell(report: What) -> Result<ExitCode> {
         | What::Painter { .. }
         | What::Browser { .. }
         | What::LanguageClient { .. }
+        | What::UndoHands(_)
+        | What::UndoHostile(_)
         | What::Stranger { .. } => {
             bail!("that is no report")
         }

@@ -39,7 +39,14 @@ fn build(hive: &Path) -> Result<()> {
         .parent()
         .context("a profile is in a target folder")?;
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "hive"]);
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        "hive",
+        "--package",
+        "hive-helper",
+    ]);
     command.arg("--target-dir").arg(target);
     if profile.file_name().is_some_and(|name| name == "release") {
         command.arg("--release");

@@ -130,6 +130,14 @@ impl Hands {
             .spawn(move || {
                 let mut waiting = Waiting::default();
                 while let Some(job) = waiting.next(&inbox) {
+                    // Looks are asked for every few seconds: often enough for the lease of what is on.
+                    for lost in host.keep() {
+                        tracing::warn!(
+                            ?lost,
+                            "the privileged helper was away and has put this back"
+                        );
+                        answer(Input::Acted(lost));
+                    }
                     answer(match job {
                         Job::Sample(request) => Input::Sampled(host.sample(&request)),
                         Job::Act(step) if waiting.withdraws(step.change) => {

@@ -86,7 +86,7 @@ impl Refusal {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::NotReversible => {
-                "this user cannot lower a nice value again; run the daemon with CAP_SYS_NICE, or raise RLIMIT_NICE to 20"
+                "this user cannot lower a nice value again; install the privileged helper (hive doctor says how), run the daemon with CAP_SYS_NICE, or raise RLIMIT_NICE to 20"
             }
             Self::NotOurs => "only this user's own, unprotected processes are touched",
             Self::SetByHand => "somebody set this value by hand; it is left alone",

@@ -27,7 +27,7 @@ pub struct MachineFacts {
 /// What the rights at hand allow, undo included. `false` always has a reason in `hive doctor`'s words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, or `RLIMIT_NICE` of at least 20).
+    /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, `RLIMIT_NICE` of at least 20, or the privileged helper).
     pub nice: bool,
     /// A session's autogroup nice can be written.
     pub autogroup_nice: bool,

@@ -76,7 +76,7 @@ fn kernel(proc: &Path) -> (u16, u16) {
 }
 
 /// Gives a thread that ends at once our slice and takes it back; tells the slice it then has.
-fn try_slice() -> Option<u64> {
+pub(super) fn try_slice() -> Option<u64> {
     let trial = || {
         let tid = sys::own_tid();
         let nice = sys::scheduling(tid).ok()?.nice;

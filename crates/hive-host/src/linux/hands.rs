@@ -9,6 +9,7 @@
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
 //! would have been without us, until that program ends.
 
+mod kept;
 mod left;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +26,12 @@ use hive_core::pattern::Action;
 
 use super::autogroup::{self, Member};
 use super::knob::{self, Tally, ThreadKnob, Value};
+use super::reach::Reach;
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
 use super::{boot_clock, facts, place, sys};
+use crate::helper::Thread;
 use crate::journal::{Change, Journal, Record, Spared, Target};
 use crate::{HostConfig, OpenError};
 
@@ -50,6 +53,7 @@ pub(super) struct Hands {
     facts: MachineFacts,
     default_slice: Option<u64>,
     nice_all: bool,
+    reach: Reach,
     boot: String,
     ticks_per_second: u64,
     journal: Journal,
@@ -76,12 +80,22 @@ impl Hands {
         place::state_folder(&config.state, facts.uid)?;
         let lock = place::journal_lock(&config.state)?;
         let opened = Journal::open(&config.state).map_err(OpenError::Journal)?;
-        Ok(Self::with(config, facts, default_slice, lock, opened))
+        let mut facts = facts.clone();
+        let reach = Reach::find(&config.roots.run, &mut facts);
+        Ok(Self::with(
+            config,
+            facts,
+            reach,
+            default_slice,
+            lock,
+            opened,
+        ))
     }
 
     fn with(
         config: &HostConfig,
-        facts: &MachineFacts,
+        facts: MachineFacts,
+        reach: Reach,
         default_slice: Option<u64>,
         lock: File,
         (journal, changes): (Journal, Vec<Change>),
@@ -89,9 +103,10 @@ impl Hands {
         let proc = config.roots.proc.clone();
         let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
         Self {
-            nice_all: facts::may_nice_all(&proc),
+            nice_all: reach.is_helped() || facts::may_nice_all(&proc),
+            reach,
             uid: facts.uid,
-            facts: facts.clone(),
+            facts,
             default_slice,
             boot: boot.trim().to_owned(),
             ticks_per_second: sys::ticks_per_second(),
@@ -329,7 +344,7 @@ impl Hands {
     }
 
     /// Writes one target and reads it back; `false` if it has ended.
-    fn write(&self, id: ChangeId, target: &Target) -> io::Result<bool> {
+    fn write(&mut self, id: ChangeId, target: &Target) -> io::Result<bool> {
         let Some(change) = self.on.get(&id) else {
             return Ok(false);
         };
@@ -341,7 +356,8 @@ impl Hands {
             };
             autogroup::write(&self.proc, member, change.new, autogroup::APPLYING)
         } else if self.lives(target) {
-            self.write_thread(change, target.tid)
+            let (knob, new) = (self.knob(change.action), change.new);
+            self.write_thread(knob, target, new)
         } else {
             return Ok(false);
         };
@@ -352,10 +368,9 @@ impl Hands {
         }
     }
 
-    fn write_thread(&self, change: &Change, tid: u32) -> io::Result<()> {
-        let knob = self.knob(change.action);
-        knob.write(tid, change.new)?;
-        match knob.value(tid, change.new)? {
+    fn write_thread(&mut self, knob: ThreadKnob, target: &Target, new: i64) -> io::Result<()> {
+        self.reach.set(knob, target.thread(), new)?;
+        match knob.value(target.tid, new)? {
             Value::Ours => Ok(()),
             Value::Default if knob == ThreadKnob::Nothing => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EIO)),
@@ -391,7 +406,7 @@ impl Hands {
         }
         for target in &change.targets {
             if self.lives(target) {
-                self.restore_thread(&change, target.tid, target.old, &mut tally);
+                self.restore_thread(&change, target, &mut tally);
             } else {
                 tally.gone += 1;
             }
@@ -400,10 +415,10 @@ impl Hands {
         tally
     }
 
-    fn restore_thread(&self, change: &Change, tid: u32, old: i64, tally: &mut Tally) {
+    fn restore_thread(&mut self, change: &Change, target: &Target, tally: &mut Tally) {
         let knob = self.knob(change.action);
-        let restored = match knob.value(tid, change.new) {
-            Ok(Value::Ours) => knob.write(tid, old),
+        let restored = match knob.value(target.tid, change.new) {
+            Ok(Value::Ours) => self.put_back(change, target.thread(), target.old),
             Ok(Value::Default) if knob == ThreadKnob::Nothing => Ok(()),
             // The intent was written and the deed not done, or somebody was faster.
             Ok(Value::Default) => return,
@@ -417,16 +432,16 @@ impl Hands {
     }
 
     /// Threads born since the intent which carry exactly our value inherited it.
-    fn sweep(&self, eyes: &mut Eyes, change: &Change, tally: &mut Tally) {
-        let knob = self.knob(change.action);
+    fn sweep(&mut self, eyes: &mut Eyes, change: &Change, tally: &mut Tally) {
         let mut clean = 0;
         for _ in 0..PASSES_MAX {
             let (scan, members) = eyes.look();
             let mut dirty = false;
             for (pid, tid) in self.heirs(&scan, &members, change) {
-                if self.inherited(change, pid, tid) {
+                if let Some(heir) = self.inherited(change, pid, tid) {
                     dirty = true;
-                    tally.count(knob.write(tid, 0));
+                    let restored = self.put_back(change, heir, 0);
+                    tally.count(restored);
                 }
             }
             clean = if dirty { 0 } else { clean + 1 };
@@ -437,12 +452,13 @@ impl Hands {
         }
     }
 
-    /// Whether a thread was born since the intent and carries exactly our value.
-    fn inherited(&self, change: &Change, pid: u32, tid: u32) -> bool {
+    /// A thread that was born since the intent and carries exactly our value.
+    fn inherited(&self, change: &Change, pid: u32, tid: u32) -> Option<Thread> {
+        let start = scan::thread(&self.proc, pid, tid)?.start;
+        let is_heir = start >= change.ticks && !change.spares(pid, tid, start);
         let value = || self.knob(change.action).value(tid, change.new);
-        scan::thread(&self.proc, pid, tid).is_some_and(|thread| {
-            thread.start >= change.ticks && !change.spares(pid, tid, thread.start)
-        }) && matches!(value(), Ok(Value::Ours))
+        let is_ours = is_heir && matches!(value(), Ok(Value::Ours));
+        is_ours.then_some(Thread { pid, tid, start })
     }
 
     /// The threads that may have inherited: those of the target groups, of what descends from the targets, and
@@ -479,6 +495,7 @@ impl Hands {
             self.on.remove(&id);
         }
         if self.on.is_empty() {
+            self.reach.settle();
             self.journal.compact()?;
         }
         Ok(())

@@ -233,7 +233,7 @@ pub(super) fn read_into(path: &Path, buffer: &mut Vec<u8>) -> Option<()> {
 }
 
 /// The entries of a folder that are numbers.
-fn numbers(folder: &Path) -> Vec<u32> {
+pub(super) fn numbers(folder: &Path) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };

@@ -1,5 +1,7 @@
 //! What the optimizer needs of this machine: pressure, rights, and nobody else who turns the same knobs.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
 use super::{Finding, Outcome, Roots, read};
 
 /// `CAP_SYS_NICE` in the kernel's list of capabilities.
@@ -29,7 +31,7 @@ pub(super) fn examine(roots: &Roots) -> Vec<Finding> {
     vec![
         pressure(roots),
         autogroup(roots),
-        rights(roots),
+        rights(roots, helper(roots)),
         rivals(roots),
     ]
 }
@@ -63,7 +65,7 @@ fn autogroup(roots: &Roots) -> Finding {
 }
 
 /// Of the user who asks; a daemon of another user has other rights.
-fn rights(roots: &Roots) -> Finding {
+fn rights(roots: &Roots, helped: bool) -> Finding {
     let finding = |outcome, what| Finding::new("rights", outcome, what);
     let Some(capable) = read(&roots.proc.join("self/status")).and_then(|text| capable(&text))
     else {
@@ -76,11 +78,29 @@ fn rights(roots: &Roots) -> Finding {
             "this user may put nice values back, so they may be tried",
         );
     }
+    if helped {
+        return finding(
+            Outcome::Ok,
+            "the privileged helper of this user listens: nice values are put back through it",
+        );
+    }
     finding(
         Outcome::Note,
-        "this user cannot lower a nice value again, so none is ever raised; time slices are tried all the same",
+        "this user cannot lower a nice value again and has no privileged helper, so none is ever raised; time slices are tried all the same",
     )
-    .try_next("add \"NAME - nice 0\", with this user's name, to /etc/security/limits.conf and log in anew")
+    .try_next(
+        "sudo packaging/install-helper UID, with the number that id -u prints; or add \"NAME - nice 0\", with this \
+         user's name, to /etc/security/limits.conf and log in anew; then hive down and hive up",
+    )
+}
+
+/// Whether the socket of this user's helper is there. It is not spoken to: that would start it.
+fn helper(roots: &Roots) -> bool {
+    let Ok(own) = std::fs::metadata(roots.proc.join("self")) else {
+        return false;
+    };
+    let socket = hive_mind::helper_socket(&roots.run, own.uid());
+    std::fs::metadata(socket).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 fn capable(status: &str) -> Option<bool> {

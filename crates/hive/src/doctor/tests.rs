@@ -322,6 +322,27 @@ fn rights_of_another_kind_count_as_well() {
     let rights = machine.finding("rights");
     assert_eq!(rights.outcome, Outcome::Note);
     assert!(rights.try_next.contains("limits.conf"));
+    assert!(rights.try_next.contains("install-helper"));
+    let socket = hive_mind::helper_socket(
+        &machine.folder.path().join("run"),
+        rustix::process::geteuid().as_raw(),
+    );
+    fs::create_dir_all(socket.parent().expect("in a folder")).expect("made");
+    fs::write(&socket, "").expect("written");
+    assert_eq!(
+        machine.finding("rights").outcome,
+        Outcome::Note,
+        "a file is no helper"
+    );
+    fs::remove_file(&socket).expect("removed");
+    let listening = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let rights = machine.finding("rights");
+    assert!(
+        rights.outcome == Outcome::Ok && rights.what.contains("helper"),
+        "{rights:?}"
+    );
+    drop(listening);
+    fs::remove_file(&socket).expect("removed");
     machine.write("proc/self/status", "CapEff:\t0000000000800000\n");
     assert_eq!(machine.finding("rights").outcome, Outcome::Ok);
 }

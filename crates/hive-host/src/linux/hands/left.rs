@@ -11,6 +11,7 @@ use super::Hands;
 use crate::journal::{Change, Journal};
 use crate::linux::knob::Value;
 use crate::linux::place;
+use crate::linux::reach::Reach;
 use crate::linux::scan::{self, Scan};
 use crate::linux::stat::Stat;
 use crate::linux::survey::Eyes;
@@ -26,7 +27,15 @@ impl Hands {
         place::state_folder(&config.state, facts.uid)?;
         let lock = place::journal_look(&config.state)?;
         let opened = Journal::look(&config.state).map_err(OpenError::Journal)?;
-        Ok(Self::with(config, facts, default_slice, lock, opened))
+        let (facts, reach) = (facts.clone(), Reach::Own);
+        Ok(Self::with(
+            config,
+            facts,
+            reach,
+            default_slice,
+            lock,
+            opened,
+        ))
     }
 
     /// Restores whatever the journal says is on. What cannot be restored stays on, for an undo or the
@@ -113,7 +122,7 @@ impl Hands {
             });
             found.extend(targets.map(|target| (target.tid, 0)));
             let heirs = self.heirs(&scan, &members, change).into_iter();
-            let heirs = heirs.filter(|(pid, tid)| self.inherited(change, *pid, *tid));
+            let heirs = heirs.filter(|(pid, tid)| self.inherited(change, *pid, *tid).is_some());
             found.extend(heirs.map(|(_, tid)| (tid, 0)));
         }
         u32::try_from(found.len()).unwrap_or(u32::MAX)

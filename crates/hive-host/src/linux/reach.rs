@@ -1,0 +1,186 @@
+//! How far the hands reach: with their own rights, or through the privileged helper where those are missing.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hive_core::machine::facts::MachineFacts;
+
+use super::knob::ThreadKnob;
+use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, Request, Thread, Verb, socket};
+
+/// The lease is renewed when so much of it is over: two renewals may fail. A guess.
+const RENEW: Duration = Duration::from_secs(LEASE.as_secs() / 3);
+
+/// How long an answer may take. A guess: the helper may be putting back what a killed daemon had on, pass after pass.
+const ANSWERED: Duration = Duration::from_secs(5);
+
+/// Through whom values are written.
+#[derive(Debug)]
+pub(super) enum Reach {
+    /// By ourselves.
+    Own,
+    /// What our rights cannot undo, by the helper.
+    Helper(Line),
+}
+
+/// The line to the helper.
+#[derive(Debug)]
+pub(super) struct Line {
+    socket: PathBuf,
+    stream: Option<UnixStream>,
+    number: u32,
+    /// When the helper last answered.
+    heard: Instant,
+    /// Whether the helper holds something for us.
+    holds: bool,
+}
+
+/// What became of the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lease {
+    /// It runs.
+    Runs,
+    /// The helper was away, or gave us up: what was on through it is off.
+    Lost,
+}
+
+impl Reach {
+    /// Finds the helper where our own rights do not let us undo a nice; the facts then say that it can be undone.
+    pub(super) fn find(run: &Path, facts: &mut MachineFacts) -> Self {
+        if facts.rights.nice {
+            return Self::Own;
+        }
+        let mut line = Line {
+            socket: socket(run, facts.uid),
+            stream: None,
+            number: 0,
+            heard: Instant::now(),
+            holds: false,
+        };
+        if !matches!(line.ask(Verb::Renew), Ok(Answer::Done(_))) {
+            return Self::Own;
+        }
+        facts.rights.nice = true;
+        Self::Helper(line)
+    }
+
+    /// Whether any of this user's processes can get its nice back, whatever its own limit.
+    pub(super) fn is_helped(&self) -> bool {
+        matches!(self, Self::Helper(_))
+    }
+
+    /// Whether this knob is written by the helper.
+    pub(super) fn helps(&self, knob: ThreadKnob) -> bool {
+        self.is_helped() && of_helper(knob).is_some()
+    }
+
+    /// Writes our value.
+    pub(super) fn set(&mut self, knob: ThreadKnob, thread: Thread, value: i64) -> io::Result<()> {
+        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+            return knob.write(thread.tid, value);
+        };
+        line.holds = true;
+        let set = Verb::Set {
+            knob: of,
+            thread,
+            value,
+        };
+        told(line.ask(set)?)
+    }
+
+    /// Writes the old value, where ours was just seen.
+    pub(super) fn restore(&mut self, knob: ThreadKnob, thread: Thread, old: i64) -> io::Result<()> {
+        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+            return knob.write(thread.tid, old);
+        };
+        told(line.ask(Verb::Restore { knob: of, thread })?)
+    }
+
+    /// Says that nothing is on any more. Where that is not heard, the lease ends by itself.
+    pub(super) fn settle(&mut self) {
+        if let Self::Helper(line) = self
+            && line.holds
+        {
+            line.holds = line.ask(Verb::Settle).is_err();
+        }
+    }
+
+    /// Renews the lease when it is time.
+    pub(super) fn keep(&mut self) -> Lease {
+        let Self::Helper(line) = self else {
+            return Lease::Runs;
+        };
+        if !line.holds || (line.stream.is_some() && line.heard.elapsed() < RENEW) {
+            return Lease::Runs;
+        }
+        match line.ask(Verb::Renew) {
+            Ok(Answer::Done(held)) if held > 0 => Lease::Runs,
+            _ => Lease::Lost,
+        }
+    }
+}
+
+impl Line {
+    /// Asks and waits for the answer. Where the helper has ended it is asked once more: its socket starts it anew, and it has then
+    /// put back what it had on.
+    fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
+        let was_open = self.stream.is_some();
+        match self.ask_once(verb) {
+            Err(_) if was_open => self.ask_once(verb),
+            asked => asked,
+        }
+    }
+
+    fn ask_once(&mut self, verb: Verb) -> io::Result<Answer> {
+        let asked = self.exchange(verb);
+        if asked.is_err() {
+            self.stream = None;
+        } else {
+            self.heard = Instant::now();
+        }
+        asked
+    }
+
+    fn exchange(&mut self, verb: Verb) -> io::Result<Answer> {
+        let mut stream = if let Some(stream) = &self.stream {
+            stream
+        } else {
+            let stream = UnixStream::connect(&self.socket)?;
+            stream.set_read_timeout(Some(ANSWERED))?;
+            stream.set_write_timeout(Some(ANSWERED))?;
+            self.stream.insert(stream)
+        };
+        self.number = self.number.wrapping_add(1);
+        let number = self.number;
+        stream.write_all(&Request { number, verb }.encode())?;
+        let mut bytes = [0; ANSWER_BYTES];
+        stream.read_exact(&mut bytes)?;
+        match Answer::decode(&bytes).map_err(io::Error::other)? {
+            (of, answer) if of == number => Ok(answer),
+            _ => Err(io::Error::other("an answer to something else")),
+        }
+    }
+}
+
+/// What the helper calls a knob; none for those that everybody can undo.
+fn of_helper(knob: ThreadKnob) -> Option<Knob> {
+    match knob {
+        ThreadKnob::Nice => Some(Knob::Nice),
+        ThreadKnob::Slice { .. } | ThreadKnob::Nothing => None,
+    }
+}
+
+/// An answer as an error of the kernel.
+fn told(answer: Answer) -> io::Result<()> {
+    use crate::helper::No;
+    let errno = match answer {
+        Answer::Done(_) => return Ok(()),
+        // Between our look and its deed the thread ended.
+        Answer::Refused(No::Gone) => libc::ESRCH,
+        Answer::Refused(_) => libc::EPERM,
+        Answer::Failed(errno) => errno,
+    };
+    Err(io::Error::from_raw_os_error(errno))
+}
