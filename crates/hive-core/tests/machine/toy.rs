@@ -76,6 +76,7 @@ impl Default for Plan {
                 nice: true,
                 autogroup_nice: true,
                 slice: true,
+                advise: true,
             },
             across_sessions: false,
             across_cgroups: false,
@@ -386,6 +387,7 @@ impl World {
                     at,
                     pressure,
                     processes,
+                    ..Survey::default()
                 })
             }
             SampleRequest::Watch {
@@ -439,7 +441,8 @@ impl World {
                 ..front
             });
         }
-        let niced = |on: &(ChangeId, Action, Vec<GroupId>)| on.1 == Action::BackgroundNice;
+        let on = self.on.as_ref().map(|on| on.1);
+        let idle = on == Some(Action::BackgroundIdle);
         if self.busy {
             let back = process(21, BACK, "canary-burner");
             let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
@@ -448,7 +451,9 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
-                nice: if self.on.as_ref().is_some_and(niced) {
+                ordinary: !idle,
+                idle,
+                nice: if idle || on == Some(Action::BackgroundNice) {
                     BACKGROUND_NICE
                 } else {
                     0

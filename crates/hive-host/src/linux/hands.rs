@@ -7,9 +7,11 @@
 //! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
 //! inherited. Started inside a background that carries our 11 it becomes a number of its own, which
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
-//! would have been without us, until that program ends.
+//! would have been without us, until that program ends. Inside a background that carries our `SCHED_IDLE` it stays
+//! on idle processors as well.
 
 mod left;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -113,6 +115,9 @@ impl Hands {
 
     /// Takes a step.
     pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
+        if let Some(advice) = memory::advice(step.action) {
+            return self.advise(eyes, step, advice);
+        }
         if let Err(no) = self.may(step.action) {
             return no;
         }
@@ -196,8 +201,10 @@ impl Hands {
             Action::FinerSlice if rights.slice => Ok(()),
             Action::AutogroupNice if rights.autogroup_nice => Ok(()),
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
-            Action::BackgroundNice if rights.nice => Ok(()),
-            Action::BackgroundNice => Err(not_reversible),
+            Action::BackgroundNice | Action::BackgroundIdle if rights.nice => Ok(()),
+            Action::BackgroundNice | Action::BackgroundIdle => Err(not_reversible),
+            // Who owns a thread may give it any class but the real-time one, and take it back.
+            Action::BackgroundIo => Ok(()),
             _ => Err(Outcome::Unsupported),
         }
     }
@@ -208,8 +215,10 @@ impl Hands {
             if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
             }
-            if step.action == Action::BackgroundNice
-                && !self.nice_all
+            if matches!(
+                step.action,
+                Action::BackgroundNice | Action::BackgroundIdle
+            ) && !self.nice_all
                 && !facts::limit_allows_zero(&self.proc, stat.pid)
                 && scan::owner(&self.proc, stat.pid).is_some()
             {
@@ -495,6 +504,8 @@ impl Hands {
         match (action, self.default_slice) {
             (Action::FinerSlice, Some(default)) => ThreadKnob::Slice { default },
             (Action::BackgroundNice, _) => ThreadKnob::Nice,
+            (Action::BackgroundIdle, slice) => ThreadKnob::Idle { slice },
+            (Action::BackgroundIo, _) => ThreadKnob::Io,
             _ => ThreadKnob::Nothing,
         }
     }
