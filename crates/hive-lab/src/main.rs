@@ -38,6 +38,8 @@ enum What {
     Offstage(OffstageArgs),
     /// What the daemon takes from a machine with many processes
     Cost(CostArgs),
+    /// What each action does, beside nothing, another tool's types, and the daemon's own choice
+    Effects(EffectsArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -66,6 +68,9 @@ enum What {
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
+    /// Holds memory, and touches it when told to
+    #[command(name = "__memory", hide = true)]
+    Memory { megabytes: u64 },
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -224,6 +229,25 @@ struct CostArgs {
     format: FormatArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct EffectsArgs {
+    /// Blocks per case; each holds every arm once (about 30 s)
+    #[arg(long, default_value_t = 12)]
+    blocks: usize,
+    /// Length of each window, in milliseconds
+    #[arg(long, default_value_t = 2_000)]
+    window_ms: u64,
+    /// How long the daemon may learn before, per case, in seconds
+    #[arg(long, default_value_t = 240)]
+    learn_s: u64,
+    /// Only this case (`spinners_same_session`, `spinners_other_session`, `compile_same_session`,
+    /// `compile_other_session`), or `memory`
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
 #[derive(Args, Clone, Copy, Debug)]
 struct OffstageArgs {
     /// Alternations of hive on and paused, per case
@@ -257,6 +281,7 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
+        What::Memory { megabytes } => reports::effects::memory::hold(megabytes)?,
         What::Stranger {
             target,
             handshakes,
@@ -310,8 +335,21 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::cost::run(&tools, plan), args.format)
         }
+        What::Effects(args) => {
+            let plan = reports::effects::Plan {
+                blocks: args.blocks,
+                window: Duration::from_millis(args.window_ms),
+                learn: Duration::from_secs(args.learn_s),
+                only: args.only,
+            };
+            measure(reports::effects::run(&tools, &plan), args.format)
+        }
         What::Canary(format) => measure(reports::canary::run(&tools), format),
-        What::Hold { .. } | What::Session { .. } | What::Ticker { .. } | What::Stranger { .. } => {
+        What::Hold { .. }
+        | What::Session { .. }
+        | What::Ticker { .. }
+        | What::Memory { .. }
+        | What::Stranger { .. } => {
             bail!("that is no report")
         }
     }

@@ -13,5 +13,6 @@ pub mod bytes;
 pub mod ways;
 pub mod main_job;
 pub mod offstage;
+pub mod effects;
 pub mod canary;
 pub mod cost;

@@ -46,6 +46,16 @@ impl Layout {
     }
 }
 
+/// What wants the whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// A build, again and again.
+    Build,
+    /// Four loops that never sleep, as in `research/optimizer.md` 4.1.
+    Spinners,
+}
+
 /// What the programs are called.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -102,8 +112,18 @@ impl Default for Names {
 }
 
 impl Scene {
-    /// Starts the programs. The hive is told nothing.
+    /// Starts the programs, a build in the background. The hive is told nothing.
     pub fn open(machine: &Machine, layout: Layout, names: &Names) -> Result<Self> {
+        Self::open_with(machine, layout, Load::Build, names)
+    }
+
+    /// The same with another load.
+    pub fn open_with(
+        machine: &Machine,
+        layout: Layout,
+        load: Load,
+        names: &Names,
+    ) -> Result<Self> {
         if let Some(why) = work::no_build_tools() {
             bail!(why);
         }
@@ -119,7 +139,10 @@ impl Scene {
             "__ticker".into(),
             out.display().to_string(),
         ];
-        let background = project.build_for_ever(&names.make);
+        let background = match load {
+            Load::Build => project.build_for_ever(&names.make),
+            Load::Spinners => work::spinners(),
+        };
         let sessions = match layout {
             Layout::SameSession => vec![Jobs {
                 foreground: Some(foreground),
@@ -150,6 +173,12 @@ impl Scene {
     /// Where the build runs.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// How long the loop's turns took that were due in `[from, until)` (boot clock, microseconds), in milliseconds.
+    pub fn took_ms(&self, from_us: u64, until_us: u64) -> Result<Vec<f64>> {
+        let turns = work::turns(&self.out, from_us, until_us)?;
+        Ok(turns.iter().map(|turn| turn.took_ms).collect())
     }
 
     /// Every process of the scene.

@@ -216,6 +216,19 @@ VmFlags: rd wr mr mw me gd ac
     }
 
     #[test]
+    fn what_a_debugger_holds_or_nobody_can_read_is_left_alone() {
+        let proc = tempfile::tempdir().expect("a folder");
+        for (pid, tracer, left_alone) in [(1, "0", false), (2, "77", true)] {
+            let folder = proc.path().join(pid.to_string());
+            fs::create_dir(&folder).expect("made");
+            let text = format!("Name:\tx\nTracerPid:\t{tracer}\nUid:\t0\n");
+            fs::write(folder.join("status"), text).expect("written");
+            assert_eq!(is_traced(proc.path(), pid), left_alone);
+        }
+        assert!(is_traced(proc.path(), 3));
+    }
+
+    #[test]
     fn lines_of_nonsense_are_no_memory() {
         for text in ["", "zz-yy rw-p 0 0:0 0", "10-5 rw-p 0 0:0 0\nAnonymous: 9 kB\nVmFlags:", "-"] {
             assert!(anonymous(text, 1 << 30).is_empty(), "{text}");
