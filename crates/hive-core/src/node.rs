@@ -203,10 +203,11 @@ impl Node {
                 self.machine.set_mode(now, mode);
                 done("the optimizer's mode is set")
             }
-            Command::Allow { action, allowed } => answer(
-                self.machine.allow(now, action, allowed),
-                |words| done(&words),
-            ),
+            Command::Allow { action, allowed } => {
+                answer(self.machine.allow(now, action, allowed), |words| {
+                    done(&words)
+                })
+            }
             Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
             Command::Resume => {
                 self.machine.resume(now);

@@ -115,9 +115,8 @@ fn best_proven<'a>(
     let proven = || open.iter().filter(|def| is_proven(ledger, def.id()));
     let best = proven().min_by(|a, b| burden(ledger, a).total_cmp(&burden(ledger, b)))?;
     let running = proven().find(|def| Some(def.id()) == grounds.running);
-    let as_good = |def: &&PatternDef| {
-        burden(ledger, def) <= burden(ledger, best) + libm::log(MARGIN_HIGH)
-    };
+    let as_good =
+        |def: &&PatternDef| burden(ledger, def) <= burden(ledger, best) + libm::log(MARGIN_HIGH);
     Some(running.filter(as_good).unwrap_or(best))
 }
 

@@ -236,7 +236,11 @@ mod tests {
         for minute in 0..=minutes {
             let share = |share: f64| {
                 let us = real(minute) * 60e6 * share;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "hours"
+                )]
                 Span(us as u64)
             };
             let survey = Survey {
@@ -274,7 +278,9 @@ mod tests {
     }
 
     fn wish(minutes: u64, case: &Case) -> Option<Action> {
-        after(minutes, case).wish(|_| true).map(|(action, _)| action)
+        after(minutes, case)
+            .wish(|_| true)
+            .map(|(action, _)| action)
     }
 
     #[test]
@@ -293,11 +299,26 @@ mod tests {
     #[test]
     fn nothing_is_asked_where_it_could_not_help_or_is_not_ours() {
         let cases = [
-            Case { available: 900, ..SHORT_OF_MEMORY },
-            Case { swap: Swap::None, ..SHORT_OF_MEMORY },
-            Case { touchable: false, ..SHORT_OF_MEMORY },
-            Case { foreground: true, ..SHORT_OF_MEMORY },
-            Case { runs: true, ..SHORT_OF_MEMORY },
+            Case {
+                available: 900,
+                ..SHORT_OF_MEMORY
+            },
+            Case {
+                swap: Swap::None,
+                ..SHORT_OF_MEMORY
+            },
+            Case {
+                touchable: false,
+                ..SHORT_OF_MEMORY
+            },
+            Case {
+                foreground: true,
+                ..SHORT_OF_MEMORY
+            },
+            Case {
+                runs: true,
+                ..SHORT_OF_MEMORY
+            },
         ];
         for (nth, case) in cases.iter().enumerate() {
             assert_eq!(wish(60, case), None, "case {nth}");
@@ -316,8 +337,15 @@ mod tests {
         };
         assert!(!paging(&stalls, 20) && paging(&stalls, 32));
         assert!(!paging(&SHORT_OF_MEMORY, 60));
-        let disk = Case { swap: Swap::Disk, ..stalls };
-        let busy = Case { processor: 0.5, stall: 0.12, ..SHORT_OF_MEMORY };
+        let disk = Case {
+            swap: Swap::Disk,
+            ..stalls
+        };
+        let busy = Case {
+            processor: 0.5,
+            stall: 0.12,
+            ..SHORT_OF_MEMORY
+        };
         assert!(!paging(&disk, 60) && !paging(&busy, 60));
     }
 

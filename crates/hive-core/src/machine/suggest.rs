@@ -17,7 +17,12 @@ use crate::time::Now;
 
 impl Machine {
     /// A person allows an action that is asked about once, or takes that back.
-    pub fn allow(&mut self, now: Now, action: Action, allowed: bool) -> Result<String, CommandError> {
+    pub fn allow(
+        &mut self,
+        now: Now,
+        action: Action,
+        allowed: bool,
+    ) -> Result<String, CommandError> {
         if action.tier() != Tier::AskOnce {
             return Err(needs_no_yes(action));
         }
@@ -31,7 +36,12 @@ impl Machine {
         self.turn(now);
         let terms = action.terms();
         Ok(if allowed {
-            format!("allowed: {} ({}; {})", action.words(), terms.bound, terms.undo)
+            format!(
+                "allowed: {} ({}; {})",
+                action.words(),
+                terms.bound,
+                terms.undo
+            )
         } else {
             format!("not done any more: {}", action.words())
         })
@@ -92,7 +102,10 @@ impl Machine {
     /// Takes a step on memory, where one is allowed and due. Not during a trial: its own cost would be in the windows.
     pub(super) fn spare_memory(&mut self, now: Now) {
         self.memory.give_up(now.boot);
-        let in_trial = self.run.as_ref().is_some_and(|run| run.regime != Regime::Proven);
+        let in_trial = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.regime != Regime::Proven);
         if !self.may_act() || in_trial || !self.facts.rights.advise {
             return;
         }

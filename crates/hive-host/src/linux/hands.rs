@@ -215,10 +215,8 @@ impl Hands {
             if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
             }
-            if matches!(
-                step.action,
-                Action::BackgroundNice | Action::BackgroundIdle
-            ) && !self.nice_all
+            if matches!(step.action, Action::BackgroundNice | Action::BackgroundIdle)
+                && !self.nice_all
                 && !facts::limit_allows_zero(&self.proc, stat.pid)
                 && scan::owner(&self.proc, stat.pid).is_some()
             {

@@ -98,9 +98,7 @@ impl ThreadKnob {
                 let now = sys::scheduling(tid)?;
                 match self {
                     _ if !FAIR_POLICIES.contains(&now.policy) => return Ok(Value::Meaningless),
-                    Self::Slice { default } => {
-                        (now.slice_ns.cast_signed(), default.cast_signed())
-                    }
+                    Self::Slice { default } => (now.slice_ns.cast_signed(), default.cast_signed()),
                     _ => (i64::from(now.nice), 0),
                 }
             }
@@ -134,7 +132,13 @@ fn write_idle(tid: u32, nice: i64, default_slice: Option<u64>) -> io::Result<()>
     if nice == i32::from(BACKGROUND_NICE) {
         // The mark first, so that whatever is found half-way is known as ours.
         sys::set_nice(tid, nice)?;
-        return sys::set_policy(tid, sys::Scheduling { policy: IDLE, ..now });
+        return sys::set_policy(
+            tid,
+            sys::Scheduling {
+                policy: IDLE,
+                ..now
+            },
+        );
     }
     // Policy and nice in one call: the way back has no half. Somebody's own slice stays what it is.
     let slice_ns = match default_slice {

@@ -46,7 +46,11 @@ pub async fn run(tools: &Tools, plan: &Plan) -> Result<Value> {
     let mut cases = Vec::new();
     for (name, layout, load) in [
         ("spinners_same_session", Layout::SameSession, Load::Spinners),
-        ("spinners_other_session", Layout::OtherSession, Load::Spinners),
+        (
+            "spinners_other_session",
+            Layout::OtherSession,
+            Load::Spinners,
+        ),
         ("compile_same_session", Layout::SameSession, Load::Build),
         ("compile_other_session", Layout::OtherSession, Load::Build),
     ] {
@@ -142,13 +146,19 @@ fn shuffle(arms: &mut [Arm], dice: &mut Dice) {
 /// The figures of one case.
 fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Figures {
     let of = |arm: Arm| -> Vec<&Taken> {
-        let found = blocks.iter().map(|block| block.iter().find(|(it, _)| *it == arm));
+        let found = blocks
+            .iter()
+            .map(|block| block.iter().find(|(it, _)| *it == arm));
         found.flatten().map(|(_, taken)| taken).collect()
     };
     let nothing = of(Arm::Nothing);
     let against = |arm: Arm, other: &[&Taken], figure: fn(&Taken) -> f64| -> Option<Ratio> {
         let mine = of(arm);
-        let pairs: Vec<(f64, f64)> = mine.iter().zip(other).map(|(a, b)| (figure(a), figure(b))).collect();
+        let pairs: Vec<(f64, f64)> = mine
+            .iter()
+            .zip(other)
+            .map(|(a, b)| (figure(a), figure(b)))
+            .collect();
         stats::paired_ratio(&pairs, seed)
     };
     let loss = |arm: Arm| -> Option<f64> {
@@ -167,7 +177,10 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
         it.put_or("own_clock_ratio", own.map(|ratio| ratio.ratio), few);
         it.put_or("own_clock_ci", own.map(|ratio| ratio.ci), few);
         it.put_or("background_loss", loss(arm), few);
-        it.put("blocks", of(arm).iter().filter(|taken| taken.was_on).count());
+        it.put(
+            "blocks",
+            of(arm).iter().filter(|taken| taken.was_on).count(),
+        );
         it.into_value()
     };
     let fixed = || arms.iter().copied().filter(|arm| arm.is_fixed());
@@ -179,11 +192,16 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
     figures.put("name", name);
     let values: Vec<Value> = fixed().map(figures_of).collect();
     figures.put("arms", values);
-    let chosen: Vec<&str> = of(Arm::Ours).iter().filter_map(|taken| taken.action).map(Action::name).collect();
+    let chosen: Vec<&str> = of(Arm::Ours)
+        .iter()
+        .filter_map(|taken| taken.action)
+        .map(Action::name)
+        .collect();
     let mut ours = figures_of(Arm::Ours);
     ours["action"] = most_frequent(&chosen).map_or(Value::Null, Value::from);
     if chosen.is_empty() {
-        ours["why"] = json!({"action": "nothing was on in any of its windows: nothing was proven here"});
+        ours["why"] =
+            json!({"action": "nothing was on in any of its windows: nothing was proven here"});
     }
     figures.put("ours", ours);
     let few = "fewer than three blocks";
@@ -191,7 +209,11 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
     figures.put_or("best_fixed", best_told, few);
     let ratio = |ratio: Ratio| json!({"ratio": ratio.ratio, "ci": ratio.ci});
     let versus = |other: &[&Taken]| against(Arm::Ours, other, |taken| taken.wait_ns).map(ratio);
-    figures.put_or("ours_vs_best", best.and_then(|(arm, _)| versus(&of(arm))), few);
+    figures.put_or(
+        "ours_vs_best",
+        best.and_then(|(arm, _)| versus(&of(arm))),
+        few,
+    );
     figures.put_or("ours_vs_nothing", versus(&nothing), few);
     match peer::unavailable() {
         None => {
@@ -210,7 +232,10 @@ fn most_frequent<'a>(names: &[&'a str]) -> Option<&'a str> {
 
 /// What a daemon has on now, the placebo not counted.
 async fn is_on(client: &Client) -> Result<Option<Action>> {
-    let status = client.status().await.context("the daemon does not answer")?;
+    let status = client
+        .status()
+        .await
+        .context("the daemon does not answer")?;
     Ok(status.active.first().map(|active| active.action))
 }
 
@@ -249,7 +274,8 @@ mod tests {
         let arms: Vec<Arm> = blocks[0].iter().map(|(arm, _)| *arm).collect();
         let told = told("a case", &arms, &blocks, 1).into_value();
         assert_eq!(told["best_fixed"]["action"], "background_nice", "{told}");
-        let near = |value: &Value, expected: f64| (value.as_f64().unwrap_or(0.0) - expected).abs() < 1e-6;
+        let near =
+            |value: &Value, expected: f64| (value.as_f64().unwrap_or(0.0) - expected).abs() < 1e-6;
         assert!(near(&told["ours_vs_best"]["ratio"], 1.1), "{told}");
         assert!(near(&told["ours_vs_nothing"]["ratio"], 0.55), "{told}");
         assert!(near(&told["arms"][2]["background_loss"], 0.7), "{told}");

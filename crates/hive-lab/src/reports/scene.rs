@@ -118,12 +118,7 @@ impl Scene {
     }
 
     /// The same with another load.
-    pub fn open_with(
-        machine: &Machine,
-        layout: Layout,
-        load: Load,
-        names: &Names,
-    ) -> Result<Self> {
+    pub fn open_with(machine: &Machine, layout: Layout, load: Load, names: &Names) -> Result<Self> {
         if let Some(why) = work::no_build_tools() {
             bail!(why);
         }

@@ -42,7 +42,11 @@ pub(crate) fn screen(view: &StatusView) -> String {
             out.push_str(&need_lines(need));
         }
     }
-    let suggested = || view.suggestions.iter().filter(|it| it.tier == Tier::Suggest);
+    let suggested = || {
+        view.suggestions
+            .iter()
+            .filter(|it| it.tier == Tier::Suggest)
+    };
     if suggested().count() > 0 {
         out.push_str("\nYou could\n");
         for it in suggested() {

@@ -77,7 +77,8 @@ impl Hands {
         let ranges = anonymous(&String::from_utf8_lossy(&smaps), left);
         let mut taken = 0;
         for some in ranges.chunks(sys::RANGES_MAX) {
-            let vectors: Vec<(usize, usize)> = some.iter().map(|it| (it.start, it.length)).collect();
+            let vectors: Vec<(usize, usize)> =
+                some.iter().map(|it| (it.start, it.length)).collect();
             let wanted: usize = vectors.iter().map(|(_, length)| length).sum();
             match sys::advise(&process, &vectors, advice) {
                 Ok(all) if all == wanted => {
@@ -126,7 +127,10 @@ fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
                 (length, resident)
             } else {
                 // Whole pages: the bound is one, and ranges begin at one.
-                (usize::try_from(left.min(most)).unwrap_or(length), left.min(most))
+                (
+                    usize::try_from(left.min(most)).unwrap_or(length),
+                    left.min(most),
+                )
             };
             left -= resident;
             found.push(Range {
@@ -148,7 +152,8 @@ fn header(line: &str) -> Option<Option<(usize, usize)>> {
     let rights = words.next()?;
     let inode = words.nth(2)?;
     let name = words.next().unwrap_or("");
-    let anonymous = inode == "0" && (name.is_empty() || name == "[heap]" || name.starts_with("[anon:"));
+    let anonymous =
+        inode == "0" && (name.is_empty() || name == "[heap]" || name.starts_with("[anon:"));
     let ours = rights == "rw-p" && anonymous && end > start;
     Some(ours.then_some((start, end.saturating_sub(start))))
 }
@@ -165,7 +170,9 @@ fn is_traced(proc: &Path, pid: u32) -> bool {
     let Ok(status) = fs::read_to_string(proc.join(format!("{pid}/status"))) else {
         return true;
     };
-    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
     tracer.is_none_or(|tracer| tracer.trim() != "0")
 }
 
@@ -211,7 +218,10 @@ VmFlags: rd wr mr mw me gd ac
     fn the_bound_cuts_within_a_range() {
         let found = anonymous(SMAPS, 1_024 * 1_024);
         assert_eq!(found.len(), 2);
-        assert_eq!((found[1].length, found[1].resident), (512 * 1_024, 512 * 1_024));
+        assert_eq!(
+            (found[1].length, found[1].resident),
+            (512 * 1_024, 512 * 1_024)
+        );
         assert!(anonymous(SMAPS, 0).is_empty());
     }
 
@@ -230,7 +240,12 @@ VmFlags: rd wr mr mw me gd ac
 
     #[test]
     fn lines_of_nonsense_are_no_memory() {
-        for text in ["", "zz-yy rw-p 0 0:0 0", "10-5 rw-p 0 0:0 0\nAnonymous: 9 kB\nVmFlags:", "-"] {
+        for text in [
+            "",
+            "zz-yy rw-p 0 0:0 0",
+            "10-5 rw-p 0 0:0 0\nAnonymous: 9 kB\nVmFlags:",
+            "-",
+        ] {
             assert!(anonymous(text, 1 << 30).is_empty(), "{text}");
         }
     }

@@ -33,7 +33,10 @@ fn idle_reaches_every_thread_and_what_was_forked_meanwhile_and_comes_back() {
     let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
-    if !can("no right to leave SCHED_IDLE again", host.facts().rights.nice) {
+    if !can(
+        "no right to leave SCHED_IDLE again",
+        host.facts().rights.nice,
+    ) {
         return;
     }
     let script = format!("exec 3<&0; {FORKS_WHEN_ASKED}");
@@ -45,7 +48,11 @@ fn idle_reaches_every_thread_and_what_was_forked_meanwhile_and_comes_back() {
     assert!(job.threads().len() > 1);
     assert_eq!(policies(&job), BTreeSet::from([IDLE_OF_OURS]));
     let seen = survey(&mut host);
-    let seen = seen.processes.iter().find(|it| it.pid == job.pid()).expect("seen");
+    let seen = seen
+        .processes
+        .iter()
+        .find(|it| it.pid == job.pid())
+        .expect("seen");
     assert!(seen.idle && !seen.ordinary && seen.resident > 0);
     let outcome = host.undo(ChangeId(1)).outcome;
     let all = u32::try_from(job.threads().len()).expect("few");
@@ -63,7 +70,10 @@ fn a_policy_that_somebody_else_chose_is_theirs() {
     let _alone = alone();
     let state = tempfile::tempdir().expect("a folder");
     let (mut host, _) = open(state.path());
-    if !can("no right to leave SCHED_IDLE again", host.facts().rights.nice) {
+    if !can(
+        "no right to leave SCHED_IDLE again",
+        host.facts().rights.nice,
+    ) {
         return;
     }
     let job = Job::start(ONE);
@@ -74,7 +84,11 @@ fn a_policy_that_somebody_else_chose_is_theirs() {
         let before = policies(&job);
         assert_eq!(before, BTreeSet::from([(policy, nice)]));
         let receipt = host.act(&step(1, Action::BackgroundIdle, &[job.group()]));
-        assert_eq!(receipt.outcome, Outcome::Refused(Refusal::SetByHand), "{policy} {nice}");
+        assert_eq!(
+            receipt.outcome,
+            Outcome::Refused(Refusal::SetByHand),
+            "{policy} {nice}"
+        );
         assert_eq!(policies(&job), before);
         set_policy(&job, 0, 0);
     }
@@ -136,7 +150,11 @@ fn a_crash_before_between_and_after_mark_and_policy_is_put_right() {
         }
         assert_eq!(policies(&job), BTreeSet::from([half]));
         let recovery = recover(&config(state.path())).expect("recovered");
-        assert_eq!((recovery.restored, recovery.left_alone), (restored, 0), "{half:?}");
+        assert_eq!(
+            (recovery.restored, recovery.left_alone),
+            (restored, 0),
+            "{half:?}"
+        );
         assert_eq!(policies(&job), BTreeSet::from([PLAIN]));
     }
 }

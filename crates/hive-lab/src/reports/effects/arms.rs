@@ -149,7 +149,9 @@ impl<'a> Stage<'a> {
         let (was_on, action) = match arm {
             Arm::Nothing => (true, None),
             Arm::Fixed(action) => (block_in_place(|| self.act(action))?, None),
-            Arm::Peer | Arm::PeerHeavy => (block_in_place(|| self.be_peer(arm)).map(|()| true)?, None),
+            Arm::Peer | Arm::PeerHeavy => {
+                (block_in_place(|| self.be_peer(arm)).map(|()| true)?, None)
+            }
             Arm::Ours => {
                 client.resume().await?;
                 let action = has_chosen(client).await?;
@@ -186,7 +188,12 @@ impl<'a> Stage<'a> {
     /// Threads that carry a value which is not a new process's, policy included.
     pub fn left_on(&self) -> usize {
         let idle = |pid: &u32| procs::stat(*pid).is_some_and(|stat| stat.policy != 0);
-        let idle = self.scene.processes().iter().filter(|pid| idle(pid)).count();
+        let idle = self
+            .scene
+            .processes()
+            .iter()
+            .filter(|pid| idle(pid))
+            .count();
         self.scene.changed() + idle
     }
 
@@ -217,7 +224,11 @@ impl<'a> Stage<'a> {
     }
 
     fn be_peer(&self, arm: Arm) -> Result<()> {
-        let kind = if arm == Arm::Peer { peer::BG_CPUIO } else { peer::HEAVY_CPU };
+        let kind = if arm == Arm::Peer {
+            peer::BG_CPUIO
+        } else {
+            peer::HEAVY_CPU
+        };
         peer::set(&|| self.of(&[self.front]), peer::GAME)?;
         peer::set(&|| self.of(&self.back), kind)
     }
@@ -230,7 +241,8 @@ impl<'a> Stage<'a> {
     /// The processes of these jobs.
     fn of(&self, groups: &[GroupId]) -> Vec<u32> {
         let all = self.scene.processes().into_iter();
-        all.filter(|pid| group(*pid).is_some_and(|it| groups.contains(&it))).collect()
+        all.filter(|pid| group(*pid).is_some_and(|it| groups.contains(&it)))
+            .collect()
     }
 
     fn read(&mut self) -> Result<Reading> {

@@ -67,7 +67,9 @@ pub async fn run(tools: &Tools, blocks: usize) -> Result<Result<Value, String>> 
         rounds.push(round);
     }
     let seed = dice.next_u64();
-    let arms: Vec<Value> = (0..ARMS.len()).map(|arm| told(arm, &rounds, seed)).collect();
+    let arms: Vec<Value> = (0..ARMS.len())
+        .map(|arm| told(arm, &rounds, seed))
+        .collect();
     place.remove()?;
     Ok(Ok(json!({
         "arms": arms, "blocks": blocks, "limit_mb": LIMIT_MB, "sleeper_mb": SLEEPER_MB, "burst_mb": BURST_MB, "zram_mb": SWAP_MB,
@@ -81,7 +83,10 @@ fn told(arm: usize, rounds: &[[Taken; 3]], seed: u64) -> Value {
         stats::mean(&values)
     };
     let ratio = |of: fn(&Taken) -> f64| {
-        let pairs: Vec<(f64, f64)> = rounds.iter().map(|round| (of(&round[arm]), of(&round[0]))).collect();
+        let pairs: Vec<(f64, f64)> = rounds
+            .iter()
+            .map(|round| (of(&round[arm]), of(&round[0])))
+            .collect();
         stats::paired_ratio(&pairs, seed).map(|it| json!({"ratio": it.ratio, "ci": it.ci}))
     };
     json!({
@@ -113,7 +118,9 @@ fn unavailable() -> Option<String> {
     if size.trim() != "0" {
         return Some("there is no unused /sys/block/zram0".into());
     }
-    group_root().is_none().then(|| "no memory controller of control groups (v1 or v2) can be used".into())
+    group_root()
+        .is_none()
+        .then(|| "no memory controller of control groups (v1 or v2) can be used".into())
 }
 
 /// Where a group with a memory limit can be made, and the name of that limit's file.
@@ -221,7 +228,11 @@ fn advise(sleeper: &Program, action: Action) -> Result<u64> {
     };
     let mut advised = 0;
     // Cold memory stays where it is, and a second step would find the same: one has to do.
-    let steps = if action == Action::ColdMemory { 1 } else { STEPS_MAX };
+    let steps = if action == Action::ColdMemory {
+        1
+    } else {
+        STEPS_MAX
+    };
     for number in 0..steps {
         let receipt = host.act(&Step {
             change: ChangeId(number),
@@ -255,7 +266,10 @@ impl Program {
         let procs = group.join("cgroup.procs");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo $$ > \"$1\"; exec \"$2\" __memory \"$3\"", "sh"]);
-        command.arg(procs).arg(&tools.lab).arg(megabytes.to_string());
+        command
+            .arg(procs)
+            .arg(&tools.lab)
+            .arg(megabytes.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A job of its own: what is advised on is a job.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -281,7 +295,10 @@ impl Program {
     fn answer(&mut self) -> Result<(f64, f64)> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        let (all, worst) = line.trim().split_once(' ').context("the program ended early")?;
+        let (all, worst) = line
+            .trim()
+            .split_once(' ')
+            .context("the program ended early")?;
         Ok((all.parse()?, worst.parse()?))
     }
 
@@ -325,7 +342,10 @@ pub fn hold(megabytes: u64) -> Result<()> {
     for line in std::io::stdin().lines() {
         line?;
         let at = Instant::now();
-        let sum = memory.iter().step_by(4_096).fold(0_u64, |sum, byte| sum + u64::from(*byte));
+        let sum = memory
+            .iter()
+            .step_by(4_096)
+            .fold(0_u64, |sum, byte| sum + u64::from(*byte));
         std::hint::black_box(sum);
         println!("{} 0", ms(at));
     }
@@ -339,7 +359,10 @@ fn ms(since: Instant) -> f64 {
 /// Time in which some task waited for memory, on the whole machine.
 fn stalled_ms() -> Result<f64> {
     let text = fs::read_to_string("/proc/pressure/memory").context("no pressure figures")?;
-    let total = text.lines().find(|line| line.starts_with("some ")).and_then(|line| line.rsplit_once("total="));
+    let total = text
+        .lines()
+        .find(|line| line.starts_with("some "))
+        .and_then(|line| line.rsplit_once("total="));
     let micros: f64 = total.context("no total")?.1.trim().parse()?;
     Ok(micros / 1e3)
 }

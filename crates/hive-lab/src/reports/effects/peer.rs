@@ -70,12 +70,7 @@ pub fn put_back(who: &dyn Fn() -> Vec<u32>) -> Result<()> {
     everywhere(who, 0, false, ("0", "0"))
 }
 
-fn everywhere(
-    who: &dyn Fn() -> Vec<u32>,
-    nice: i32,
-    idle: bool,
-    io: (&str, &str),
-) -> Result<()> {
+fn everywhere(who: &dyn Fn() -> Vec<u32>, nice: i32, idle: bool, io: (&str, &str)) -> Result<()> {
     let mut clean = 0;
     for _ in 0..PASSES_MAX {
         let tids: Vec<u32> = who().into_iter().flat_map(procs::threads).collect();
