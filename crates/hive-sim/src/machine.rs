@@ -429,6 +429,7 @@ impl Machine {
             at: self.upto,
             pressure: self.pressure(),
             processes,
+            ..Survey::default()
         }
     }
 

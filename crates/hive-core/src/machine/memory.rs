@@ -262,11 +262,9 @@ mod tests {
                     ..Process::default()
                 }],
             };
-            let group = Group {
-                touchable: case.touchable,
-                foreground: case.foreground,
-                ..Group::default()
-            };
+            let mut group = Group::default();
+            group.touchable = case.touchable;
+            group.foreground = case.foreground;
             let situation = Situation {
                 groups: BTreeMap::from([(SLEEPER, group)]),
                 ..Situation::default()

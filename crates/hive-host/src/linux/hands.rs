@@ -197,14 +197,13 @@ impl Hands {
         let rights = self.facts.rights;
         let not_reversible = Outcome::Refused(Refusal::NotReversible);
         match action {
-            Action::Placebo => Ok(()),
+            // Who owns a thread may give it any class of the disk but the real-time one, and take it back.
+            Action::Placebo | Action::BackgroundIo => Ok(()),
             Action::FinerSlice if rights.slice => Ok(()),
             Action::AutogroupNice if rights.autogroup_nice => Ok(()),
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
             Action::BackgroundNice | Action::BackgroundIdle if rights.nice => Ok(()),
             Action::BackgroundNice | Action::BackgroundIdle => Err(not_reversible),
-            // Who owns a thread may give it any class but the real-time one, and take it back.
-            Action::BackgroundIo => Ok(()),
             _ => Err(Outcome::Unsupported),
         }
     }

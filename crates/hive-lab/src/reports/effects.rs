@@ -1,9 +1,9 @@
 //! `effects`: what each action of the catalogue does to a paced loop beside a load, beside doing nothing, beside what
 //! another tool's types would set, and beside what a real daemon chose by itself. All arms in one run, in random blocks.
 
-mod arms;
+pub mod arms;
 pub mod memory;
-mod peer;
+pub mod peer;
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hive_mind::Client;
 use hive_mind::pattern::Action;
 use hive_mind::reply::Mode;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::clock;
 use crate::report::{Figures, Report};
@@ -63,7 +64,7 @@ pub async fn run(tools: &Tools, plan: &Plan) -> Result<Value> {
     let mut figures = Figures::new();
     figures.put("cases", cases);
     if plan.only.as_deref().is_none_or(|only| only == "memory") {
-        match memory::run(tools, plan.blocks).await? {
+        match block_in_place(|| memory::run(tools, plan.blocks))? {
             Ok(value) => figures.put("memory", value),
             Err(why) => figures.missing("memory", &why),
         }

@@ -8,7 +8,7 @@ use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
 use crate::id::ProgramName;
 use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
 use crate::machine::window::Window;
-use crate::pattern::{Binding, WorkloadType};
+use crate::pattern::{Action, Binding, WorkloadType};
 use crate::time::{Instant, Span};
 
 const SHELL: GroupId = GroupId {
@@ -68,6 +68,7 @@ fn two_seconds() -> (Survey, Survey) {
                 ..Pressure::default()
             },
             processes,
+            ..Survey::default()
         }
     };
     let first = vec![process(21, 20, MAKE, 10), process(22, 21, MAKE, 900)];
@@ -170,7 +171,7 @@ fn what_we_put_on_idle_processors_is_still_ours_and_what_others_put_there_is_the
 
 #[test]
 fn a_burner_in_the_foreground_is_background_once_it_was_measured() {
-    let situation = seen(|p| p.foreground |= p.group == MAKE, &[]);
+    let situation = seen(|p| p.foreground |= p.group == MAKE, None);
     assert_eq!(contention(&situation), None, "not measured yet: shielded");
     let wakes = |wakeups, ran_ns| Window {
         span: Span::from_ms(1_000),

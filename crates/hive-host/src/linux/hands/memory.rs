@@ -110,7 +110,7 @@ fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
     let mut resident = 0;
     for line in smaps.lines() {
         if let Some(range) = header(line) {
-            now = range;
+            now = Some(range);
             resident = 0;
         } else if let Some(rest) = line.strip_prefix("Anonymous:") {
             resident = kilobytes(rest);
@@ -119,7 +119,11 @@ fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
                 continue;
             };
             let mut flags = flags.split_whitespace();
-            if resident == 0 || left == 0 || flags.any(|flag| matches!(flag, "lo" | "ht" | "pf")) {
+            if length == 0
+                || resident == 0
+                || left == 0
+                || flags.any(|flag| matches!(flag, "lo" | "ht" | "pf"))
+            {
                 continue;
             }
             let most = u64::try_from(length).unwrap_or(u64::MAX);
@@ -143,8 +147,8 @@ fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
     found
 }
 
-/// The first line of a mapping: `None` = another line; `Some(None)` = a mapping that is left alone.
-fn header(line: &str) -> Option<Option<(usize, usize)>> {
+/// The first line of a mapping, its length zero where it is left alone; `None` = another line.
+fn header(line: &str) -> Option<(usize, usize)> {
     let mut words = line.split_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let start = usize::from_str_radix(start, 16).ok()?;
@@ -154,8 +158,13 @@ fn header(line: &str) -> Option<Option<(usize, usize)>> {
     let name = words.next().unwrap_or("");
     let anonymous =
         inode == "0" && (name.is_empty() || name == "[heap]" || name.starts_with("[anon:"));
-    let ours = rights == "rw-p" && anonymous && end > start;
-    Some(ours.then_some((start, end.saturating_sub(start))))
+    let advisable = rights == "rw-p" && anonymous;
+    let length = if advisable {
+        end.saturating_sub(start)
+    } else {
+        0
+    };
+    Some((start, length))
 }
 
 fn kilobytes(text: &str) -> u64 {

@@ -59,8 +59,10 @@ pub struct Taken {
     pub was_on: bool,
     /// What the daemon had on, in its own arm.
     pub action: Option<Action>,
-    from_us: u64,
-    until_us: u64,
+    /// When the window began, on the boot clock in microseconds.
+    pub from_us: u64,
+    /// When it ended.
+    pub until_us: u64,
 }
 
 /// The hands of the product in the lab's own process, and whom they act on.

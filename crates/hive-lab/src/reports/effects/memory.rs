@@ -14,7 +14,6 @@ use hive_core::machine::facts::GroupId;
 use hive_host::{Acting, Host, HostConfig, Roots, Scope};
 use hive_mind::pattern::Action;
 use serde_json::{Value, json};
-use tokio::task::block_in_place;
 
 use crate::clock;
 use crate::procs;
@@ -48,7 +47,7 @@ struct Taken {
 }
 
 /// Runs the part; the reason where nothing can be set up here. Swap and group are gone afterwards.
-pub async fn run(tools: &Tools, blocks: usize) -> Result<Result<Value, String>> {
+pub fn run(tools: &Tools, blocks: usize) -> Result<Result<Value, String>> {
     if let Some(why) = unavailable() {
         return Ok(Err(why));
     }
@@ -62,7 +61,7 @@ pub async fn run(tools: &Tools, blocks: usize) -> Result<Result<Value, String>> 
             order.swap(last, dice.below(last + 1));
         }
         for arm in order {
-            round[arm] = block_in_place(|| place.round(tools, ARMS[arm]))?;
+            round[arm] = place.round(tools, ARMS[arm])?;
         }
         rounds.push(round);
     }
@@ -194,7 +193,7 @@ impl Place {
             taken.advised_mb = megabytes;
         }
         let before = stalled_ms()?;
-        let mut burst = Program::start(tools, &self.group, BURST_MB)?;
+        let burst = Program::start(tools, &self.group, BURST_MB)?;
         (taken.burst, taken.worst_stall) = (burst.filled.0, burst.filled.1);
         taken.pressure = stalled_ms()? - before;
         burst.end()?;
