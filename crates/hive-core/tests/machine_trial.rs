@@ -465,9 +465,6 @@ fn memory_is_advised_on_only_after_a_person_allowed_it_and_once_per_sleep() {
         .machine
         .allow(clock, Action::ColdMemory, true)
         .expect("allowed");
-    world.run(30);
-    assert!(world.acts.is_empty(), "not before the yes is on the disk");
-    world.machine.on_durable(world.clock());
     world.run(600);
     assert_eq!(world.acts, [Action::ColdMemory]);
     let told = |it: &Happening| matches!(it, Happening::MemoryAdvised { bytes, .. } if *bytes == 200 << 20);
