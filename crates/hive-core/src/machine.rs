@@ -16,14 +16,17 @@ pub mod belief;
 pub mod decide;
 pub mod hands;
 pub mod run;
+pub mod memory;
+mod suggest;
 mod acted;
+mod probe;
 mod measure;
 mod record;
 mod former;
 mod command;
 mod explain;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::chance::Chance;
@@ -33,16 +36,17 @@ use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
 use crate::limits;
 use crate::machine::act::Step;
 use crate::machine::decide::{Choice, Grounds};
-use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
+use crate::machine::facts::{GroupId, MachineFacts, Sample, SampleRequest, Survey};
 use crate::machine::former::Former;
 use crate::machine::gain::Gains;
-use crate::machine::hands::Hands;
+use crate::machine::hands::{Hands, Wanted};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
+use crate::machine::memory::Keeper;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
+use crate::machine::probe::Probe;
 use crate::machine::run::Run;
 use crate::machine::trial::Regime;
-use crate::machine::window::Window;
 use crate::pattern::{Action, Evidence};
 use crate::reply::{Mode, PatternState};
 use crate::statement::Statement;
@@ -58,14 +62,8 @@ const ASK_AGAIN: Span = Span::from_secs(5);
 /// up more often would be for nothing. A guess.
 const LOOK_WITHOUT_PRESSURE: Span = Span::from_secs(3_600);
 
-/// So long after it was put back, a survey may still show our own nice value: it can have been taken before.
+/// So long after it was put back, a survey may still show our own nice or policy: it can have been taken before.
 const NICE_LINGERS: Span = Span::from_secs(5);
-
-/// Candidates whose pace is measured at once: 64 watched tasks cost 0.1 ms (`research/optimizer.md` 3.3).
-const CANDIDATES_MAX: usize = 16;
-
-/// Program names kept to re-key their patterns when this machine joins another hive. A guess.
-const NAMES_MAX: usize = 256;
 
 /// After a person's undo nothing is tried or turned on for so long. A guess: whoever just took their hands
 /// off the machine does not want the next trial in the same breath.
@@ -130,9 +128,13 @@ pub struct Machine {
     hands: Hands,
     /// What the last undoing restored and left alone.
     put_back: (u32, u32),
-    niced: (Vec<GroupId>, Instant),
+    /// What the background last carried of ours that a survey would take for somebody else's setting, and when.
+    worn: Option<(Wanted, Instant)>,
     run: Option<Run>,
     held: Span,
+    memory: Keeper,
+    /// Actions that a person allowed, each by its name.
+    allowed: BTreeSet<Action>,
     ledger: Ledger,
     gains: Gains,
     former: Former,
@@ -155,14 +157,6 @@ enum Asked {
     Run,
     /// The run that asked is over; its answer says nothing.
     Nobody,
-}
-
-/// A window on everything in the foreground: who is being waited for?
-#[derive(Clone, Debug)]
-struct Probe {
-    groups: Vec<GroupId>,
-    first: Option<Reading>,
-    due: Instant,
 }
 
 impl Machine {
@@ -202,9 +196,11 @@ impl Machine {
             asked: None,
             hands: Hands::default(),
             put_back: (0, 0),
-            niced: (Vec::new(), now.boot),
+            worn: None,
             run: None,
             held: Span::default(),
+            memory: Keeper::default(),
+            allowed: record::restored_allowed(restored),
             ledger,
             gains: Gains::restore(restored),
             former: Former::restored(restored),
@@ -359,6 +355,7 @@ impl Machine {
             advice: &self.advice,
             wall: now.wall,
             rested: self.held >= decide::PROVEN_REST,
+            running: self.run.as_ref().map(|run| run.id),
         };
         decide::choose(&grounds, &self.ledger)
     }
@@ -422,9 +419,9 @@ impl Machine {
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
         self.out.extend(effect);
         if let Some(held) = self.hands.held()
-            && held.action == Action::BackgroundNice
+            && matches!(held.action, Action::BackgroundNice | Action::BackgroundIdle)
         {
-            self.niced = (held.targets.clone(), now.boot);
+            self.worn = Some((held.clone(), now.boot));
         }
         if let Some(run) = &mut self.run {
             run.tick(now.boot, ready);
@@ -464,13 +461,16 @@ impl Machine {
 
     fn on_survey(&mut self, now: Now, survey: Survey) {
         let first = self.situation.at;
-        let niced = self.hands.held().is_some() || now.boot.since(self.niced.1) < NICE_LINGERS;
+        let held = self.hands.held().is_some();
+        let worn = self.worn.as_ref();
+        let worn = worn.filter(|(_, at)| held || now.boot.since(*at) < NICE_LINGERS);
         let yardstick = Yardstick {
             facts: &self.facts,
             protect: &self.protect,
             never: &self.never,
-            niced: if niced { &self.niced.0 } else { &[] },
+            worn: worn.map(|(worn, _)| (worn.action, &worn.targets[..])),
         };
+        let taken = self.memory.note(&survey);
         let situation = self.observer.on_survey(survey, &yardstick);
         let Some(situation) = situation else {
             // A second look soon: one survey alone says nothing.
@@ -505,71 +505,10 @@ impl Machine {
                 }
             }
         }
+        self.memory.judge(&taken, &self.situation);
+        self.spare_memory(now);
         self.consider_probe(now);
         self.say_changes(now);
-    }
-
-    /// Measures who in the foreground is being waited for, when it matters and is not known.
-    fn consider_probe(&mut self, now: Now) {
-        if self.probe.is_some() || !self.situation.worth_a_probe() {
-            return;
-        }
-        let mut groups = self.situation.candidates();
-        if self.run.is_some() {
-            // The run measures its own workload; only newcomers are unknown.
-            groups.retain(|id| !self.paces.contains_key(id));
-        }
-        groups.truncate(CANDIDATES_MAX);
-        if !groups.is_empty() {
-            self.probe = Some(Probe {
-                groups,
-                first: None,
-                due: now.boot,
-            });
-        }
-    }
-
-    fn on_probed(&mut self, now: Now, reading: Reading) {
-        let Some(probe) = self.probe.take() else {
-            return;
-        };
-        let Some(first) = &probe.first else {
-            let due = reading.at.after(trial::WINDOW);
-            self.probe = Some(Probe {
-                first: Some(reading),
-                due,
-                ..probe
-            });
-            return;
-        };
-        let mut seen = Vec::new();
-        for id in &probe.groups {
-            let of = |reading: &Reading| Reading {
-                threads: reading
-                    .threads
-                    .iter()
-                    .filter(|t| t.group == *id)
-                    .copied()
-                    .collect(),
-                at: reading.at,
-                ..Reading::default()
-            };
-            let Some(group) = self.situation.groups.get(id) else {
-                continue;
-            };
-            let window = Window::between(&of(first), &of(&reading));
-            let pace = Pace::of(&window, group);
-            if pace.interactive {
-                seen.push(group.name.clone());
-            }
-            self.paces.insert(*id, pace);
-        }
-        for name in seen {
-            self.recognise(now, &name);
-            if self.names.len() < NAMES_MAX {
-                self.names.insert(name.key(&self.secret), name);
-            }
-        }
     }
 
     fn tell_on(&mut self) {

@@ -182,7 +182,7 @@ impl Node {
         // A label is the machine's own, and on its disk: it is said to the others at every start.
         let own = matches!(
             command,
-            Command::Label { .. } | Command::Resume | Command::Unpause
+            Command::Label { .. } | Command::Resume | Command::Unpause | Command::Allow { .. }
         );
         let changes = says || puts_back || own;
         let reply = match command {
@@ -202,6 +202,11 @@ impl Node {
             Command::Tune { mode } => {
                 self.machine.set_mode(now, mode);
                 done("the optimizer's mode is set")
+            }
+            Command::Allow { action, allowed } => {
+                answer(self.machine.allow(now, action, allowed), |words| {
+                    done(&words)
+                })
             }
             Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
             Command::Resume => {

@@ -13,6 +13,7 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::catalogue::Tier;
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
 
@@ -160,6 +161,25 @@ pub struct StatusView {
     pub traffic: TrafficView,
     /// What this machine cannot do with the rights at hand, and the remedy.
     pub limits: Vec<String>,
+    /// What only a person may do, or allow, about what runs now.
+    #[serde(default)]
+    pub suggestions: Vec<SuggestionView>,
+    /// What was done about memory since the daemon started, in words; none = nothing.
+    #[serde(default)]
+    pub memory: Option<String>,
+}
+
+/// What only a person may do or allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuggestionView {
+    /// What.
+    pub action: Action,
+    /// Whether it would be done after a yes, or never by itself.
+    pub tier: Tier,
+    /// Why, and what it costs.
+    pub words: String,
+    /// What to type.
+    pub try_next: String,
 }
 
 /// Waiting that a person was spared while proven actions were on, told from hold-out windows.
@@ -493,6 +513,9 @@ pub struct DecisionView {
     pub action: Option<Action>,
     /// Why.
     pub because: String,
+    /// What only a person may do, or allow, about it.
+    #[serde(default)]
+    pub suggestions: Vec<SuggestionView>,
 }
 
 /// Machines heard.

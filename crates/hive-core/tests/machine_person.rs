@@ -20,7 +20,7 @@ use hive_core::node::{Node, NodeConfig};
 use hive_core::pattern::{
     Action, Binding, Context, Cores, Evidence, PatternDef, Verdict, WorkloadType,
 };
-use hive_core::reply::{ErrorKind, Mode, PatternState, Reply, StatusView};
+use hive_core::reply::{ErrorKind, Mode, PatternState, PatternView, Reply, StatusView};
 use hive_core::signed::KeyPair;
 use hive_core::time::{Instant, Now, Span};
 use hive_core::units::LogRatio;
@@ -318,7 +318,11 @@ fn a_refusal_is_remembered_shown_and_not_repeated() {
     let acts = world.real_acts();
     assert_eq!(
         acts,
-        [Action::BackgroundNice, Action::FinerSlice],
+        [
+            Action::BackgroundNice,
+            Action::BackgroundIdle,
+            Action::FinerSlice
+        ],
         "each asked once"
     );
     let why = world.machine.why(world.clock(), "p-1").expect("known");
@@ -405,13 +409,18 @@ fn a_better_candidate_replaces_a_proven_one_after_its_own_trial() {
     .with(Action::BackgroundNice, weak)
     .with(Action::FinerSlice, better);
     let mut world = World::new(plan);
-    let replaced = world.run_until(300, |w| {
+    // In between the policy is tried, which does nothing here: forty pairs.
+    let replaced = world.run_until(600, |w| {
         w.pattern(Action::FinerSlice)
             .is_some_and(|p| p.state == PatternState::Proven && p.on)
     });
     assert!(replaced, "{:?}", world.machine.patterns(world.clock()));
     let both = world.machine.patterns(world.clock()).patterns;
-    assert!(both.iter().all(|p| p.verdict == Verdict::Helps));
+    let idle = |p: &PatternView| p.action == Action::BackgroundIdle;
+    assert!(
+        both.iter()
+            .all(|p| (p.verdict == Verdict::Helps) != idle(p))
+    );
     assert_eq!(both.iter().filter(|p| p.on).count(), 1);
 }
 

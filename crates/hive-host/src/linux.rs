@@ -4,6 +4,7 @@ mod sys;
 mod stat;
 mod scan;
 mod cgroup;
+mod memory;
 mod facts;
 mod survey;
 mod place;

@@ -41,6 +41,8 @@ enum What {
     Cost(CostArgs),
     /// Daemon, helper and both are killed at every step; a hostile daemon asks the helper for everything
     Undo(UndoArgs),
+    /// What each action does, beside nothing, another tool's types, and the daemon's own choice
+    Effects(EffectsArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -84,6 +86,9 @@ enum What {
     /// Types to a language server and times its answers
     #[command(name = "__language_client", hide = true)]
     LanguageClient { folder: PathBuf, out: PathBuf },
+    /// Holds memory, and touches it when told to
+    #[command(name = "__memory", hide = true)]
+    Memory { megabytes: u64 },
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -242,6 +247,25 @@ struct CostArgs {
     format: FormatArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct EffectsArgs {
+    /// Blocks per case; each holds every arm once (about 30 s)
+    #[arg(long, default_value_t = 12)]
+    blocks: usize,
+    /// Length of each window, in milliseconds
+    #[arg(long, default_value_t = 2_000)]
+    window_ms: u64,
+    /// How long the daemon may learn before, per case, in seconds
+    #[arg(long, default_value_t = 240)]
+    learn_s: u64,
+    /// Only this case (`spinners_same_session`, `spinners_other_session`, `compile_same_session`,
+    /// `compile_other_session`), or `memory`
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
 #[derive(Args, Clone, Copy, Debug)]
 struct UndoArgs {
     /// At least so many kills
@@ -299,6 +323,7 @@ fn run(what: What) -> Result<ExitCode> {
         What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
         What::UndoHands(args) => reports::undo::hands::hands(&args)?,
         What::UndoHostile(args) => reports::undo::hands::hostile(&args)?,
+        What::Memory { megabytes } => reports::effects::memory::hold(megabytes)?,
         What::Stranger {
             target,
             handshakes,
@@ -361,6 +386,15 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::undo::run(&tools, plan), args.format)
         }
+        What::Effects(args) => {
+            let plan = reports::effects::Plan {
+                blocks: args.blocks,
+                window: Duration::from_millis(args.window_ms),
+                learn: Duration::from_secs(args.learn_s),
+                only: args.only,
+            };
+            measure(reports::effects::run(&tools, &plan), args.format)
+        }
         What::Canary(format) => measure(reports::canary::run(&tools), format),
         What::Hold { .. }
         | What::Session { .. }
@@ -370,6 +404,7 @@ fn tell(report: What) -> Result<ExitCode> {
         | What::LanguageClient { .. }
         | What::UndoHands(_)
         | What::UndoHostile(_)
+        | What::Memory { .. }
         | What::Stranger { .. } => {
             bail!("that is no report")
         }

@@ -51,6 +51,8 @@ pub struct Stat {
     pub nice: i32,
     /// Start in ticks since boot.
     pub start: u64,
+    /// Scheduling policy, as `sched(7)` numbers it; 0 where the line ends before.
+    pub policy: u32,
 }
 
 /// The direct children of a process (`None` once it is gone).
@@ -97,6 +99,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         ticks: unsigned(11)? + unsigned(12)?,
         nice: i32::try_from(number(16)?).ok()?,
         start: unsigned(19)?,
+        policy: pid(38).unwrap_or(0),
     })
 }
 
@@ -230,7 +233,8 @@ fn all() -> BTreeSet<u32> {
         .collect()
 }
 
-fn threads(pid: u32) -> Vec<u32> {
+/// The threads of a process; none of one that has ended.
+pub fn threads(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };

@@ -13,6 +13,7 @@ pub mod bytes;
 pub mod ways;
 pub mod main_job;
 pub mod offstage;
+pub mod effects;
 pub mod canary;
 pub mod cost;
 pub mod undo;

@@ -195,6 +195,12 @@ pub fn c_source(seed: u64) -> String {
     source(seed, FUNCTIONS_PER_FILE)
 }
 
+/// The words that start four loops which never sleep, in one job.
+pub fn spinners() -> Vec<String> {
+    let script = "for n in 1 2 3; do (while :; do :; done) & done; while :; do :; done";
+    vec!["/bin/sh".into(), "-c".into(), script.into()]
+}
+
 /// Why nothing can be built here; `None` when it can.
 pub fn no_build_tools() -> Option<String> {
     let missing: Vec<&str> = ["make", "cc"]

@@ -57,6 +57,13 @@ pub enum Outcome {
         /// Threads that had ended.
         gone: u32,
     },
+    /// The kernel took the advice on memory. There is nothing to put back.
+    Advised {
+        /// Bytes that were in memory, at most.
+        bytes: u64,
+        /// Of so many processes.
+        processes: u32,
+    },
 }
 
 /// Why a step was refused. Nothing was touched.

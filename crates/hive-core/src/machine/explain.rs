@@ -60,6 +60,7 @@ impl Machine {
     pub fn decide(&self, now: Now) -> DecisionView {
         let leave = |because: &str| DecisionView {
             because: because.to_string(),
+            suggestions: self.suggestions(now),
             ..DecisionView::default()
         };
         if !self.facts.pressure {
@@ -92,6 +93,7 @@ impl Machine {
                 .get(def.id())
                 .map(|entry| format!("p-{}", entry.number)),
             action: Some(def.action),
+            suggestions: self.suggestions(now),
             because: format!(
                 "{would}{step}: {} competes with an interactive program at {:.0} % processor pressure, {}",
                 contention.context.background.words(),
@@ -117,6 +119,9 @@ impl Machine {
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));
+        status.needs.extend(self.asks(now));
+        status.suggestions = self.suggestions(now);
+        status.memory = self.memory_words();
         let Some((run, entry)) = self
             .run
             .as_ref()
@@ -185,7 +190,7 @@ impl Machine {
         }
         if !rights.nice {
             limits.push(format!(
-                "background nice is not offered: {}",
+                "background nice and idle are not offered: {}",
                 crate::machine::act::Refusal::NotReversible.remedy()
             ));
         }
@@ -399,7 +404,7 @@ fn refused(outcome: &Outcome) -> String {
         Outcome::Failed { errno } => {
             format!("Not done: the kernel refused half-way (error {errno}); it was put back.")
         }
-        Outcome::Applied { .. } | Outcome::Restored { .. } => {
+        Outcome::Applied { .. } | Outcome::Restored { .. } | Outcome::Advised { .. } => {
             String::from("Not done: the host's answer made no sense.")
         }
     }

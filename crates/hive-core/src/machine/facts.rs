@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::ProgramName;
 use crate::time::{Instant, Span};
+use crate::units::Permille;
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct MachineFacts {
 }
 
 /// What the rights at hand allow, undo included. `false` always has a reason in `hive doctor`'s words.
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, `RLIMIT_NICE` of at least 20, or the privileged helper).
@@ -33,6 +35,39 @@ pub struct Rights {
     pub autogroup_nice: bool,
     /// The EEVDF slice of own threads can be set (kernel 6.12 and later).
     pub slice: bool,
+    /// The kernel takes advice on the memory of own processes (`CAP_SYS_NICE`, kernel 5.10 and later).
+    pub advise: bool,
+}
+
+/// How much memory is left, and where it can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Share of all memory that new programs could get (`MemAvailable`).
+    pub available: Permille,
+    /// What swap there is.
+    pub swap: Swap,
+}
+
+/// Where memory goes that is taken from programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Swap {
+    /// Nowhere.
+    #[default]
+    None,
+    /// To a disk, at least some of it.
+    Disk,
+    /// To compressed memory (zram, zswap).
+    Compressed,
+}
+
+impl Default for Memory {
+    /// Plenty, and no swap.
+    fn default() -> Self {
+        Self {
+            available: Permille::from_share(1.0),
+            swap: Swap::None,
+        }
+    }
 }
 
 /// A job as the shell made it: a process group within a terminal session.
@@ -87,11 +122,17 @@ pub struct Survey {
     pub at: Instant,
     /// Pressure totals; zero where the kernel does not tell.
     pub pressure: Pressure,
+    /// Memory that is left.
+    pub memory: Memory,
     /// Every live process in scope, own uid or not.
     pub processes: Vec<Process>,
 }
 
 /// One process.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one process"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// Process id.
@@ -116,8 +157,12 @@ pub struct Process {
     pub nice: i8,
     /// Whether it is scheduled as `SCHED_OTHER`.
     pub ordinary: bool,
+    /// Whether it is scheduled as `SCHED_IDLE`.
+    pub idle: bool,
     /// Threads.
     pub threads: u32,
+    /// Bytes of it in memory.
+    pub resident: u64,
     /// Number of its autogroup, if it is in one.
     pub autogroup: Option<u64>,
     /// Fingerprint of the control group whose processor weight binds it; 0 = the root.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::id::ProgramName;
 use crate::machine::facts::{GroupId, MachineFacts, Process, Survey};
 use crate::machine::window::{Window, real};
-use crate::pattern::{BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
+use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -156,8 +156,8 @@ pub struct Yardstick<'a> {
     pub protect: &'a [ProgramName],
     /// Programs never to touch.
     pub never: &'a [ProgramName],
-    /// Jobs that this machine itself has made nicer: their nice value is nobody else's.
-    pub niced: &'a [GroupId],
+    /// What this machine itself put on which jobs: their nice and policy are nobody else's.
+    pub worn: Option<(Action, &'a [GroupId])>,
 }
 
 /// Remembers the last survey.
@@ -170,6 +170,18 @@ pub struct Observer {
     pub watched: Span,
     /// See `watched`.
     pub busy: Span,
+}
+
+impl Yardstick<'_> {
+    /// Whether a process's nice and policy are what this machine put on.
+    fn is_worn(&self, process: &Process) -> bool {
+        let Some((action, groups)) = self.worn else {
+            return false;
+        };
+        // Between the nice and the policy of one step, and of its undoing, a look may fall.
+        let policy = process.ordinary || (action == Action::BackgroundIdle && process.idle);
+        process.nice == BACKGROUND_NICE && policy && groups.contains(&process.group)
+    }
 }
 
 impl Observer {
@@ -400,10 +412,8 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             job.cgroup = process.cpu_cgroup;
         }
         // A value that somebody else has set is theirs, and so are their processes.
-        let ours = process.nice == BACKGROUND_NICE && yardstick.niced.contains(&process.group);
         let plain = process.uid == yardstick.facts.uid
-            && (process.nice == 0 || ours)
-            && process.ordinary
+            && (yardstick.is_worn(process) || (process.nice == 0 && process.ordinary))
             && process.pid != 1
             && !yardstick.never.contains(&process.name);
         job.protectable &= plain;

@@ -10,14 +10,15 @@ use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
 use hive_core::machine::act::{Outcome, Receipt};
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, ThreadCounters,
+    GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process, Reading, Rights, Sample,
+    SampleRequest, Survey, Swap, ThreadCounters,
 };
 use hive_core::machine::{Machine, MachineConfig, MachineEffect};
 use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};
 use hive_core::reply::{Mode, PatternView};
 use hive_core::statement::Statement;
 use hive_core::time::{Instant, Now, Span, WallTime};
+use hive_core::units::Permille;
 
 /// The interactive program's job.
 pub const FRONT: GroupId = GroupId {
@@ -28,6 +29,11 @@ pub const FRONT: GroupId = GroupId {
 pub const BACK: GroupId = GroupId {
     session: 20,
     group: 21,
+};
+/// A job that never runs.
+pub const SLEEPER: GroupId = GroupId {
+    session: 30,
+    group: 31,
 };
 /// The hive's secret.
 pub const SECRET: [u8; 32] = [3; 32];
@@ -57,6 +63,8 @@ pub struct Plan {
     pub bias: f64,
     /// Spread of a window's logarithm.
     pub noise: f64,
+    /// Whether memory is short, there is compressed swap, and a job sleeps that holds much.
+    pub short_of_memory: bool,
     /// What the host says to an act, when it does not do it.
     pub refuse: Option<Outcome>,
     /// The store of an earlier life.
@@ -76,12 +84,14 @@ impl Default for Plan {
                 nice: true,
                 autogroup_nice: true,
                 slice: true,
+                advise: true,
             },
             across_sessions: false,
             across_cgroups: false,
             truth: BTreeMap::new(),
             bias: 0.0,
             noise: 0.2,
+            short_of_memory: false,
             refuse: None,
             store: BTreeMap::new(),
             wall: 1_000_000_000,
@@ -273,6 +283,17 @@ impl World {
                 let sample = self.look(&request);
                 self.machine.on_sampled(self.clock(), sample);
             }
+            MachineEffect::Act(step) if step.action.bytes_max().is_some() => {
+                assert_eq!(step.targets, [SLEEPER]);
+                self.acts.push(step.action);
+                let outcome = Outcome::Advised {
+                    bytes: 200 << 20,
+                    processes: 1,
+                };
+                let change = step.change;
+                self.machine
+                    .on_acted(self.clock(), Receipt { change, outcome });
+            }
             MachineEffect::Act(step) => {
                 assert!(self.on.is_none(), "two changes at once");
                 self.pass(self.now + 1_000);
@@ -393,6 +414,14 @@ impl World {
                     at,
                     pressure,
                     processes,
+                    memory: if self.plan.short_of_memory {
+                        Memory {
+                            available: Permille(100),
+                            swap: Swap::Compressed,
+                        }
+                    } else {
+                        Memory::default()
+                    },
                 })
             }
             SampleRequest::Watch {
@@ -446,7 +475,14 @@ impl World {
                 ..front
             });
         }
-        let niced = |on: &(ChangeId, Action, Vec<GroupId>)| on.1 == Action::BackgroundNice;
+        if self.plan.short_of_memory {
+            all.push(Process {
+                resident: 400 << 20,
+                ..process(31, SLEEPER, "canary-sleeper")
+            });
+        }
+        let on = self.on.as_ref().map(|on| on.1);
+        let idle = on == Some(Action::BackgroundIdle);
         if self.busy {
             let back = process(21, BACK, "canary-burner");
             let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
@@ -455,7 +491,9 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
-                nice: if self.on.as_ref().is_some_and(niced) {
+                ordinary: !idle,
+                idle,
+                nice: if idle || on == Some(Action::BackgroundNice) {
                     BACKGROUND_NICE
                 } else {
                     0

@@ -11,6 +11,9 @@ use super::{FINE_SLICE_NS, sys};
 /// `CAP_SYS_NICE` in the kernel's list of capabilities.
 const CAP_SYS_NICE: u32 = 23;
 
+/// The first kernel that takes advice on another process's memory (`process_madvise(2)`).
+const FOREIGN_ADVICE: (u16, u16) = (5, 10);
+
 /// The soft `RLIMIT_NICE` that reaches down to nice 0 (`setrlimit(2)`: 20 - nice).
 const NICE_LIMIT_FOR_ZERO: u64 = 20;
 
@@ -34,6 +37,7 @@ pub(super) fn read(proc: &Path) -> (MachineFacts, Option<u64>) {
                     .open(proc.join("self/autogroup"))
                     .is_ok(),
             slice: default_slice.is_some(),
+            advise: kernel >= FOREIGN_ADVICE && may_nice_all(proc),
         },
         uid: sys::own_uid(),
     };

@@ -7,10 +7,12 @@
 //! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
 //! inherited. Started inside a background that carries our 11 it becomes a number of its own, which
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
-//! would have been without us, until that program ends.
+//! would have been without us, until that program ends. Inside a background that carries our `SCHED_IDLE` it stays
+//! on idle processors as well.
 
 mod kept;
 mod left;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -128,6 +130,9 @@ impl Hands {
 
     /// Takes a step.
     pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
+        if let Some(advice) = memory::advice(step.action) {
+            return self.advise(eyes, step, advice);
+        }
         if let Err(no) = self.may(step.action) {
             return no;
         }
@@ -207,12 +212,13 @@ impl Hands {
         let rights = self.facts.rights;
         let not_reversible = Outcome::Refused(Refusal::NotReversible);
         match action {
-            Action::Placebo => Ok(()),
+            // Who owns a thread may give it any class of the disk but the real-time one, and take it back.
+            Action::Placebo | Action::BackgroundIo => Ok(()),
             Action::FinerSlice if rights.slice => Ok(()),
             Action::AutogroupNice if rights.autogroup_nice => Ok(()),
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
-            Action::BackgroundNice if rights.nice => Ok(()),
-            Action::BackgroundNice => Err(not_reversible),
+            Action::BackgroundNice | Action::BackgroundIdle if rights.nice => Ok(()),
+            Action::BackgroundNice | Action::BackgroundIdle => Err(not_reversible),
             _ => Err(Outcome::Unsupported),
         }
     }
@@ -223,7 +229,7 @@ impl Hands {
             if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
             }
-            if step.action == Action::BackgroundNice
+            if matches!(step.action, Action::BackgroundNice | Action::BackgroundIdle)
                 && !self.nice_all
                 && !facts::limit_allows_zero(&self.proc, stat.pid)
                 && scan::owner(&self.proc, stat.pid).is_some()
@@ -512,6 +518,8 @@ impl Hands {
         match (action, self.default_slice) {
             (Action::FinerSlice, Some(default)) => ThreadKnob::Slice { default },
             (Action::BackgroundNice, _) => ThreadKnob::Nice,
+            (Action::BackgroundIdle, slice) => ThreadKnob::Idle { slice },
+            (Action::BackgroundIo, _) => ThreadKnob::Io,
             _ => ThreadKnob::Nothing,
         }
     }

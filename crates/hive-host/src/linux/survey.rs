@@ -12,12 +12,15 @@ use hive_core::machine::facts::{
 use hive_core::time::{Instant, Span};
 
 use super::scan::{self, Files, Scan, Tree};
-use super::{boot_clock, cgroup, sys};
+use super::{boot_clock, cgroup, memory, sys};
 use crate::{Roots, Scope};
 
 /// How long a process's control group is believed. Processes rarely move, and reading it for all
 /// costs as much as the scan itself (`research/optimizer.md` 3.3).
 const CGROUP_BELIEVED: Span = Span::from_secs(30);
+
+/// `SCHED_IDLE` as `/proc/PID/stat` numbers it.
+const SCHED_IDLE: u32 = 5;
 
 /// What is remembered between two looks.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(super) struct Eyes {
     roots: Roots,
     scope: Scope,
     ticks_per_second: u64,
+    page_bytes: u64,
     tree: Tree,
     files: Files,
     known: BTreeMap<(u32, u64), Known>,
@@ -47,6 +51,7 @@ impl Eyes {
             roots,
             scope,
             ticks_per_second: sys::ticks_per_second(),
+            page_bytes: sys::page_bytes(),
             tree: Tree::default(),
             files: Files::new(sys::may_hold_open()),
             known: BTreeMap::new(),
@@ -63,6 +68,7 @@ impl Eyes {
             SampleRequest::Survey => Sample::Survey(Survey {
                 at,
                 pressure,
+                memory: memory::read(&self.roots),
                 processes: self.processes(at, &scan, &members),
             }),
             SampleRequest::Watch {
@@ -115,6 +121,8 @@ impl Eyes {
                 children_cpu: self.span(stat.children_ticks),
                 nice: stat.nice,
                 ordinary: stat.policy == 0,
+                idle: stat.policy == SCHED_IDLE,
+                resident: stat.pages.saturating_mul(self.page_bytes),
                 threads: stat.threads,
                 autogroup: now.autogroup,
                 cpu_cgroup: now.cgroup,

@@ -1,6 +1,7 @@
 //! The host against the running kernel, on children of the test only. What needs a right or a kernel
 //! that is not there says `SKIPPED` on stderr.
 
+mod catalogue;
 mod crash;
 mod plain;
 

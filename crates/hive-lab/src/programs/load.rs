@@ -1,4 +1,4 @@
-//! Real builds that want the whole machine, again and again.
+//! What wants the whole machine: real builds, again and again, or loops that never sleep.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,6 +24,8 @@ pub enum Load {
     Make,
     /// `cargo build` of Rust crates without dependencies.
     Cargo,
+    /// Four loops that never sleep, as in `research/optimizer.md` 4.1.
+    Spinners,
 }
 
 impl Load {
@@ -32,14 +34,16 @@ impl Load {
         match self {
             Self::Make => work::no_build_tools(),
             Self::Cargo => cargo().err().map(|why| format!("{why:#}")),
+            Self::Spinners => None,
         }
     }
 
-    /// Writes the sources into a folder; tells the words that build them again and again, with two jobs more than there are
+    /// Writes the sources into a folder; tells the words that start it; builds get two jobs more than there are
     /// cores. `make` is what drives a C build.
     pub fn prepare(self, folder: &Path, make: &str) -> Result<Vec<String>> {
         match self {
             Self::Make => Ok(Project::write(folder, 1)?.build_for_ever(make)),
+            Self::Spinners => Ok(work::spinners()),
             Self::Cargo => {
                 write_crates(folder)?;
                 let cargo = cargo()?;

@@ -120,21 +120,20 @@ impl Default for Names {
     }
 }
 
-impl Cast {
-    /// The paced loop beside a build of C files.
-    pub fn of_loop(names: Names) -> Self {
-        Self {
-            front: Front::Ticker,
-            load: Load::Make,
-            names,
-        }
-    }
-}
-
 impl Scene {
     /// Starts the paced loop beside a build of C files. The hive is told nothing.
     pub fn open(machine: &Machine, layout: Layout, names: &Names) -> Result<Self> {
-        Self::play(machine, layout, &Cast::of_loop(names.clone()))
+        Self::open_with(machine, layout, Load::Make, names)
+    }
+
+    /// The same with another load.
+    pub fn open_with(machine: &Machine, layout: Layout, load: Load, names: &Names) -> Result<Self> {
+        let cast = Cast {
+            front: Front::Ticker,
+            load,
+            names: names.clone(),
+        };
+        Self::play(machine, layout, &cast)
     }
 
     /// Starts the programs. The hive is told nothing.
@@ -183,6 +182,12 @@ impl Scene {
     /// Where the build runs.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// How long the loop's turns took that were due in `[from, until)` (boot clock, microseconds), in milliseconds.
+    pub fn took_ms(&self, from_us: u64, until_us: u64) -> Result<Vec<f64>> {
+        let turns = work::turns(&self.out, from_us, until_us)?;
+        Ok(turns.iter().map(|turn| turn.took_ms).collect())
     }
 
     /// Every process of the scene.

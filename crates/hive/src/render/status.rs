@@ -1,5 +1,6 @@
 //! `hive status`: what is on, what is being tried, what needs a person, and what an idle machine did.
 
+use hive_mind::pattern::catalogue::Tier;
 use hive_mind::reply::{Mode, NeedView, PatternState, StatusView};
 
 use crate::render::text::{WIDTH, bytes, count, span, wrap};
@@ -42,6 +43,17 @@ pub(crate) fn screen(view: &StatusView) -> String {
         out.extend([format!("\nNeeds you ({})\n", view.needs.len())]);
         for need in &view.needs {
             out.push_str(&need_lines(need));
+        }
+    }
+    let suggested = || {
+        view.suggestions
+            .iter()
+            .filter(|it| it.tier == Tier::Suggest)
+    };
+    if suggested().count() > 0 {
+        out.push_str("\nYou could\n");
+        for it in suggested() {
+            out.push_str(&wrap(&format!("{} ({})", it.words, it.try_next), 2, 4));
         }
     }
     let hints = hints(view);
@@ -177,6 +189,7 @@ fn hints(view: &StatusView) -> Vec<String> {
             wait.count, wait.kind, wait.why
         ));
     }
+    hints.extend(view.memory.clone());
     for limit in &view.limits {
         hints.push(format!("limit: {limit}"));
     }

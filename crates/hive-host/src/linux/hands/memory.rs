@@ -1,0 +1,261 @@
+//! Tells the kernel which memory of sleeping jobs to take first. Nothing is written to it, so nothing is put back
+//! and nothing is journaled: a page that was taken comes back when its program touches it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use hive_core::machine::act::{Outcome, Refusal, Step};
+use hive_core::pattern::Action;
+
+use super::{Hands, targeted};
+use crate::linux::scan::Scan;
+use crate::linux::stat::Stat;
+use crate::linux::survey::Eyes;
+use crate::linux::sys::{self, Advice};
+
+/// The longest `/proc/PID/smaps` that is read, in bytes: some ten thousand mappings. A guess; what follows is left out.
+const SMAPS_MAX: usize = 16 << 20;
+
+/// The advice that an action gives; none = it is about something else.
+pub(super) fn advice(action: Action) -> Option<Advice> {
+    match action {
+        Action::ColdMemory => Some(Advice::Cold),
+        Action::PageOut => Some(Advice::PageOut),
+        _ => None,
+    }
+}
+
+impl Hands {
+    /// Advises on the targets' anonymous memory, up to the action's bound in bytes.
+    pub(super) fn advise(&mut self, eyes: &mut Eyes, step: &Step, advice: Advice) -> Outcome {
+        if !self.facts.rights.advise {
+            return Outcome::Unsupported;
+        }
+        let (scan, members) = eyes.look();
+        if let Err(refusal) = self.guard(&scan, &members, step) {
+            return Outcome::Refused(refusal);
+        }
+        let mut left = step.action.bytes_max().unwrap_or(0);
+        let (mut bytes, mut processes) = (0, 0);
+        for stat in targeted(&scan, &step.targets) {
+            if left == 0 {
+                break;
+            }
+            let taken = self.advise_one(&scan, &members, stat, advice, left);
+            left = left.saturating_sub(taken);
+            bytes += taken;
+            processes += u32::from(taken > 0);
+        }
+        if processes == 0 {
+            return Outcome::Refused(Refusal::Gone);
+        }
+        Outcome::Advised { bytes, processes }
+    }
+
+    /// Bytes of one process; zero where it has ended, is being debugged, or hides its memory.
+    fn advise_one(
+        &self,
+        scan: &Scan,
+        members: &BTreeSet<u32>,
+        stat: &Stat,
+        advice: Advice,
+        left: u64,
+    ) -> u64 {
+        let Ok(process) = sys::process(stat.pid) else {
+            return 0;
+        };
+        // The handle is on whoever has the number now: it must be the one that was seen.
+        let same = Stat::of(&self.proc, stat.pid).is_some_and(|now| now.start == stat.start);
+        if !same || !self.is_ours(scan, members, stat) || is_traced(&self.proc, stat.pid) {
+            return 0;
+        }
+        let Ok(mut smaps) = fs::read(self.proc.join(format!("{}/smaps", stat.pid))) else {
+            return 0;
+        };
+        smaps.truncate(SMAPS_MAX);
+        let ranges = anonymous(&String::from_utf8_lossy(&smaps), left);
+        let mut taken = 0;
+        for some in ranges.chunks(sys::RANGES_MAX) {
+            let vectors: Vec<(usize, usize)> =
+                some.iter().map(|it| (it.start, it.length)).collect();
+            let wanted: usize = vectors.iter().map(|(_, length)| length).sum();
+            match sys::advise(&process, &vectors, advice) {
+                Ok(all) if all == wanted => {
+                    taken += some.iter().map(|it| it.resident).sum::<u64>();
+                }
+                // It has changed its memory meanwhile, or has ended.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        taken
+    }
+}
+
+/// A range of a process's address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    start: usize,
+    length: usize,
+    /// At most so many bytes of it are in memory.
+    resident: u64,
+}
+
+/// Private, writable, anonymous ranges with something in memory, cut where `left` bytes are reached. Stacks, locked
+/// memory and what the kernel maps for itself are left out.
+fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
+    let mut found: Vec<Range> = Vec::new();
+    let mut left = left;
+    let mut now: Option<(usize, usize)> = None;
+    let mut resident = 0;
+    for line in smaps.lines() {
+        if let Some(range) = header(line) {
+            now = Some(range);
+            resident = 0;
+        } else if let Some(rest) = line.strip_prefix("Anonymous:") {
+            resident = kilobytes(rest);
+        } else if let Some(flags) = line.strip_prefix("VmFlags:") {
+            let Some((start, length)) = now.take() else {
+                continue;
+            };
+            let mut flags = flags.split_whitespace();
+            if length == 0
+                || resident == 0
+                || left == 0
+                || flags.any(|flag| matches!(flag, "lo" | "ht" | "pf"))
+            {
+                continue;
+            }
+            let most = u64::try_from(length).unwrap_or(u64::MAX);
+            let (length, resident) = if resident <= left {
+                (length, resident)
+            } else {
+                // Whole pages: the bound is one, and ranges begin at one.
+                (
+                    usize::try_from(left.min(most)).unwrap_or(length),
+                    left.min(most),
+                )
+            };
+            left -= resident;
+            found.push(Range {
+                start,
+                length,
+                resident,
+            });
+        }
+    }
+    found
+}
+
+/// The first line of a mapping, its length zero where it is left alone; `None` = another line.
+fn header(line: &str) -> Option<(usize, usize)> {
+    let mut words = line.split_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    let rights = words.next()?;
+    let inode = words.nth(2)?;
+    let name = words.next().unwrap_or("");
+    let anonymous =
+        inode == "0" && (name.is_empty() || name == "[heap]" || name.starts_with("[anon:"));
+    let advisable = rights == "rw-p" && anonymous;
+    let length = if advisable {
+        end.saturating_sub(start)
+    } else {
+        0
+    };
+    Some((start, length))
+}
+
+fn kilobytes(text: &str) -> u64 {
+    let number = text.split_whitespace().next();
+    number
+        .and_then(|number| number.parse::<u64>().ok())
+        .map_or(0, |kb| kb.saturating_mul(1_024))
+}
+
+/// Whether a debugger holds the process, or nobody can tell.
+fn is_traced(proc: &Path, pid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(proc.join(format!("{pid}/status"))) else {
+        return true;
+    };
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_none_or(|tracer| tracer.trim() != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMAPS: &str = "\
+00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus-daemon
+Anonymous:             8 kB
+VmFlags: rd ex mr mw me
+01000000-01100000 rw-p 00000000 00:00 0           [heap]
+Size:               1024 kB
+Anonymous:           512 kB
+VmFlags: rd wr mr mw me ac
+7f0000000000-7f0000200000 rw-p 00000000 00:00 0
+Anonymous:          2048 kB
+VmFlags: rd wr mr mw me ac
+7f1000000000-7f1000200000 rw-p 00000000 00:00 0
+Anonymous:          2048 kB
+VmFlags: rd wr mr mw me lo ac
+7f2000000000-7f2000200000 rw-s 00000000 00:01 77  /memfd:x (deleted)
+Anonymous:          2048 kB
+VmFlags: rd wr sh mr mw me
+7f3000000000-7f3000001000 rw-p 00000000 00:00 0   [anon:arena]
+Anonymous:             0 kB
+VmFlags: rd wr mr mw me ac
+7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0   [stack]
+Anonymous:            16 kB
+VmFlags: rd wr mr mw me gd ac
+";
+
+    #[test]
+    fn only_private_anonymous_memory_that_is_there_is_advised_on() {
+        let found = anonymous(SMAPS, u64::MAX);
+        let starts: Vec<usize> = found.iter().map(|range| range.start).collect();
+        assert_eq!(starts, [0x0100_0000, 0x7f00_0000_0000]);
+        let resident: u64 = found.iter().map(|range| range.resident).sum();
+        assert_eq!(resident, (512 + 2048) * 1_024);
+    }
+
+    #[test]
+    fn the_bound_cuts_within_a_range() {
+        let found = anonymous(SMAPS, 1_024 * 1_024);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (found[1].length, found[1].resident),
+            (512 * 1_024, 512 * 1_024)
+        );
+        assert!(anonymous(SMAPS, 0).is_empty());
+    }
+
+    #[test]
+    fn what_a_debugger_holds_or_nobody_can_read_is_left_alone() {
+        let proc = tempfile::tempdir().expect("a folder");
+        for (pid, tracer, left_alone) in [(1, "0", false), (2, "77", true)] {
+            let folder = proc.path().join(pid.to_string());
+            fs::create_dir(&folder).expect("made");
+            let text = format!("Name:\tx\nTracerPid:\t{tracer}\nUid:\t0\n");
+            fs::write(folder.join("status"), text).expect("written");
+            assert_eq!(is_traced(proc.path(), pid), left_alone);
+        }
+        assert!(is_traced(proc.path(), 3));
+    }
+
+    #[test]
+    fn lines_of_nonsense_are_no_memory() {
+        for text in [
+            "",
+            "zz-yy rw-p 0 0:0 0",
+            "10-5 rw-p 0 0:0 0\nAnonymous: 9 kB\nVmFlags:",
+            "-",
+        ] {
+            assert!(anonymous(text, 1 << 30).is_empty(), "{text}");
+        }
+    }
+}
