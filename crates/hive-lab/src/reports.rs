@@ -15,3 +15,4 @@ pub mod main_job;
 pub mod offstage;
 pub mod canary;
 pub mod cost;
+pub mod truth;

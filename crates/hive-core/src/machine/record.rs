@@ -84,7 +84,8 @@ impl Machine {
     /// Stores a pattern's entry.
     pub(super) fn keep(&mut self, id: PatternId) {
         if let Some(entry) = self.ledger.get(id) {
-            let records = Vec::from([entry.record()]);
+            let mut records = Vec::from([entry.record()]);
+            records.extend(self.ledger.discovery_record());
             self.out.push_back(MachineEffect::Keep(records));
         }
     }
@@ -193,6 +194,7 @@ impl Machine {
             .into_values()
             .map(|name| (name.key(&secret), name))
             .collect();
+        records.extend(self.ledger.discovery_record());
         self.out.push_back(MachineEffect::Keep(records));
         if is_behind {
             self.leave_behind(before);
