@@ -35,6 +35,8 @@ pub struct Window {
     pub background: Span,
     /// Live processes of the background at the end.
     pub processes: u32,
+    /// Time in which everything waited for memory.
+    pub memory_stall: Span,
 }
 
 /// What a pair of arms is worth.
@@ -54,6 +56,12 @@ impl Window {
     pub fn between(first: &Reading, last: &Reading) -> Self {
         let mut window = Self {
             span: last.at.since(first.at),
+            memory_stall: Span(
+                last.pressure
+                    .memory_full
+                    .0
+                    .saturating_sub(first.pressure.memory_full.0),
+            ),
             ..Self::default()
         };
         let before: BTreeMap<_, _> = first
@@ -94,6 +102,12 @@ impl Window {
     #[must_use]
     pub fn wakeups_per_s(&self) -> f64 {
         real(self.wakeups) * 1e6 / real(self.span.0.max(1))
+    }
+
+    /// Share of the window in which everything waited for memory.
+    #[must_use]
+    pub fn memory_stalled(&self) -> f64 {
+        real(self.memory_stall.0) / real(self.span.0.max(1))
     }
 
     /// Cores that the background used.

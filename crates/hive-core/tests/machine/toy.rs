@@ -41,6 +41,8 @@ pub struct Truth {
     pub loss: f64,
     /// Share of its wake-ups that the protected program loses.
     pub starve: f64,
+    /// Share of the time in which everything waits for memory.
+    pub memory_stall: f64,
 }
 
 /// How the world is.
@@ -96,7 +98,7 @@ impl Plan {
         let truth = Truth {
             effect: 0.4_f64.ln(),
             loss: 0.17,
-            starve: 0.0,
+            ..Truth::default()
         };
         let plan = Self {
             seed,
@@ -143,6 +145,7 @@ pub struct World {
     pub busy_time: u64,
     chance: Chance,
     stalled: u64,
+    memory_stalled: f64,
     level: f64,
     waited_ns: f64,
     wakeups: f64,
@@ -207,6 +210,7 @@ impl World {
             on_time: 0,
             busy_time: 0,
             stalled: 0,
+            memory_stalled: 0.0,
             level: 1.0,
             waited_ns: 0.0,
             wakeups: 0.0,
@@ -369,6 +373,7 @@ impl World {
         let wakeups = 100.0 * seconds * (1.0 - truth.starve);
         self.wakeups += wakeups;
         self.waited_ns += wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        self.memory_stalled += span as f64 * truth.memory_stall;
         self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
     }
 
@@ -376,6 +381,7 @@ impl World {
         let at = Instant(self.now);
         let pressure = Pressure {
             cpu: Span(self.stalled),
+            memory_full: Span(self.memory_stalled as u64),
             ..Pressure::default()
         };
         let cpu = Span(self.back_cpu as u64);

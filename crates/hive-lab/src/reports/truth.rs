@@ -376,6 +376,33 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_sleeps_now_and_then_by_itself_is_not_said_to_be_harmed() {
+        let mut dice = Dice::new(9);
+        let (mut left, mut asleep) = (0, false);
+        let paced = made::Made::new(6, 0.2, 0.1).map(|slice| {
+            if left == 0 {
+                (left, asleep) = (10 + dice.below(30), dice.below(3) == 0);
+            }
+            left -= 1;
+            let awake = if asleep { 0.0 } else { 1.0 };
+            tape::Slice {
+                wakeups: awake * slice.wakeups,
+                waited_ns: awake * slice.waited_ns,
+                ran_ns: awake * slice.ran_ns,
+                ..slice
+            }
+        });
+        let tape = Tape {
+            name: "paced by a person".into(),
+            slices: paced.take(3_000).collect(),
+        };
+        let nothing = Verdicts::replayed(&tape, &[1.0], 60, 4);
+        assert!(nothing.all.len() >= 50, "{nothing:?}");
+        // Three of sixty are the stated five per cent; without the exchange of arms (`ln_ratio`) almost all are harm.
+        assert!(nothing.count(is_false) <= 3, "{:?}", nothing.counts());
+    }
+
+    #[test]
     fn a_replayed_strong_action_is_found_and_nothing_is_not() {
         let slices: Vec<tape::Slice> = made::Made::new(5, 0.2, 0.1).take(1_200).collect();
         let tape = Tape {
