@@ -247,7 +247,7 @@ struct TruthArgs {
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// Machines of the seeded world, with 30 programs and two rounds of trials each
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 50)]
     machines: u64,
     /// Where all chance comes from but that of live trials
     #[arg(long, default_value_t = 1)]

@@ -148,7 +148,7 @@ const SCENES: [(Load, Layout); 4] = [
 async fn record(tools: &Tools, length: Duration) -> Result<Tapes> {
     let mut world = World::new(tools)?;
     let machine = world.machine("desk")?;
-    let state = tempfile::tempdir()?;
+    let state = scene::state()?;
     let mut host = scene::host(state.path())?;
     let mut tapes = Vec::new();
     for (load, layout) in SCENES {
@@ -161,7 +161,7 @@ async fn record(tools: &Tools, length: Duration) -> Result<Tapes> {
 async fn lived(tools: &Tools, trials: u64, arm: Arm, layouts: &Layouts) -> Result<Verdicts> {
     let mut world = World::new(tools)?;
     let machine = world.machine("desk")?;
-    let state = tempfile::tempdir()?;
+    let state = scene::state()?;
     let mut host = scene::host(state.path())?;
     let scenes = match layouts {
         Layouts::InTurn => &SCENES[..],

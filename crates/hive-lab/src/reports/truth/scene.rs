@@ -1,6 +1,7 @@
 //! A paced loop in a terminal's foreground and what competes with it, in its own session or in another; and the jobs they
 //! are to the host's eyes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -182,6 +183,13 @@ fn jobs(host: &mut Host, leaders: &[u32]) -> Option<(GroupId, Vec<GroupId>)> {
     back.sort_unstable();
     back.dedup();
     (!back.is_empty()).then_some((front, back))
+}
+
+/// A folder for a host's journal, closed to others.
+pub fn state() -> Result<tempfile::TempDir> {
+    let mut folder = tempfile::Builder::new();
+    let closed = std::fs::Permissions::from_mode(0o700);
+    Ok(folder.permissions(closed).tempdir()?)
 }
 
 /// Eyes and hands for this program's own descendants.
