@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use hive_core::pattern::{Action, Verdict};
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::procs;
 use crate::report::{Figures, Report};
 use crate::reports::scene::Layout;
 use crate::stats::{Dice, percentile};
@@ -68,6 +69,12 @@ struct Verdicts {
 /// Measures.
 pub async fn run(tools: &Tools, plan: &Plan) -> Result<Value> {
     let report = Report::begin("truth");
+    // The hive leaves programs alone that somebody has made nicer, and these would be.
+    let nice = procs::stat(std::process::id()).map_or(0, |stat| stat.nice);
+    ensure!(
+        nice == 0,
+        "start it at nice 0, not {nice}: its programs inherit that, and are then left alone"
+    );
     let mut figures = Figures::new();
     let tapes = match &plan.replay {
         Some(file) => Tapes::read(file)?,

@@ -27,7 +27,9 @@ fn prove(ledger: &mut Ledger, key: u8, pairs: &[f64]) -> PatternId {
     let entry = ledger.get(id).expect("known");
     let asked = ledger.asked_of(entry);
     let entry = ledger.get_mut(id).expect("known");
-    pairs.iter().for_each(|ln| entry.trial.add(*ln));
+    for ln in pairs {
+        entry.trial.add(*ln);
+    }
     assert!(
         evidence(&entry.trial) >= asked,
         "{} < {asked}",
@@ -73,7 +75,7 @@ fn evidence_and_range_are_one_test_read_from_two_sides() {
     assert!(evidence(&stats) > 0.0);
     let mut worse = PairStats::default();
     (0..9).for_each(|nth| worse.add(0.5 + 0.01 * f64::from(nth)));
-    assert_eq!(evidence(&worse), f64::NEG_INFINITY);
+    assert!(evidence(&worse) < f64::MIN);
 }
 
 #[test]
