@@ -11,6 +11,7 @@ pub mod sequence;
 pub mod heard;
 pub mod learn;
 pub mod gain;
+pub mod discovery;
 pub mod trial;
 pub mod belief;
 pub mod decide;
@@ -213,6 +214,7 @@ impl Machine {
     /// The first look.
     pub fn on_start(&mut self, now: Now) {
         self.forget_spent(now.wall);
+        self.ask_for_more(now);
         self.turn(now);
     }
 
@@ -367,14 +369,14 @@ impl Machine {
             Regime::Proven => PatternState::Proven,
         };
         let entry = self.ledger.know(run.def, true, now.boot);
-        let fresh = entry.state != state;
+        let mut fresh = false;
         if run.regime == Regime::Proven {
             entry.state = state;
         } else {
-            entry.begin(state);
+            fresh = self.ledger.begin(run.id, state);
             self.held = Span::default();
         }
-        if fresh && run.regime != Regime::Proven {
+        if fresh {
             let action = run.def.action;
             self.out
                 .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));

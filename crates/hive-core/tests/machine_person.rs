@@ -394,12 +394,12 @@ fn a_better_candidate_replaces_a_proven_one_after_its_own_trial() {
     let weak = Truth {
         effect: -0.5,
         loss: 0.1,
-        starve: 0.0,
+        ..Truth::default()
     };
     let better = Truth {
         effect: -1.6,
         loss: 0.1,
-        starve: 0.0,
+        ..Truth::default()
     };
     let plan = Plan {
         seed: 3,

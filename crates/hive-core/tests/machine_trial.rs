@@ -180,6 +180,7 @@ fn a_treatment_that_starves_the_program_is_harm_whatever_its_wait_says() {
         effect: -2.0,
         loss: 0.0,
         starve: 0.97,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -197,13 +198,56 @@ fn a_treatment_that_starves_the_program_is_harm_whatever_its_wait_says() {
         .iter()
         .filter(|t| matches!(t, Happening::GuardRail { .. }))
         .count();
-    assert_eq!(fell, 2);
+    // Each starved window restores and is told; the verdict is that of the pairs, and needs as many as any.
+    assert_eq!(fell, 6);
     assert!(
         world
             .published
             .iter()
-            .any(|(_, e)| e.verdict == Verdict::Harms && e.harms == 2)
+            .any(|(_, e)| e.verdict == Verdict::Harms && e.harms == 6)
     );
+}
+
+#[test]
+fn an_action_that_makes_everything_wait_for_memory_is_taken_off_at_once() {
+    let truth = Truth {
+        effect: -0.9,
+        memory_stall: 0.3,
+        ..Truth::default()
+    };
+    let plan = Plan {
+        seed: 5,
+        ..Plan::default()
+    };
+    let mut world = World::new(plan.with(Action::BackgroundNice, truth));
+    world.run(60);
+    let pattern = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!(pattern.verdict, Verdict::Harms, "{pattern:?}");
+    let said = world.published.iter().rev();
+    let harms = said.map(|(_, evidence)| evidence.harms).max();
+    assert_eq!(harms, Some(2));
+}
+
+#[test]
+fn why_says_what_evidence_was_asked_for_and_later_trials_are_asked_for_more() {
+    let mut world = World::new(Plan::strong(3));
+    world.run(90);
+    let proof = |world: &World, word: &str| {
+        let why = world.machine.why(world.clock(), word).expect("known");
+        let line = why.because.into_iter().find(|s| s.starts_with("Proof"));
+        line.unwrap_or_default()
+    };
+    let first = proof(&world, "p-1");
+    assert!(
+        first.contains("odds of 63 to 1") && first.contains("trial 1 of"),
+        "{first}"
+    );
+    // The second is tried for as long as the first may rest.
+    world.run_until(200, |w| {
+        w.pattern(Action::FinerSlice).is_some_and(|p| p.pairs > 0)
+    });
+    let second = proof(&world, "p-2");
+    assert!(second.contains("trial 2 of"), "{second}");
 }
 
 #[test]
@@ -211,7 +255,7 @@ fn a_wait_that_doubles_trips_the_guard_rail_within_a_few_windows() {
     let truth = Truth {
         effect: 1.5,
         loss: 0.0,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -240,7 +284,7 @@ fn a_gain_that_takes_all_from_the_background_is_stopped() {
     let truth = Truth {
         effect: -1.5,
         loss: 0.98,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -261,7 +305,7 @@ fn a_gain_that_takes_all_from_the_background_is_stopped() {
     let truth = Truth {
         effect: -1.5,
         loss: 0.7,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {

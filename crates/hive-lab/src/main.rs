@@ -43,6 +43,8 @@ enum What {
     Undo(UndoArgs),
     /// What each action does, beside nothing, another tool's types, and the daemon's own choice
     Effects(EffectsArgs),
+    /// Whether trials can fool themselves: recorded windows replayed, a seeded world, live trials of nothing
+    Truth(TruthArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -266,6 +268,55 @@ struct EffectsArgs {
     format: FormatArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct TruthArgs {
+    /// Replayed trials of nothing; a quarter as many of strong and of weak actions
+    #[arg(long, default_value_t = 2_000)]
+    trials: u64,
+    /// Live trials of nothing, up to 150 s each
+    #[arg(long, default_value_t = 0)]
+    live: u64,
+    /// Live trials of nice across autogroups, up to 150 s each
+    #[arg(long, default_value_t = 0)]
+    cross: u64,
+    /// How long each of four scenes is recorded, in seconds
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..))]
+    record_s: u64,
+    /// Write the recording to this file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Replay this recording instead of making one
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Machines of the seeded world, with 30 programs and two rounds of trials each
+    #[arg(long, default_value_t = 50)]
+    machines: u64,
+    /// Where all chance comes from but that of live trials
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl TruthArgs {
+    fn plan(&self) -> reports::truth::Plan {
+        reports::truth::Plan {
+            trials: self.trials,
+            live: self.live,
+            cross: self.cross,
+            record_for: Duration::from_secs(self.record_s),
+            record: self.record.clone(),
+            replay: self.replay.clone(),
+            home: reports::truth::home::Size {
+                machines: self.machines,
+                programs: 30,
+                rounds: 2,
+                seed: self.seed,
+            },
+        }
+    }
+}
+
 #[derive(Args, Clone, Copy, Debug)]
 struct UndoArgs {
     /// At least so many kills
@@ -395,6 +446,7 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::effects::run(&tools, &plan), args.format)
         }
+        What::Truth(args) => measure(reports::truth::run(&tools, &args.plan()), args.format),
         What::Canary(format) => measure(reports::canary::run(&tools), format),
         What::Hold { .. }
         | What::Session { .. }

@@ -17,3 +17,4 @@ pub mod effects;
 pub mod canary;
 pub mod cost;
 pub mod undo;
+pub mod truth;

@@ -12,7 +12,7 @@ use crate::machine::trial::{
     MARGIN_HIGH, MARGIN_LOW, Regime, helps_at_too_high_a_cost, too_costly,
 };
 use crate::machine::window::real;
-use crate::machine::{Machine, sequence};
+use crate::machine::{Machine, discovery, sequence};
 use crate::pattern::{Action, Binding, PairStats, Side, Verdict, WorkloadType};
 use crate::reply::words::waits;
 use crate::reply::{
@@ -41,6 +41,7 @@ impl Machine {
         let mut because = Vec::from([self.what(entry), self.reason(id, entry), effect(entry)]);
         because.extend(cost(entry));
         because.extend(placebo(entry));
+        because.extend(self.proof(entry));
         because.extend(entry.refused.as_ref().map(refused));
         because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
@@ -296,6 +297,23 @@ impl Machine {
             entry.def.role.words(),
             context.binding.words(),
         )
+    }
+
+    /// How much evidence was, or is, asked for, and why.
+    fn proof(&self, entry: &Entry) -> Option<String> {
+        let number = entry.asked.number;
+        let tried = matches!(entry.state, PatternState::Trial | PatternState::Probation);
+        if number == 0 || !(tried || entry.is_in_use()) {
+            return None;
+        }
+        let (verb, odds) = match entry.asked.odds {
+            0 => ("are", discovery::odds(self.ledger.asked_of(entry))),
+            odds => ("were", odds),
+        };
+        Some(format!(
+            "Proof: odds of {odds} to 1 against chance {verb} asked for, as it is trial {number} of this machine; so at most one in {:.0} of what is in use is there by chance.",
+            1.0 / discovery::FALSE_SHARE
+        ))
     }
 
     fn origin(&self, id: PatternId, entry: &Entry) -> String {

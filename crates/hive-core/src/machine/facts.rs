@@ -111,6 +111,8 @@ pub struct Pressure {
     pub cpu: Span,
     /// For memory.
     pub memory: Span,
+    /// Of that, time in which all tasks that had something to do waited for memory (PSI `full`).
+    pub memory_full: Span,
     /// For input and output.
     pub io: Span,
 }

@@ -96,6 +96,7 @@ impl Machine {
             if entry.holdout.pairs > 0 {
                 records.push(self.gains.record(id));
             }
+            records.extend(self.ledger.discovery_record());
             self.out.push_back(MachineEffect::Keep(records));
         }
     }
@@ -211,6 +212,7 @@ impl Machine {
             .into_values()
             .map(|name| (name.key(&secret), name))
             .collect();
+        records.extend(self.ledger.discovery_record());
         self.out.push_back(MachineEffect::Keep(records));
         if is_behind {
             self.leave_behind(before);

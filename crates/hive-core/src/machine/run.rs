@@ -27,6 +27,21 @@ const STARVED_SHARE: f64 = 0.05;
 /// ... or the rail falls after this long (`research/optimizer.md` 7.5).
 const STARVED_SPAN: Span = Span::from_secs(3);
 
+/// Share of a treated window in which everything may wait for memory (`research/optimizer.md` 7.5) ...
+const MEMORY_RAIL: f64 = 0.10;
+
+/// ... and how many times the controls' mean it must be besides: a machine that is short of memory anyway says nothing
+/// of the action. A guess, that of [`WAIT_RAIL`].
+const MEMORY_RAIL_TIMES: f64 = 2.0;
+
+/// What a control window showed, for the guard rails to compare with.
+#[derive(Clone, Copy, Debug)]
+struct Calm {
+    wait: f64,
+    cores: f64,
+    memory: f64,
+}
+
 /// One pattern being run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -53,7 +68,7 @@ pub struct Run {
     allowed: Vec<GroupId>,
     block: Option<Progress>,
     phase: Phase,
-    controls: VecDeque<(f64, f64)>,
+    controls: VecDeque<Calm>,
     waits_high: u32,
     starved: Span,
 }
@@ -297,8 +312,11 @@ impl Run {
     }
 
     fn on_control(&mut self, window: &Window) {
-        self.controls
-            .push_back((window.wait(), window.background_cores()));
+        self.controls.push_back(Calm {
+            wait: window.wait(),
+            cores: window.background_cores(),
+            memory: window.memory_stalled(),
+        });
         if self.controls.len() > CONTROLS_KEPT {
             self.controls.pop_front();
         }
@@ -311,8 +329,9 @@ impl Run {
         if self.controls.is_empty() {
             return false;
         }
-        let wait = self.controls.iter().map(|c| c.0).sum::<f64>() / count;
-        let cores = self.controls.iter().map(|c| c.1).sum::<f64>() / count;
+        let mean = |of: fn(&Calm) -> f64| self.controls.iter().map(of).sum::<f64>() / count;
+        let (wait, cores) = (mean(|calm| calm.wait), mean(|calm| calm.cores));
+        let memory = MEMORY_RAIL.max(MEMORY_RAIL_TIMES * mean(|calm| calm.memory));
         let high = window.wait() > WAIT_RAIL * wait;
         self.waits_high = if high { self.waits_high + 1 } else { 0 };
         let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
@@ -321,7 +340,8 @@ impl Run {
         } else {
             0
         };
-        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN {
+        let stalled = window.memory_stalled() > memory;
+        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN && !stalled {
             return false;
         }
         // The load may have changed since those controls: compare with new ones after this.

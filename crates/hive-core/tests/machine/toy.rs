@@ -47,6 +47,8 @@ pub struct Truth {
     pub loss: f64,
     /// Share of its wake-ups that the protected program loses.
     pub starve: f64,
+    /// Share of the time in which everything waits for memory.
+    pub memory_stall: f64,
 }
 
 /// How the world is.
@@ -106,7 +108,7 @@ impl Plan {
         let truth = Truth {
             effect: 0.4_f64.ln(),
             loss: 0.17,
-            starve: 0.0,
+            ..Truth::default()
         };
         let plan = Self {
             seed,
@@ -153,6 +155,7 @@ pub struct World {
     pub busy_time: u64,
     chance: Chance,
     stalled: u64,
+    memory_stalled: f64,
     level: f64,
     waited_ns: f64,
     /// What the interactive program waited while the background was nice.
@@ -219,6 +222,7 @@ impl World {
             on_time: 0,
             busy_time: 0,
             stalled: 0,
+            memory_stalled: 0.0,
             level: 1.0,
             waited_ns: 0.0,
             waited_while_on_ns: 0.0,
@@ -397,6 +401,7 @@ impl World {
         if action == Some(Action::BackgroundNice) {
             self.waited_while_on_ns += waited;
         }
+        self.memory_stalled += span as f64 * truth.memory_stall;
         self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
     }
 
@@ -404,6 +409,7 @@ impl World {
         let at = Instant(self.now);
         let pressure = Pressure {
             cpu: Span(self.stalled),
+            memory_full: Span(self.memory_stalled as u64),
             ..Pressure::default()
         };
         let cpu = Span(self.back_cpu as u64);

@@ -213,18 +213,19 @@ impl Eyes {
 
 /// Pressure totals; zero where the kernel does not tell.
 pub(super) fn pressure(proc: &Path) -> Pressure {
-    let total = |name: &str| {
+    let total = |name: &str, kind: &str| {
         let text = fs::read_to_string(proc.join("pressure").join(name)).ok()?;
-        let line = text.lines().find(|line| line.starts_with("some "))?;
+        let line = text.lines().find(|line| line.starts_with(kind))?;
         let total = line
             .split_whitespace()
             .find_map(|word| word.strip_prefix("total="))?;
         total.parse().ok().map(Span)
     };
     Pressure {
-        cpu: total("cpu").unwrap_or_default(),
-        memory: total("memory").unwrap_or_default(),
-        io: total("io").unwrap_or_default(),
+        cpu: total("cpu", "some ").unwrap_or_default(),
+        memory: total("memory", "some ").unwrap_or_default(),
+        memory_full: total("memory", "full ").unwrap_or_default(),
+        io: total("io", "some ").unwrap_or_default(),
     }
 }
 
