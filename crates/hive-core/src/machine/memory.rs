@@ -252,7 +252,7 @@ mod tests {
                 pressure: Pressure {
                     cpu: share(case.processor),
                     memory: share(case.stall),
-                    io: Span::default(),
+                    ..Pressure::default()
                 },
                 processes: alloc::vec![Process {
                     pid: 5,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hive_core::machine::facts::MachineFacts;
 
 use super::knob::ThreadKnob;
+use super::sys;
 use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, Request, Thread, Verb, socket};
 
 /// The lease is renewed when so much of it is over: two renewals may fail. A guess.
@@ -15,6 +16,9 @@ const RENEW: Duration = Duration::from_secs(LEASE.as_secs() / 3);
 
 /// How long an answer may take. A guess: the helper may be putting back what a killed daemon had on, pass after pass.
 const ANSWERED: Duration = Duration::from_secs(5);
+
+/// `SCHED_IDLE`.
+const IDLE: i64 = 5;
 
 /// Through whom values are written.
 #[derive(Debug)]
@@ -73,29 +77,48 @@ impl Reach {
 
     /// Whether this knob is written by the helper.
     pub(super) fn helps(&self, knob: ThreadKnob) -> bool {
-        self.is_helped() && of_helper(knob).is_some()
+        self.is_helped() && !of_helper(knob).is_empty()
     }
 
     /// Writes our value.
     pub(super) fn set(&mut self, knob: ThreadKnob, thread: Thread, value: i64) -> io::Result<()> {
-        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+        let Self::Helper(line) = self else {
             return knob.write(thread.tid, value);
         };
+        let parts = of_helper(knob);
+        if parts.is_empty() {
+            return knob.write(thread.tid, value);
+        }
         line.holds = true;
-        let set = Verb::Set {
-            knob: of,
-            thread,
-            value,
-        };
-        told(line.ask(set)?)
+        for &knob in parts {
+            let value = if knob == Knob::Policy { IDLE } else { value };
+            let set = Verb::Set {
+                knob,
+                thread,
+                value,
+            };
+            told(line.ask(set)?)?;
+        }
+        Ok(())
     }
 
     /// Writes the old value, where ours was just seen.
     pub(super) fn restore(&mut self, knob: ThreadKnob, thread: Thread, old: i64) -> io::Result<()> {
-        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+        let Self::Helper(line) = self else {
             return knob.write(thread.tid, old);
         };
-        told(line.ask(Verb::Restore { knob: of, thread })?)
+        let parts = of_helper(knob);
+        if parts.is_empty() {
+            return knob.write(thread.tid, old);
+        }
+        for &knob in parts.iter().rev() {
+            // A step that was cut off between the two has set the mark only.
+            if knob == Knob::Policy && i64::from(sys::scheduling(thread.tid)?.policy) != IDLE {
+                continue;
+            }
+            told(line.ask(Verb::Restore { knob, thread })?)?;
+        }
+        Ok(())
     }
 
     /// Says that nothing is on any more. Where that is not heard, the lease ends by itself.
@@ -164,11 +187,13 @@ impl Line {
     }
 }
 
-/// What the helper calls a knob; none for those that everybody can undo.
-fn of_helper(knob: ThreadKnob) -> Option<Knob> {
+/// What the helper calls a knob, in the order of the deeds; nothing for those that everybody can undo. `SCHED_IDLE` comes after the
+/// nice that marks it as ours, and goes before it.
+fn of_helper(knob: ThreadKnob) -> &'static [Knob] {
     match knob {
-        ThreadKnob::Nice => Some(Knob::Nice),
-        ThreadKnob::Slice { .. } | ThreadKnob::Nothing => None,
+        ThreadKnob::Nice => &[Knob::Nice],
+        ThreadKnob::Idle { .. } => &[Knob::Nice, Knob::Policy],
+        ThreadKnob::Slice { .. } | ThreadKnob::Io | ThreadKnob::Nothing => &[],
     }
 }
 

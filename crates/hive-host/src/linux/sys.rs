@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What the scheduler holds about one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,100 +279,12 @@ pub(super) fn set_nice(tid: u32, nice: i32) -> io::Result<()> {
     }
 }
 
-/// `SCHED_FLAG_RESET_ON_FORK`: children begin with the default again.
-const RESET_ON_FORK: u64 = 0x01;
-
-/// `IOPRIO_WHO_PROCESS`: one thread, as with `PRIO_PROCESS`.
-const IOPRIO_WHO_THREAD: libc::c_int = 1;
-
 fn checked(code: libc::c_long) -> io::Result<libc::c_long> {
     if code < 0 {
         Err(io::Error::last_os_error())
     } else {
         Ok(code)
     }
-}
-
-/// Sets a thread's policy and nothing else: `slice_ns` is what is to be written to keep its slice.
-pub(super) fn set_policy(tid: u32, policy: u32, slice_ns: u64) -> io::Result<()> {
-    let mut attr = SchedAttr::default();
-    let size = mem::size_of::<SchedAttr>();
-    #[expect(unsafe_code, reason = "sched_getattr has no wrapper")]
-    // SAFETY: `attr` is writable and `size` is its exact size, which the kernel does not exceed.
-    let code = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0_u32) };
-    checked(code)?;
-    let attr = SchedAttr {
-        size: u32::try_from(size).expect("48 bytes"),
-        policy,
-        flags: attr.flags & RESET_ON_FORK,
-        nice: attr.nice,
-        runtime: slice_ns,
-        ..SchedAttr::default()
-    };
-    #[expect(unsafe_code, reason = "sched_setattr has no wrapper")]
-    // SAFETY: `attr` is readable and carries its own size.
-    let code = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0_u32) };
-    checked(code).map(drop)
-}
-
-/// A thread's input and output priority as the kernel writes it: class << 13 | level.
-pub(super) fn io_priority(tid: u32) -> io::Result<u16> {
-    #[expect(unsafe_code, reason = "ioprio_get has no wrapper")]
-    // SAFETY: ioprio_get takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_THREAD, tid) };
-    u16::try_from(checked(code)?).map_err(io::Error::other)
-}
-
-/// Sets it.
-pub(super) fn set_io_priority(tid: u32, value: u16) -> io::Result<()> {
-    let value = libc::c_int::from(value);
-    #[expect(unsafe_code, reason = "ioprio_set has no wrapper")]
-    // SAFETY: ioprio_set takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_THREAD, tid, value) };
-    checked(code).map(drop)
-}
-
-/// A file that means this process and no later one of its number.
-pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    #[expect(unsafe_code, reason = "pidfd_open has no wrapper")]
-    // SAFETY: pidfd_open takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
-    let fd = RawFd::try_from(checked(code)?).map_err(io::Error::other)?;
-    #[expect(unsafe_code, reason = "the kernel gives a bare number")]
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Tells the kernel how a process will use these ranges of its memory (start, bytes); how many bytes it took.
-pub(super) fn advise(
-    pidfd: BorrowedFd<'_>,
-    ranges: &[(usize, usize)],
-    advice: i32,
-) -> io::Result<usize> {
-    const AT_ONCE: usize = 64;
-    let mut vectors = [libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    }; AT_ONCE];
-    let count = ranges.len().min(AT_ONCE);
-    for (vector, (start, bytes)) in vectors.iter_mut().zip(ranges) {
-        vector.iov_base = std::ptr::without_provenance_mut(*start);
-        vector.iov_len = *bytes;
-    }
-    let fd = pidfd.as_raw_fd();
-    #[expect(unsafe_code, reason = "process_madvise has no wrapper")]
-    // SAFETY: `vectors` holds `count` ranges; they are of the other process, and are not read through here.
-    let code = unsafe {
-        libc::syscall(
-            libc::SYS_process_madvise,
-            fd,
-            vectors.as_ptr(),
-            count,
-            advice,
-            0_u32,
-        )
-    };
-    usize::try_from(checked(code)?).map_err(io::Error::other)
 }
 
 /// From now on the signals that ask this process to end are read from this file, and end nothing by themselves. To be

@@ -122,6 +122,7 @@ fn life(size: Size, number: u64) -> Vec<(PatternView, f64)> {
         nice: true,
         autogroup_nice: false,
         slice: true,
+        advise: false,
     };
     let now = drive::Body::now(&stage);
     let mut machine = drive::machine(&stage::facts(), rights, &[], dice.next_u64(), now);

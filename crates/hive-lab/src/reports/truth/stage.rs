@@ -7,7 +7,7 @@ use hive_core::id::{ChangeId, ProgramName};
 use hive_core::machine::Machine;
 use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
+    GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process, Reading, Rights, Sample,
     SampleRequest, Survey, ThreadCounters,
 };
 use hive_core::pattern::{Action, BACKGROUND_NICE};
@@ -33,6 +33,7 @@ pub const ONLY_NICE: Rights = Rights {
     nice: true,
     autogroup_nice: false,
     slice: false,
+    advise: false,
 };
 
 const BACK: GroupId = GroupId {
@@ -71,6 +72,7 @@ pub fn facts() -> MachineFacts {
             nice: true,
             autogroup_nice: true,
             slice: true,
+            advise: false,
         },
         uid: 1_000,
     }
@@ -203,6 +205,7 @@ impl<S: Iterator<Item = Slice>> Stage<S> {
         Survey {
             at: Instant(self.now_us),
             pressure: self.pressure(),
+            memory: Memory::default(),
             processes: vec![
                 Process {
                     foreground: true,
