@@ -7,6 +7,8 @@ pub mod facts;
 pub mod act;
 pub mod window;
 pub mod observe;
+pub mod weigh;
+pub mod neighbours;
 pub mod sequence;
 pub mod heard;
 pub mod learn;
@@ -99,6 +101,18 @@ pub struct MachineConfig {
     pub protect: Vec<ProgramName>,
     /// Programs never to touch.
     pub never: Vec<ProgramName>,
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
+}
+
+/// Whether processes in containers are protected or acted on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// They are left alone: whoever runs the container may have other plans for them.
+    #[default]
+    LeftAlone,
+    /// The owner has said that they are like all others.
+    Included,
 }
 
 /// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
@@ -106,6 +120,7 @@ pub struct Machine {
     facts: MachineFacts,
     protect: Vec<ProgramName>,
     never: Vec<ProgramName>,
+    containers: Containers,
     secret: [u8; 32],
     chance: Chance,
     mode: Mode,
@@ -181,6 +196,7 @@ impl Machine {
             facts: config.facts,
             protect: config.protect,
             never: config.never,
+            containers: config.containers,
             secret,
             chance,
             mode: record::restored_mode(restored).unwrap_or(config.mode),
@@ -411,7 +427,7 @@ impl Machine {
             run.begin(block);
         }
         let wanted = self.run.as_ref().and_then(Run::wanted);
-        let allowed = self.run.as_ref().map_or(&[][..], Run::allowed);
+        let allowed = self.run.as_ref().map(Run::allowed).unwrap_or_default();
         let (ready, effect) =
             self.hands
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
@@ -464,6 +480,7 @@ impl Machine {
             facts: &self.facts,
             protect: &self.protect,
             never: &self.never,
+            containers: self.containers,
             niced: if niced { &self.niced.0 } else { &[] },
         };
         let situation = self.observer.on_survey(survey, &yardstick);
@@ -491,7 +508,9 @@ impl Machine {
         }
         if let Some(run) = &mut self.run {
             run.open = false;
-            if let Some(contention) = contention.filter(|c| c.context == run.def.context) {
+            if let Some(contention) = contention
+                .filter(|c| c.context == run.def.context && c.offers(run.def.action))
+            {
                 run.renew(&contention, now.boot);
                 if let Some(entry) = self.ledger.get_mut(run.id)
                     && run.regime != Regime::Proven

@@ -28,6 +28,8 @@ pub struct Roots {
     pub proc: PathBuf,
     /// The device and control-group file system.
     pub sys: PathBuf,
+    /// The folder of what lives as long as the machine runs; users' runtime folders are in it.
+    pub run: PathBuf,
 }
 
 impl Default for Roots {
@@ -35,6 +37,7 @@ impl Default for Roots {
         Self {
             proc: PathBuf::from("/proc"),
             sys: PathBuf::from("/sys"),
+            run: PathBuf::from("/run"),
         }
     }
 }

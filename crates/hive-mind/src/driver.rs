@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use hive_core::machine::Containers;
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::HiveEffect;
@@ -103,6 +104,11 @@ fn start_on(
             label,
             protect: programs(&config.tune.protect),
             never: programs(&config.tune.never),
+            containers: if config.tune.containers {
+                Containers::Included
+            } else {
+                Containers::LeftAlone
+            },
             peers: [config.network.peers, options.peers].concat(),
         },
         &own.restored,

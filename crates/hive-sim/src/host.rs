@@ -18,6 +18,7 @@ use crate::disk::{Backup, Disk};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::machine::Machine;
+use hive_core::machine::Containers;
 use crate::net::{ConnId, HostId};
 use crate::queue::Moment;
 
@@ -293,6 +294,7 @@ impl Host {
             label: Some(self.label.clone()),
             protect: Vec::new(),
             never: Vec::new(),
+            containers: Containers::default(),
             peers: Vec::new(),
         };
         let seed = self.dice.secret();

@@ -185,6 +185,7 @@ impl Machine {
                 nice: truth.eyes,
                 autogroup_nice: truth.eyes,
                 slice: truth.eyes,
+                unit_weight: truth.eyes,
             },
             uid: 1_000,
         };
@@ -290,6 +291,7 @@ impl Machine {
             Action::BackgroundNice => rights.nice,
             Action::AutogroupNice => rights.autogroup_nice,
             Action::FinerSlice => rights.slice,
+            Action::BackgroundWeight => rights.unit_weight,
             _ => true,
         };
         if !allowed {
@@ -412,6 +414,7 @@ impl Machine {
             at: self.upto,
             pressure: self.pressure(),
             processes,
+            ..Survey::default()
         }
     }
 
@@ -498,6 +501,7 @@ mod tests {
             change: ChangeId(1),
             action,
             targets: vec![BUILD, EDITOR],
+            units: vec![],
         }
     }
 

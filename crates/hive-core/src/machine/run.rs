@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use crate::id::PatternId;
 use crate::machine::facts::{GroupId, Reading, SampleRequest};
-use crate::machine::hands::Wanted;
+use crate::machine::hands::{Allowed, Wanted};
 use crate::machine::observe::Contention;
 use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
 use crate::machine::window::{Window, real};
+use crate::machine::weigh::Weighable;
 use crate::pattern::{Action, PatternDef, Side};
 use crate::time::{Instant, Span};
 
@@ -51,6 +52,7 @@ pub struct Run {
     background: Vec<GroupId>,
     next_background: Vec<GroupId>,
     allowed: Vec<GroupId>,
+    units: Weighable,
     block: Option<Progress>,
     phase: Phase,
     controls: VecDeque<(f64, f64)>,
@@ -121,6 +123,7 @@ impl Run {
             background: contention.background.clone(),
             next_background: contention.background.clone(),
             allowed: contention.allowed.clone(),
+            units: contention.units.clone(),
             block: None,
             phase: Phase::Settle,
             controls: VecDeque::new(),
@@ -135,6 +138,7 @@ impl Run {
         self.open_at = now;
         self.next_background.clone_from(&contention.background);
         self.allowed.clone_from(&contention.allowed);
+        self.units.clone_from(&contention.units);
     }
 
     /// Whether a new block may begin.
@@ -179,15 +183,26 @@ impl Run {
             Side::Protected => Vec::from([self.protected]),
             Side::Background => self.background.clone(),
         };
-        Some(Wanted { action, targets })
+        let units = match action {
+            Action::BackgroundWeight => self.units.wanted.clone(),
+            _ => Vec::new(),
+        };
+        Some(Wanted {
+            action,
+            targets,
+            units,
+        })
     }
 
-    /// Jobs that may keep a change although it is not wanted on them any more.
+    /// Jobs and units that may keep a change although it is not wanted on them any more.
     #[must_use]
-    pub fn allowed(&self) -> &[GroupId] {
+    pub fn allowed(&self) -> Allowed<'_> {
         match self.def.action.side() {
-            Side::Protected => &[],
-            Side::Background => &self.allowed,
+            Side::Protected => Allowed::default(),
+            Side::Background => Allowed {
+                jobs: &self.allowed,
+                units: &self.units.allowed,
+            },
         }
     }
 

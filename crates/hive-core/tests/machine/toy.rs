@@ -10,10 +10,10 @@ use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
 use hive_core::machine::act::{Outcome, Receipt};
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, ThreadCounters,
+    Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
+    SampleRequest, Survey, Tuners, ThreadCounters,
 };
-use hive_core::machine::{Machine, MachineConfig, MachineEffect};
+use hive_core::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};
 use hive_core::reply::{Mode, PatternView};
 use hive_core::statement::Statement;
@@ -25,6 +25,10 @@ pub const FRONT: GroupId = GroupId {
     group: 11,
 };
 /// The job that burns.
+/// What holds the units of both.
+pub const APPS: CgroupId = CgroupId(30);
+pub const FRONT_UNIT: CgroupId = CgroupId(31);
+pub const BACK_UNIT: CgroupId = CgroupId(32);
 pub const BACK: GroupId = GroupId {
     session: 20,
     group: 21,
@@ -51,6 +55,10 @@ pub struct Plan {
     pub rights: Rights,
     pub across_sessions: bool,
     pub across_cgroups: bool,
+    /// Whether both are applications of a desktop, each in its unit.
+    pub applications: bool,
+    /// Others that tune the machine.
+    pub tuners: Tuners,
     /// Truth by action; a missing one does nothing.
     pub truth: BTreeMap<Action, Truth>,
     /// What any act does to the figure, the placebo's included.
@@ -76,9 +84,12 @@ impl Default for Plan {
                 nice: true,
                 autogroup_nice: true,
                 slice: true,
+                unit_weight: true,
             },
             across_sessions: false,
             across_cgroups: false,
+            applications: false,
+            tuners: Tuners::default(),
             truth: BTreeMap::new(),
             bias: 0.0,
             noise: 0.2,
@@ -124,6 +135,8 @@ pub struct World {
     pub front: bool,
     pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
     pub acts: Vec<Action>,
+    /// The units of the latest step that had any.
+    pub units: Vec<CgroupId>,
     /// When an undoing was asked for.
     pub undos: Vec<u64>,
     /// So many undoings fail from now on.
@@ -164,6 +177,7 @@ impl World {
             mode: plan.mode,
             protect: vec![],
             never: vec![],
+            containers: Containers::default(),
         };
         let records: Vec<Record> = plan
             .store
@@ -196,6 +210,7 @@ impl World {
             front: true,
             on: None,
             acts: vec![],
+            units: vec![],
             undos: vec![],
             undo_fails: 0,
             late: false,
@@ -274,6 +289,9 @@ impl World {
                 assert!(self.on.is_none(), "two changes at once");
                 self.pass(self.now + 1_000);
                 self.acts.push(step.action);
+                if !step.units.is_empty() {
+                    self.units.clone_from(&step.units);
+                }
                 let refused = self.plan.refuse.clone();
                 let outcome = refused
                     .filter(|_| step.action != Action::Placebo)
@@ -386,6 +404,8 @@ impl World {
                     at,
                     pressure,
                     processes,
+                    cgroups: self.cgroups(),
+                    tuners: self.plan.tuners,
                 })
             }
             SampleRequest::Watch {
@@ -436,6 +456,7 @@ impl World {
             let front = process(11, FRONT, "canary-editor");
             all.push(Process {
                 foreground: true,
+                cgroup: self.home(FRONT_UNIT),
                 ..front
             });
         }
@@ -448,6 +469,7 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
+                cgroup: self.home(BACK_UNIT),
                 nice: if self.on.as_ref().is_some_and(niced) {
                     BACKGROUND_NICE
                 } else {
@@ -457,6 +479,30 @@ impl World {
             });
         }
         all
+    }
+
+    fn home(&self, unit: CgroupId) -> CgroupId {
+        if self.plan.applications {
+            unit
+        } else {
+            CgroupId::default()
+        }
+    }
+
+    /// Two applications of one user.
+    fn cgroups(&self) -> BTreeMap<CgroupId, Cgroup> {
+        let slice = (
+            APPS,
+            Cgroup {
+                parent: CgroupId::default(),
+                kind: CgroupKind::Other,
+            },
+        );
+        let unit = |id| {
+            let kind = CgroupKind::Application;
+            (id, Cgroup { parent: APPS, kind })
+        };
+        BTreeMap::from([slice, unit(FRONT_UNIT), unit(BACK_UNIT)])
     }
 
     fn normal(&mut self) -> f64 {

@@ -10,6 +10,7 @@
 //! would have been without us, until that program ends.
 
 mod left;
+mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -28,6 +29,7 @@ use super::knob::{self, Tally, ThreadKnob, Value};
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
+use super::units::Place;
 use super::{boot_clock, facts, place, sys};
 use crate::journal::{Change, Journal, Record, Spared, Target};
 use crate::{HostConfig, OpenError};
@@ -53,6 +55,7 @@ pub(super) struct Hands {
     boot: String,
     ticks_per_second: u64,
     journal: Journal,
+    place: Place,
     on: BTreeMap<ChangeId, Change>,
     /// Those of an earlier run that could not be put back.
     stuck: BTreeSet<ChangeId>,
@@ -96,6 +99,7 @@ impl Hands {
             boot: boot.trim().to_owned(),
             ticks_per_second: sys::ticks_per_second(),
             journal,
+            place: Place::new(&config.roots, facts.uid),
             on: changes
                 .into_iter()
                 .map(|change| (change.id, change))
@@ -134,10 +138,14 @@ impl Hands {
             new: knob::written(step.action),
             targets: Vec::new(),
             spared: Vec::new(),
+            units: Vec::new(),
         };
         let (scan, members) = eyes.look();
         if let Err(refusal) = self.guard(&scan, &members, step) {
             return Outcome::Refused(refusal);
+        }
+        if step.action == Action::BackgroundWeight {
+            return self.weigh(eyes, step, change, (&scan, &members));
         }
         let found = self.find(&scan, &members, &change);
         change.targets = found.targets;
@@ -198,6 +206,7 @@ impl Hands {
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
             Action::BackgroundNice if rights.nice => Ok(()),
             Action::BackgroundNice => Err(not_reversible),
+            Action::BackgroundWeight if rights.unit_weight => Ok(()),
             _ => Err(Outcome::Unsupported),
         }
     }
@@ -380,6 +389,10 @@ impl Hands {
         if change.boot.is_empty() || change.boot != self.boot {
             // Its numbers may mean others by now.
             tally.errno = Some(libc::ESTALE);
+            return tally;
+        }
+        if change.action == Action::BackgroundWeight {
+            self.unweigh(&change, &mut tally);
             return tally;
         }
         if change.action == Action::AutogroupNice {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hive_core::pattern::{Action, BACKGROUND_NICE};
+use hive_core::pattern::{Action, BACKGROUND_NICE, BACKGROUND_WEIGHT};
 
 use super::{FINE_SLICE_NS, sys};
 
@@ -58,6 +58,7 @@ pub(super) const fn written(action: Action) -> i64 {
         Action::FinerSlice => FINE_SLICE_NS.cast_signed(),
         Action::AutogroupNice => AUTOGROUP_NICE,
         Action::BackgroundNice => BACKGROUND_NICE as i64,
+        Action::BackgroundWeight => BACKGROUND_WEIGHT.cast_signed(),
         _ => 0,
     }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
 use crate::id::ProgramName;
+use crate::machine::Containers;
 use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
 use crate::machine::window::Window;
 use crate::pattern::{Binding, WorkloadType};
@@ -68,6 +69,7 @@ fn two_seconds() -> (Survey, Survey) {
                 ..Pressure::default()
             },
             processes,
+            ..Survey::default()
         }
     };
     let first = vec![process(21, 20, MAKE, 10), process(22, 21, MAKE, 900)];
@@ -92,6 +94,7 @@ fn seen(change: impl Fn(&mut Process), niced: &[GroupId]) -> Situation {
         facts: &facts,
         protect: &[],
         never: &[],
+        containers: Containers::LeftAlone,
         niced,
     };
     let mut observer = Observer::default();
@@ -192,6 +195,7 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         group: 12,
     };
     let survey = |at: u64, processes| Survey {
+        cgroups: BTreeMap::new(),
         at: Instant(at),
         processes,
         ..Survey::default()
@@ -205,6 +209,7 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         facts: &facts,
         protect: &[],
         never: &[],
+        containers: Containers::LeftAlone,
         niced: &[],
     };
     let mut observer = Observer::default();
@@ -258,6 +263,7 @@ fn a_session_is_acted_on_only_when_nothing_in_it_must_be_left_alone() {
             facts: &facts,
             protect: &[],
             never: &[ProgramName::new("precious")],
+            containers: Containers::LeftAlone,
             niced: &[],
         };
         let mut observer = Observer::default();
