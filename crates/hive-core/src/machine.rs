@@ -38,6 +38,7 @@ use crate::machine::former::Former;
 use crate::machine::hands::Hands;
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
+pub use crate::machine::observe::Containers;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
 use crate::machine::run::Run;
 use crate::machine::trial::Regime;
@@ -103,16 +104,6 @@ pub struct MachineConfig {
     pub never: Vec<ProgramName>,
     /// Whether what runs in containers takes part.
     pub containers: Containers,
-}
-
-/// Whether processes in containers are protected or acted on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Containers {
-    /// They are left alone: whoever runs the container may have other plans for them.
-    #[default]
-    LeftAlone,
-    /// The owner has said that they are like all others.
-    Included,
 }
 
 /// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
@@ -508,9 +499,7 @@ impl Machine {
         }
         if let Some(run) = &mut self.run {
             run.open = false;
-            if let Some(contention) = contention
-                .filter(|c| c.context == run.def.context && c.offers(run.def.action))
-            {
+            if let Some(contention) = contention.filter(|c| run.fits(c)) {
                 run.renew(&contention, now.boot);
                 if let Some(entry) = self.ledger.get_mut(run.id)
                     && run.regime != Regime::Proven

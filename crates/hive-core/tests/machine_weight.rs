@@ -15,13 +15,13 @@ fn plain_user(seed: u8) -> Plan {
         starve: 0.0,
     };
     let plan = Plan {
-        seed,
         rights: Rights {
             unit_weight: true,
             ..Rights::default()
         },
         applications: true,
-        ..Plan::default()
+        // Nice would help as well, and this user cannot take it back.
+        ..Plan::strong(seed)
     };
     plan.with(Action::BackgroundWeight, truth)
 }
@@ -35,6 +35,7 @@ fn a_plain_user_proves_the_weight_where_tasks_decide() {
     assert_eq!(pattern.context.binding, Binding::Task);
     assert!(pattern.on, "kept while the contention lasts");
     assert_eq!(world.units, [BACK_UNIT]);
+    assert!(!world.real_acts().contains(&Action::BackgroundNice));
     // A build that ends takes its weight along.
     world.busy = false;
     world.run(30);
@@ -78,7 +79,11 @@ fn what_another_scheduler_decides_is_left_to_it_and_said() {
     world.run(60);
     assert_eq!(world.acts, []);
     let decision = world.machine.decide(world.clock());
-    assert!(decision.because.contains("sched_ext"), "{}", decision.because);
+    assert!(
+        decision.because.contains("sched_ext"),
+        "{}",
+        decision.because
+    );
     // It ends, and with it the reason; it comes back, and what is on is taken off.
     world.plan.tuners.sched_ext = false;
     world.run(200);
@@ -87,6 +92,9 @@ fn what_another_scheduler_decides_is_left_to_it_and_said() {
     world.plan.tuners.sched_ext = true;
     world.run(30);
     assert!(world.on.is_none());
-    let why = world.machine.why(world.clock(), &pattern.name).expect("known");
+    let why = world
+        .machine
+        .why(world.clock(), &pattern.name)
+        .expect("known");
     assert!(why.because.iter().any(|line| line.contains("sched_ext")));
 }

@@ -94,7 +94,10 @@ impl Host {
 
     /// Looks. It never fails: what cannot be read is left out.
     pub fn sample(&mut self, request: &SampleRequest) -> Sample {
-        let ours = self.hands.as_ref().map_or(cgroup::Ours::Off, hands::Hands::weights);
+        let ours = self
+            .hands
+            .as_ref()
+            .map_or(cgroup::Ours::Off, hands::Hands::weights);
         self.eyes.sample(request, ours)
     }
 

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use hive_core::machine::Containers;
 use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::HiveEffect;
 use hive_core::id::{CommandId, ProgramName};
+use hive_core::machine::Containers;
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{NeedView, Reply};
 use hive_core::signed::KeyPair;

@@ -18,9 +18,9 @@ use crate::disk::{Backup, Disk};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::machine::Machine;
-use hive_core::machine::Containers;
 use crate::net::{ConnId, HostId};
 use crate::queue::Moment;
+use hive_core::machine::Containers;
 
 /// One machine.
 pub struct Host {

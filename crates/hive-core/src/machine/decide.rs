@@ -80,7 +80,9 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
     let mut actions = offered(contention.context.binding, grounds.facts.rights);
-    let claimed = actions.iter().find_map(|action| contention.claimed(*action));
+    let claimed = actions
+        .iter()
+        .find_map(|action| contention.claimed(*action));
     actions.retain(|action| contention.offers(*action));
     if actions.is_empty() {
         let nothing = || nothing_offered(contention.context.binding);

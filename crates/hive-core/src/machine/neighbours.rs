@@ -88,7 +88,9 @@ impl Neighbour {
     #[must_use]
     pub(crate) const fn leave(self) -> &'static str {
         match self {
-            Self::Ananicy => "ananicy sets nice here, and nothing else could help; it is left to it",
+            Self::Ananicy => {
+                "ananicy sets nice here, and nothing else could help; it is left to it"
+            }
             Self::System76Scheduler => {
                 "system76-scheduler sets nice here, and nothing else could help; it is left to it"
             }

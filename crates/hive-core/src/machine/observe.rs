@@ -4,7 +4,6 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::ProgramName;
-use crate::machine::Containers;
 use crate::machine::facts::{Cgroup, CgroupId, CgroupKind, GroupId, MachineFacts, Process, Survey};
 use crate::machine::neighbours::Neighbour;
 use crate::machine::weigh::{self, Weighable};
@@ -175,6 +174,16 @@ impl Contention {
         let mut all = self.neighbours.iter().copied();
         all.find(|neighbour| neighbour.claims(action))
     }
+}
+
+/// Whether processes in containers are protected or acted on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// They are left alone: whoever runs the container may have other plans for them.
+    #[default]
+    LeftAlone,
+    /// The owner has said that they are like all others.
+    Included,
 }
 
 /// What jobs are judged by.

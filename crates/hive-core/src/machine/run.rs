@@ -8,8 +8,8 @@ use crate::machine::facts::{GroupId, Reading, SampleRequest};
 use crate::machine::hands::{Allowed, Wanted};
 use crate::machine::observe::Contention;
 use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
-use crate::machine::window::{Window, real};
 use crate::machine::weigh::Weighable;
+use crate::machine::window::{Window, real};
 use crate::pattern::{Action, PatternDef, Side};
 use crate::time::{Instant, Span};
 
@@ -130,6 +130,12 @@ impl Run {
             waits_high: 0,
             starved: Span::default(),
         }
+    }
+
+    /// Whether a contention is one for this pattern.
+    #[must_use]
+    pub fn fits(&self, contention: &Contention) -> bool {
+        contention.context == self.def.context && contention.offers(self.def.action)
     }
 
     /// The contention still holds; who takes part in it counts from the next block.

@@ -10,8 +10,8 @@ use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
 use hive_core::machine::act::{Outcome, Receipt};
 use hive_core::machine::facts::{
-    Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, Tuners, ThreadCounters,
+    Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading,
+    Rights, Sample, SampleRequest, Survey, ThreadCounters, Tuners,
 };
 use hive_core::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};

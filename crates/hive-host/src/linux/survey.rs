@@ -11,9 +11,9 @@ use hive_core::machine::facts::{
 };
 use hive_core::time::{Instant, Span};
 
-use super::tuners::Asker;
-use super::scan::{self, Files, Scan, Tree};
 use super::cgroup::{Cgroups, Ours};
+use super::scan::{self, Files, Scan, Tree};
+use super::tuners::Asker;
 use super::{boot_clock, sys};
 use crate::{Roots, Scope};
 

@@ -251,6 +251,9 @@ impl BusError {
     /// As the kernel would say it.
     pub(super) fn as_io(&self) -> io::Error {
         let errno = match self {
+            Self::Unavailable(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                libc::ETIMEDOUT
+            }
             Self::Unavailable(error) => error.raw_os_error().unwrap_or(libc::ECONNREFUSED),
             Self::Refused(name) if name == NO_SUCH_UNIT => libc::ESRCH,
             Self::Refused(name) if name.ends_with("AccessDenied") => libc::EACCES,

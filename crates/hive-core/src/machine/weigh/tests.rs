@@ -95,7 +95,11 @@ fn contention(jobs: &[Job], change: impl Fn(&mut Process)) -> Option<Contention>
         niced: &[],
     };
     let mut observer = Observer::default();
-    assert!(observer.on_survey(at(10, jobs, &change), &yardstick).is_none());
+    assert!(
+        observer
+            .on_survey(at(10, jobs, &change), &yardstick)
+            .is_none()
+    );
     let situation = observer.on_survey(at(12, jobs, &change), &yardstick)?;
     let pace = Pace {
         wakeups_per_s: 50.0,

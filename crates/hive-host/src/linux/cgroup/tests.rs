@@ -64,7 +64,12 @@ fn in_version_2_a_group_weighs_where_the_one_above_hands_the_controller_down() {
     let tree = Tree::new(&["/"]);
     let slice = two("/user.slice");
     assert_eq!(
-        tree.binding(["/user.slice/deep/deeper", "/user.slice", "/", "/../user.slice"]),
+        tree.binding([
+            "/user.slice/deep/deeper",
+            "/user.slice",
+            "/",
+            "/../user.slice"
+        ]),
         [slice, slice, ROOT, ROOT]
     );
     // Memory alone binds nothing, and neither does a controller that is only at hand.

@@ -1,5 +1,8 @@
 //! Weighs units of the user's own service manager, and takes that back.
 
+use std::collections::BTreeSet;
+use std::io;
+
 use hive_core::id::ChangeId;
 use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::CgroupId;
@@ -12,9 +15,6 @@ use crate::linux::knob::Tally;
 use crate::linux::scan::Scan;
 use crate::linux::survey::Eyes;
 use crate::linux::units::{self, Manager, UNSET, Weight};
-
-use std::collections::BTreeSet;
-use std::io;
 
 impl Hands {
     /// Sets the weight of a step's units: all that nobody else has weighed.
@@ -59,7 +59,9 @@ impl Hands {
         if self.journal.append(&units).is_err() {
             return self.give_up(eyes, id, Outcome::Refused(Refusal::NoJournal));
         }
-        match self.set(&mut manager, &free, new, id) {
+        let set = self.set(&mut manager, &free, new, id);
+        drop(manager);
+        match set {
             Ok(touched) => Outcome::Applied { touched },
             Err(error) => self.give_up(eyes, id, failed(&error)),
         }

@@ -200,5 +200,8 @@ fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
 }
 
 fn facts_nice() -> bool {
-    crate::linux::facts::read(&crate::Roots::default()).0.rights.nice
+    crate::linux::facts::read(&crate::Roots::default())
+        .0
+        .rights
+        .nice
 }

@@ -80,8 +80,14 @@ fn a_unit_is_weighed_and_everything_is_as_before_after_the_undo() {
     let _alone = alone();
     let world = World::new();
     let (mut hands, mut eyes, _) = world.hands();
-    assert_eq!(world.act(&mut hands, &mut eyes), Outcome::Applied { touched: 1 });
-    assert_eq!((world.made.held(UNIT).as_str(), world.made.kernel(UNIT)), ("19", Some(19)));
+    assert_eq!(
+        world.act(&mut hands, &mut eyes),
+        Outcome::Applied { touched: 1 }
+    );
+    assert_eq!(
+        (world.made.held(UNIT).as_str(), world.made.kernel(UNIT)),
+        ("19", Some(19))
+    );
     assert_eq!((hands.weights(), hands.still_on(&mut eyes)), (Ours::On, 1));
     assert_eq!(hands.undo(&mut eyes, ChangeId(1)), restored(1, 0, 0));
     assert!(world.is_as_before());
@@ -165,7 +171,10 @@ fn a_weight_of_somebodys_own_is_never_touched() {
     assert!(file.exists() && hands.on().is_empty());
     fs::remove_file(&file).expect("removed");
     // Set while ours is on.
-    assert_eq!(world.act(&mut hands, &mut eyes), Outcome::Applied { touched: 1 });
+    assert_eq!(
+        world.act(&mut hands, &mut eyes),
+        Outcome::Applied { touched: 1 }
+    );
     world.made.holds(UNIT, "50");
     assert_eq!(hands.undo(&mut eyes, ChangeId(1)), restored(0, 1, 0));
     assert_eq!(world.made.held(UNIT), "50");
@@ -208,7 +217,10 @@ fn what_cannot_be_taken_back_stays_on_until_it_can() {
     let (mut hands, mut eyes, _) = world.hands();
     world.act(&mut hands, &mut eyes);
     world.made.falls_silent();
-    assert!(matches!(hands.undo(&mut eyes, ChangeId(1)), Outcome::Failed { .. }));
+    assert!(matches!(
+        hands.undo(&mut eyes, ChangeId(1)),
+        Outcome::Failed { .. }
+    ));
     assert_eq!(hands.on(), [ChangeId(1)]);
     world.made.answers();
     assert_eq!(hands.undo(&mut eyes, ChangeId(1)), restored(1, 0, 0));
@@ -225,7 +237,10 @@ fn what_ended_took_its_weight_along() {
     assert!(file.exists());
     world.made.ends(UNIT);
     assert_eq!(hands.undo(&mut eyes, ChangeId(1)), restored(0, 0, 1));
-    assert!(!file.exists(), "or the next of that name would have our weight");
+    assert!(
+        !file.exists(),
+        "or the next of that name would have our weight"
+    );
     // The whole log-in.
     world.made.unit(UNIT, &[world.job.pid()]);
     world.act(&mut hands, &mut eyes);
