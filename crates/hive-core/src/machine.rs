@@ -447,12 +447,11 @@ impl Machine {
             (Asked::Run, run.request())
         } else if let Some(probe) = self.probe.as_ref().filter(|probe| boot >= probe.due) {
             let protected = probe.groups.clone();
-            let background = Vec::new();
             (
                 Asked::Probe,
                 SampleRequest::Watch {
                     protected,
-                    background,
+                    background: Vec::new(),
                 },
             )
         } else if boot >= self.survey_due {
