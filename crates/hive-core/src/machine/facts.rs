@@ -26,6 +26,7 @@ pub struct MachineFacts {
 }
 
 /// What the rights at hand allow, undo included. `false` always has a reason in `hive doctor`'s words.
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, or `RLIMIT_NICE` of at least 20).

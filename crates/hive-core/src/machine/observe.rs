@@ -357,7 +357,7 @@ impl Situation {
         if background.is_empty() {
             return None;
         }
-        let alone = |id: &GroupId, g: &Group| is_alone(id, g, &shielded);
+        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, &shielded);
         Some(Contention {
             protected,
             name: front.name.clone(),
@@ -386,7 +386,7 @@ impl Situation {
     fn shared_sessions(&self, shielded: &BTreeSet<GroupId>) -> BTreeSet<u64> {
         let others = self.groups.iter();
         others
-            .filter(|(id, g)| !is_alone(id, g, shielded))
+            .filter(|(id, g)| !is_alone(**id, g, shielded))
             .flat_map(|(_, g)| g.autogroups.iter().copied())
             .collect()
     }
@@ -416,8 +416,8 @@ impl Situation {
 }
 
 /// Whether a weight on what a job shares with others may bind it: see [`Situation::shared_sessions`].
-fn is_alone(id: &GroupId, job: &Group, shielded: &BTreeSet<GroupId>) -> bool {
-    job.touchable && !shielded.contains(id) && (!job.foreground || job.hungry)
+fn is_alone(id: GroupId, job: &Group, shielded: &BTreeSet<GroupId>) -> bool {
+    job.touchable && !shielded.contains(&id) && (!job.foreground || job.hungry)
 }
 
 /// What decides between two jobs (`research/optimizer.md` 7.2).

@@ -150,7 +150,11 @@ impl Hands {
             Err(_) if self.place.is_gone() => {
                 tally.gone += u32::try_from(change.units.len()).unwrap_or(u32::MAX);
             }
-            Err(error) => tally.count(Err(error.as_io())),
+            // Also where its socket is missing: that is no word about the units.
+            Err(error) => {
+                let errno = error.as_io().raw_os_error();
+                tally.errno = Some(errno.unwrap_or(libc::EIO));
+            }
         }
     }
 
