@@ -404,7 +404,7 @@ impl World {
                     at,
                     pressure,
                     processes,
-                    cgroups: self.cgroups(),
+                    cgroups: Self::cgroups(),
                     tuners: self.plan.tuners,
                 })
             }
@@ -490,7 +490,7 @@ impl World {
     }
 
     /// Two applications of one user.
-    fn cgroups(&self) -> BTreeMap<CgroupId, Cgroup> {
+    fn cgroups() -> BTreeMap<CgroupId, Cgroup> {
         let slice = (
             APPS,
             Cgroup {

@@ -89,11 +89,11 @@ impl Bus {
     fn over(mut stream: UnixStream, uid: u32) -> Result<Self, BusError> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        // The name of a user is its number in decimal, each digit told in hexadecimal.
+        // The name of a user is its number in decimal, each digit told in hexadecimal: 30 to 39.
         let name: String = uid
             .to_string()
             .bytes()
-            .map(|digit| format!("{digit:02x}"))
+            .flat_map(|digit| ['3', char::from(digit)])
             .collect();
         stream.write_all(format!("\0AUTH EXTERNAL {name}\r\n").as_bytes())?;
         if !line(&mut stream)?.starts_with("OK ") {
