@@ -1,5 +1,12 @@
 //! The weight of a desktop's applications: tried, proven, kept and taken back like any other action, by a plain user.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a toy's counters"
+)]
+
 #[path = "machine/toy.rs"]
 mod toy;
 
