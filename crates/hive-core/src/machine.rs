@@ -7,6 +7,8 @@ pub mod facts;
 pub mod act;
 pub mod window;
 pub mod observe;
+pub mod weigh;
+pub mod neighbours;
 pub mod sequence;
 pub mod heard;
 pub mod learn;
@@ -44,6 +46,7 @@ use crate::machine::hands::{Hands, Wanted};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
 use crate::machine::memory::Keeper;
+pub use crate::machine::observe::Containers;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
 use crate::machine::probe::Probe;
 use crate::machine::run::Run;
@@ -101,6 +104,8 @@ pub struct MachineConfig {
     pub protect: Vec<ProgramName>,
     /// Programs never to touch.
     pub never: Vec<ProgramName>,
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
 }
 
 /// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
@@ -108,6 +113,7 @@ pub struct Machine {
     facts: MachineFacts,
     protect: Vec<ProgramName>,
     never: Vec<ProgramName>,
+    containers: Containers,
     secret: [u8; 32],
     chance: Chance,
     mode: Mode,
@@ -180,6 +186,7 @@ impl Machine {
             facts: config.facts,
             protect: config.protect,
             never: config.never,
+            containers: config.containers,
             secret,
             chance,
             mode: record::restored_mode(restored).unwrap_or(config.mode),
@@ -415,7 +422,7 @@ impl Machine {
             run.begin(block);
         }
         let wanted = self.run.as_ref().and_then(Run::wanted);
-        let allowed = self.run.as_ref().map_or(&[][..], Run::allowed);
+        let allowed = self.run.as_ref().map(Run::allowed).unwrap_or_default();
         let (ready, effect) =
             self.hands
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
@@ -444,12 +451,11 @@ impl Machine {
             (Asked::Run, run.request())
         } else if let Some(probe) = self.probe.as_ref().filter(|probe| boot >= probe.due) {
             let protected = probe.groups.clone();
-            let background = Vec::new();
             (
                 Asked::Probe,
                 SampleRequest::Watch {
                     protected,
-                    background,
+                    background: Vec::new(),
                 },
             )
         } else if boot >= self.survey_due {
@@ -470,6 +476,7 @@ impl Machine {
             facts: &self.facts,
             protect: &self.protect,
             never: &self.never,
+            containers: self.containers,
             worn: worn.map(|(worn, _)| (worn.action, &worn.targets[..])),
         };
         let taken = self.memory.note(&survey);
@@ -498,7 +505,7 @@ impl Machine {
         }
         if let Some(run) = &mut self.run {
             run.open = false;
-            if let Some(contention) = contention.filter(|c| c.context == run.def.context) {
+            if let Some(contention) = contention.filter(|c| run.fits(c)) {
                 run.renew(&contention, now.boot);
                 if let Some(entry) = self.ledger.get_mut(run.id)
                     && run.regime != Regime::Proven

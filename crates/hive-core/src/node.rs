@@ -15,7 +15,7 @@ use crate::hive::{Hive, HiveConfig};
 use crate::id::{CommandId, NodeId, PatternId, ProgramName};
 use crate::machine::facts::MachineFacts;
 use crate::machine::heard::HeardPattern;
-use crate::machine::{Machine, MachineConfig, MachineEffect};
+use crate::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use crate::pattern::{Evidence, PatternDef, Verdict};
 use crate::reply::{CommandError, DoneView, ErrorKind, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub protect: Vec<ProgramName>,
     /// Programs never to touch.
     pub never: Vec<ProgramName>,
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
     /// Fixed addresses of members, for networks without multicast.
     pub peers: Vec<SocketAddr>,
 }
@@ -89,6 +91,7 @@ impl Node {
             mode: config.mode,
             protect: config.protect,
             never: config.never,
+            containers: config.containers,
         };
         let secret = *hive.secret();
         let machine = Machine::new(machine_config, secret, restored, for_machine, now);

@@ -32,6 +32,8 @@ pub enum Action {
     PageOut,
     /// The background waits, stopped by a person.
     Defer,
+    /// Processor weight 19 for the units of the background's applications, through the user's own service manager.
+    BackgroundWeight,
 }
 
 /// What [`Action::BackgroundNice`] sets, and what marks the threads of [`Action::BackgroundIdle`] as ours.
@@ -40,6 +42,12 @@ pub enum Action {
 /// nobody writes by hand as a rule (`nice` without a number adds ten), so that whatever
 /// carries it and was born meanwhile has it from us, wherever it went (decision 0040).
 pub const BACKGROUND_NICE: i8 = 11;
+
+/// What [`Action::BackgroundWeight`] sets; a unit that nobody weighed has 100.
+///
+/// The notes ask for 20 (`research/optimizer.md` 7.4), which a person may write by hand. Nineteen weighs as much, and
+/// what carries it has it from us.
+pub const BACKGROUND_WEIGHT: u64 = 19;
 
 /// On whose processes an action acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::id::{CommandId, NodeId, PatternId, ProgramName, WorkloadKey};
+use hive_core::machine::Containers;
 use hive_core::machine::act::{Outcome, Refusal};
 use hive_core::machine::facts::MachineFacts;
 use hive_core::machine::heard::HeardPattern;
@@ -472,6 +473,7 @@ fn nobody_can_tell_the_hive_numbers_in_the_place_of_measured_ones() {
         label: None,
         protect: vec![],
         never: vec![],
+        containers: Containers::default(),
         peers: vec![],
     };
     let mut node = Node::new(config, &records, [4; 32], now);

@@ -414,6 +414,7 @@ fn nice_and_idle(seed: u8, effect: f64, loss: f64) -> Plan {
         effect,
         loss,
         starve: 0.0,
+        ..Truth::default()
     };
     let plan = Plan {
         noise: 0.15,

@@ -240,6 +240,7 @@ mod tests {
             change: ChangeId(change),
             action: Action::Placebo,
             targets: Vec::new(),
+            units: Vec::new(),
         })
     }
 

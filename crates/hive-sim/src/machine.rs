@@ -206,6 +206,7 @@ impl Machine {
                 autogroup_nice: truth.eyes,
                 slice: truth.eyes,
                 advise: truth.eyes,
+                unit_weight: truth.eyes,
             },
             uid: 1_000,
         };
@@ -311,6 +312,7 @@ impl Machine {
             Action::BackgroundNice | Action::BackgroundIdle => rights.nice,
             Action::AutogroupNice => rights.autogroup_nice,
             Action::FinerSlice => rights.slice,
+            Action::BackgroundWeight => rights.unit_weight,
             _ => true,
         };
         if !allowed {
@@ -518,6 +520,7 @@ mod tests {
             change: ChangeId(1),
             action,
             targets: vec![BUILD, EDITOR],
+            units: vec![],
         }
     }
 

@@ -7,6 +7,7 @@ use crate::id::PatternId;
 use crate::machine::facts::{MachineFacts, Rights};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
+use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
 use crate::machine::trial::{MARGIN_HIGH, Regime};
 use crate::pattern::catalogue::Tier;
@@ -64,6 +65,8 @@ pub fn offered(binding: Binding, rights: Rights) -> Vec<Action> {
         .filter(|action| match (action, binding) {
             (Action::BackgroundNice | Action::BackgroundIdle, Binding::Task) => rights.nice,
             (Action::AutogroupNice, Binding::Autogroup) => rights.autogroup_nice,
+            // It makes the binding where there is none yet.
+            (Action::BackgroundWeight, Binding::Task | Binding::Cgroup) => rights.unit_weight,
             (Action::FinerSlice, _) => rights.slice,
             _ => false,
         })
@@ -86,9 +89,14 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
 #[must_use]
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
-    let actions = offered(contention.context.binding, grounds.facts.rights);
+    let mut actions = offered(contention.context.binding, grounds.facts.rights);
+    let claimed = actions
+        .iter()
+        .find_map(|action| contention.claimed(*action));
+    actions.retain(|action| contention.offers(*action));
     if actions.is_empty() {
-        return Choice::Leave(nothing_offered(contention.context.binding));
+        let nothing = || nothing_offered(contention.context.binding);
+        return Choice::Leave(claimed.map_or_else(nothing, Neighbour::leave));
     }
     let open: Vec<PatternDef> = actions
         .into_iter()

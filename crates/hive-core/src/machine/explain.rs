@@ -43,6 +43,7 @@ impl Machine {
         because.extend(placebo(entry));
         because.extend(self.proof(entry));
         because.extend(entry.refused.as_ref().map(refused));
+        because.extend(self.left_to(entry.def.action));
         because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
         because.extend(self.at_rest(now));
@@ -176,9 +177,17 @@ impl Machine {
         ))
     }
 
+    /// Says who else sets what an action would set.
+    fn left_to(&self, action: Action) -> Option<String> {
+        let mut all = self.situation.neighbours.iter();
+        let claims = all.find(|neighbour| neighbour.claims(action))?;
+        Some(format!("Not used now: {}.", claims.words()))
+    }
+
     fn limits(&self) -> Vec<String> {
         let rights = self.facts.rights;
         let mut limits = Vec::new();
+        limits.extend(self.situation.neighbours.iter().map(|other| other.words()));
         if self.other_acts_until.is_some() {
             limits.push(
                 crate::machine::act::Refusal::NotTheActor
@@ -285,6 +294,9 @@ impl Machine {
         let only = match (context.binding, entry.def.action) {
             (Binding::Autogroup, Action::AutogroupNice) => {
                 "; nice does nothing across terminal sessions, so the weight of the session is used"
+            }
+            (Binding::Task, Action::BackgroundWeight) => {
+                "; both are applications of one desktop, so that a weight on the background's makes their control groups decide while it is on"
             }
             (Binding::Cgroup, Action::FinerSlice) => {
                 "; nice does nothing across control groups, so the program's own time slice is used"

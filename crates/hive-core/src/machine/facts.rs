@@ -1,5 +1,6 @@
 //! What the host can tell about this machine: processes, pressure, counters, rights. Plain numbers, no policy.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct Rights {
     pub slice: bool,
     /// The kernel takes advice on the memory of own processes (`CAP_SYS_NICE`, kernel 5.10 and later).
     pub advise: bool,
+    /// The user's own service manager answers and holds a processor controller, so that it can give the units of
+    /// applications a weight and take it back (systemd 252 and later, version 2 control groups).
+    pub unit_weight: bool,
 }
 
 /// How much memory is left, and where it can go.
@@ -68,6 +72,31 @@ impl Default for Memory {
             swap: Swap::None,
         }
     }
+}
+
+/// A control group, named by the fingerprint of its path; 0 is the root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
+/// One control group of the hierarchy that the processor controller is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// What it is in; the root is in itself.
+    pub parent: CgroupId,
+    /// What it is.
+    pub kind: CgroupKind,
+}
+
+/// What a control group is to whoever may weigh it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupKind {
+    /// Nothing that concerns us: the system's, the session's, another user's.
+    #[default]
+    Other,
+    /// A unit of an application: a scope, service or slice below `app.slice` of this user's own service manager.
+    Application,
+    /// Of a container, or inside one.
+    Container,
 }
 
 /// A job as the shell made it: a process group within a terminal session.
@@ -128,6 +157,19 @@ pub struct Survey {
     pub memory: Memory,
     /// Every live process in scope, own uid or not.
     pub processes: Vec<Process>,
+    /// The control groups of all of them, and what these are in.
+    pub cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// What others that tune this machine say of themselves.
+    pub tuners: Tuners,
+}
+
+/// Others that tune this machine, as far as no process table shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuners {
+    /// A `sched_ext` scheduler is loaded (`/sys/kernel/sched_ext/state`).
+    pub sched_ext: bool,
+    /// Games that have asked `gamemode` for its settings and did not end.
+    pub games: u32,
 }
 
 /// One process.
@@ -167,8 +209,11 @@ pub struct Process {
     pub resident: u64,
     /// Number of its autogroup, if it is in one.
     pub autogroup: Option<u64>,
-    /// Fingerprint of the control group whose processor weight binds it; 0 = the root.
+    /// Fingerprint of the control group whose processor weight binds it; 0 = the root. It is told as it would be
+    /// without the weights that this daemon itself has on: those may be what makes a group bind at all.
     pub cpu_cgroup: u64,
+    /// The control group it is in, binding or not.
+    pub cgroup: CgroupId,
     /// Whether it belongs to a session that the system's init started without a terminal, seen by the superuser's daemon: a service, never touched.
     pub service: bool,
 }

@@ -202,7 +202,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::facts::Process;
+    use crate::machine::facts::{Process, Tuners};
     use crate::machine::observe::Group;
 
     const SLEEPER: GroupId = GroupId {
@@ -254,6 +254,8 @@ mod tests {
                     memory: share(case.stall),
                     ..Pressure::default()
                 },
+                cgroups: BTreeMap::default(),
+                tuners: Tuners::default(),
                 processes: alloc::vec![Process {
                     pid: 5,
                     group: SLEEPER,

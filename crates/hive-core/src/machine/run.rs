@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use crate::id::PatternId;
 use crate::machine::facts::{GroupId, Reading, SampleRequest};
-use crate::machine::hands::Wanted;
+use crate::machine::hands::{Allowed, Wanted};
 use crate::machine::observe::Contention;
 use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
+use crate::machine::weigh::Weighable;
 use crate::machine::window::{Window, real};
 use crate::pattern::{Action, PatternDef, Side};
 use crate::time::{Instant, Span};
@@ -66,6 +67,7 @@ pub struct Run {
     background: Vec<GroupId>,
     next_background: Vec<GroupId>,
     allowed: Vec<GroupId>,
+    units: Weighable,
     block: Option<Progress>,
     phase: Phase,
     controls: VecDeque<Calm>,
@@ -136,6 +138,7 @@ impl Run {
             background: contention.background.clone(),
             next_background: contention.background.clone(),
             allowed: contention.allowed.clone(),
+            units: contention.units.clone(),
             block: None,
             phase: Phase::Settle,
             controls: VecDeque::new(),
@@ -144,12 +147,19 @@ impl Run {
         }
     }
 
+    /// Whether a contention is one for this pattern.
+    #[must_use]
+    pub fn fits(&self, contention: &Contention) -> bool {
+        contention.context == self.def.context && contention.offers(self.def.action)
+    }
+
     /// The contention still holds; who takes part in it counts from the next block.
     pub fn renew(&mut self, contention: &Contention, now: Instant) {
         self.open = true;
         self.open_at = now;
         self.next_background.clone_from(&contention.background);
         self.allowed.clone_from(&contention.allowed);
+        self.units.clone_from(&contention.units);
     }
 
     /// Whether a new block may begin.
@@ -194,15 +204,26 @@ impl Run {
             Side::Protected => Vec::from([self.protected]),
             Side::Background => self.background.clone(),
         };
-        Some(Wanted { action, targets })
+        let units = match action {
+            Action::BackgroundWeight => self.units.wanted.clone(),
+            _ => Vec::new(),
+        };
+        Some(Wanted {
+            action,
+            targets,
+            units,
+        })
     }
 
-    /// Jobs that may keep a change although it is not wanted on them any more.
+    /// Jobs and units that may keep a change although it is not wanted on them any more.
     #[must_use]
-    pub fn allowed(&self) -> &[GroupId] {
+    pub fn allowed(&self) -> Allowed<'_> {
         match self.def.action.side() {
-            Side::Protected => &[],
-            Side::Background => &self.allowed,
+            Side::Protected => Allowed::default(),
+            Side::Background => Allowed {
+                jobs: &self.allowed,
+                units: &self.units.allowed,
+            },
         }
     }
 

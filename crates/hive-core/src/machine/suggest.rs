@@ -120,6 +120,7 @@ impl Machine {
             change,
             action,
             targets,
+            units: Vec::new(),
         }));
     }
 

@@ -51,10 +51,11 @@ pub const PAGE_OUT_BYTES_MAX: u64 = 64 << 20;
 impl Action {
     /// All of them, in the order in which a machine without any knowledge tries those that it may try: the gentler of
     /// two that were measured alike comes first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BackgroundNice,
         Self::BackgroundIdle,
         Self::AutogroupNice,
+        Self::BackgroundWeight,
         Self::FinerSlice,
         Self::ColdMemory,
         Self::PageOut,
@@ -71,6 +72,7 @@ impl Action {
             Self::AutogroupNice
             | Self::BackgroundNice
             | Self::BackgroundIdle
+            | Self::BackgroundWeight
             | Self::BackgroundIo
             | Self::ColdMemory
             | Self::PageOut
@@ -86,7 +88,8 @@ impl Action {
             | Self::FinerSlice
             | Self::AutogroupNice
             | Self::BackgroundNice
-            | Self::BackgroundIdle => Tier::Auto,
+            | Self::BackgroundIdle
+            | Self::BackgroundWeight => Tier::Auto,
             Self::ColdMemory | Self::PageOut => Tier::AskOnce,
             Self::Defer => Tier::Suggest,
             Self::BackgroundIo => Tier::TrialOnly,
@@ -102,6 +105,7 @@ impl Action {
             Self::AutogroupNice => "background sessions at autogroup nice 10",
             Self::BackgroundNice => "background at nice 11",
             Self::BackgroundIdle => "background on idle processors only",
+            Self::BackgroundWeight => "background applications at processor weight 19",
             Self::BackgroundIo => "background in the idle class of the disk",
             Self::ColdMemory => "sleeping programs' memory goes first",
             Self::PageOut => "sleeping programs' memory to compressed swap",
@@ -118,6 +122,7 @@ impl Action {
             Self::AutogroupNice => "autogroup_nice",
             Self::BackgroundNice => "background_nice",
             Self::BackgroundIdle => "background_idle",
+            Self::BackgroundWeight => "background_weight",
             Self::BackgroundIo => "background_io",
             Self::ColdMemory => "cold_memory",
             Self::PageOut => "page_out",
@@ -169,6 +174,13 @@ impl Action {
                 "SCHED_IDLE at nice 11; threads with a policy or nice of somebody else's are left alone",
                 "the background's work; not kept where more than half of it is lost",
                 "SCHED_OTHER at nice 0 is put back, on everything started meanwhile too",
+            ),
+            Self::BackgroundWeight => (
+                "the units of applications decide, or would if one had a weight (systemd 252 or later)",
+                "none: the user's own service manager does it",
+                "weight 19 for background units; units with a weight of somebody else's are left alone",
+                "the background's work; not kept where more than half of it is lost",
+                "the unit has no weight of its own again, and the processor controller goes where it was not before",
             ),
             _ => self.terms_beyond_the_processor(),
         };

@@ -10,10 +10,10 @@ use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
 use hive_core::machine::act::{Outcome, Receipt};
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, Swap, ThreadCounters,
+    Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process,
+    Reading, Rights, Sample, SampleRequest, Survey, Swap, ThreadCounters, Tuners,
 };
-use hive_core::machine::{Machine, MachineConfig, MachineEffect};
+use hive_core::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};
 use hive_core::reply::{Mode, PatternView};
 use hive_core::statement::Statement;
@@ -26,6 +26,10 @@ pub const FRONT: GroupId = GroupId {
     group: 11,
 };
 /// The job that burns.
+/// What holds the units of both.
+pub const APPS: CgroupId = CgroupId(30);
+pub const FRONT_UNIT: CgroupId = CgroupId(31);
+pub const BACK_UNIT: CgroupId = CgroupId(32);
 pub const BACK: GroupId = GroupId {
     session: 20,
     group: 21,
@@ -59,6 +63,10 @@ pub struct Plan {
     pub rights: Rights,
     pub across_sessions: bool,
     pub across_cgroups: bool,
+    /// Whether both are applications of a desktop, each in its unit.
+    pub applications: bool,
+    /// Others that tune the machine.
+    pub tuners: Tuners,
     /// Truth by action; a missing one does nothing.
     pub truth: BTreeMap<Action, Truth>,
     /// What any act does to the figure, the placebo's included.
@@ -87,9 +95,12 @@ impl Default for Plan {
                 autogroup_nice: true,
                 slice: true,
                 advise: true,
+                unit_weight: true,
             },
             across_sessions: false,
             across_cgroups: false,
+            applications: false,
+            tuners: Tuners::default(),
             truth: BTreeMap::new(),
             bias: 0.0,
             noise: 0.2,
@@ -136,6 +147,8 @@ pub struct World {
     pub front: bool,
     pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
     pub acts: Vec<Action>,
+    /// The units of the latest step that had any.
+    pub units: Vec<CgroupId>,
     /// When an undoing was asked for.
     pub undos: Vec<u64>,
     /// So many undoings fail from now on.
@@ -179,6 +192,7 @@ impl World {
             mode: plan.mode,
             protect: vec![],
             never: vec![],
+            containers: Containers::default(),
         };
         let records: Vec<Record> = plan
             .store
@@ -211,6 +225,7 @@ impl World {
             front: true,
             on: None,
             acts: vec![],
+            units: vec![],
             undos: vec![],
             undo_fails: 0,
             late: false,
@@ -302,6 +317,9 @@ impl World {
                 assert!(self.on.is_none(), "two changes at once");
                 self.pass(self.now + 1_000);
                 self.acts.push(step.action);
+                if !step.units.is_empty() {
+                    self.units.clone_from(&step.units);
+                }
                 let refused = self.plan.refuse.clone();
                 let outcome = refused
                     .filter(|_| step.action != Action::Placebo)
@@ -428,6 +446,8 @@ impl World {
                     } else {
                         Memory::default()
                     },
+                    cgroups: Self::cgroups(),
+                    tuners: self.plan.tuners,
                 })
             }
             SampleRequest::Watch {
@@ -478,6 +498,7 @@ impl World {
             let front = process(11, FRONT, "canary-editor");
             all.push(Process {
                 foreground: true,
+                cgroup: self.home(FRONT_UNIT),
                 ..front
             });
         }
@@ -497,6 +518,7 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
+                cgroup: self.home(BACK_UNIT),
                 ordinary: !idle,
                 idle,
                 nice: if idle || on == Some(Action::BackgroundNice) {
@@ -508,6 +530,30 @@ impl World {
             });
         }
         all
+    }
+
+    fn home(&self, unit: CgroupId) -> CgroupId {
+        if self.plan.applications {
+            unit
+        } else {
+            CgroupId::default()
+        }
+    }
+
+    /// Two applications of one user.
+    fn cgroups() -> BTreeMap<CgroupId, Cgroup> {
+        let slice = (
+            APPS,
+            Cgroup {
+                parent: CgroupId::default(),
+                kind: CgroupKind::Other,
+            },
+        );
+        let unit = |id| {
+            let kind = CgroupKind::Application;
+            (id, Cgroup { parent: APPS, kind })
+        };
+        BTreeMap::from([slice, unit(FRONT_UNIT), unit(BACK_UNIT)])
     }
 
     fn normal(&mut self) -> f64 {

@@ -13,6 +13,7 @@
 mod kept;
 mod left;
 mod memory;
+mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -32,6 +33,7 @@ use super::reach::Reach;
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
+use super::units::Place;
 use super::{boot_clock, facts, place, sys};
 use crate::helper::Thread;
 use crate::journal::{Change, Journal, Record, Spared, Target};
@@ -59,6 +61,7 @@ pub(super) struct Hands {
     boot: String,
     ticks_per_second: u64,
     journal: Journal,
+    place: Place,
     on: BTreeMap<ChangeId, Change>,
     /// Those of an earlier run that could not be put back.
     stuck: BTreeSet<ChangeId>,
@@ -104,6 +107,7 @@ impl Hands {
     ) -> Self {
         let proc = config.roots.proc.clone();
         let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
+        let place = Place::new(&config.roots, facts.uid);
         Self {
             nice_all: reach.is_helped() || facts::may_nice_all(&proc),
             reach,
@@ -113,6 +117,7 @@ impl Hands {
             boot: boot.trim().to_owned(),
             ticks_per_second: sys::ticks_per_second(),
             journal,
+            place,
             on: changes
                 .into_iter()
                 .map(|change| (change.id, change))
@@ -154,10 +159,14 @@ impl Hands {
             new: knob::written(step.action),
             targets: Vec::new(),
             spared: Vec::new(),
+            units: Vec::new(),
         };
         let (scan, members) = eyes.look();
         if let Err(refusal) = self.guard(&scan, &members, step) {
             return Outcome::Refused(refusal);
+        }
+        if step.action == Action::BackgroundWeight {
+            return self.weigh(eyes, step, change, (&scan, &members));
         }
         let found = self.find(&scan, &members, &change);
         change.targets = found.targets;
@@ -219,6 +228,7 @@ impl Hands {
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
             Action::BackgroundNice | Action::BackgroundIdle if rights.nice => Ok(()),
             Action::BackgroundNice | Action::BackgroundIdle => Err(not_reversible),
+            Action::BackgroundWeight if rights.unit_weight => Ok(()),
             _ => Err(Outcome::Unsupported),
         }
     }
@@ -401,6 +411,10 @@ impl Hands {
         if change.boot.is_empty() || change.boot != self.boot {
             // Its numbers may mean others by now.
             tally.errno = Some(libc::ESTALE);
+            return tally;
+        }
+        if change.action == Action::BackgroundWeight {
+            self.unweigh(&change, &mut tally);
             return tally;
         }
         if change.action == Action::AutogroupNice {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hive_core::pattern::{Action, BACKGROUND_NICE};
+use hive_core::pattern::{Action, BACKGROUND_NICE, BACKGROUND_WEIGHT};
 
 use super::{FINE_SLICE_NS, sys};
 
@@ -79,6 +79,7 @@ pub(super) const fn written(action: Action) -> i64 {
         Action::AutogroupNice => AUTOGROUP_NICE,
         Action::BackgroundNice | Action::BackgroundIdle => BACKGROUND_NICE as i64,
         Action::BackgroundIo => IO_IDLE as i64,
+        Action::BackgroundWeight => BACKGROUND_WEIGHT.cast_signed(),
         _ => 0,
     }
 }

@@ -6,13 +6,15 @@ use std::path::Path;
 
 use hive_core::id::ProgramName;
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest, Survey,
+    CgroupId, GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest, Survey,
     ThreadCounters,
 };
 use hive_core::time::{Instant, Span};
 
+use super::cgroup::{Cgroups, Ours};
 use super::scan::{self, Files, Scan, Tree};
-use super::{boot_clock, cgroup, memory, sys};
+use super::tuners::Asker;
+use super::{boot_clock, memory, sys};
 use crate::{Roots, Scope};
 
 /// How long a process's control group is believed. Processes rarely move, and reading it for all
@@ -32,6 +34,8 @@ pub(super) struct Eyes {
     tree: Tree,
     files: Files,
     known: BTreeMap<(u32, u64), Known>,
+    pub(super) cgroups: Cgroups,
+    asker: Asker,
     /// How often the table was read.
     #[cfg(test)]
     pub(super) looks: u32,
@@ -41,13 +45,15 @@ pub(super) struct Eyes {
 struct Known {
     session: u32,
     autogroup: Option<u64>,
-    cgroup: u64,
+    cgroup: CgroupId,
     cgroup_at: Instant,
 }
 
 impl Eyes {
     pub(super) fn new(roots: Roots, scope: Scope) -> Self {
         Self {
+            cgroups: Cgroups::new(&roots.sys, sys::own_uid()),
+            asker: Asker::new(&roots, sys::own_uid()),
             roots,
             scope,
             ticks_per_second: sys::ticks_per_second(),
@@ -60,17 +66,24 @@ impl Eyes {
         }
     }
 
-    pub(super) fn sample(&mut self, request: &SampleRequest) -> Sample {
+    /// Looks; `ours` tells whether weights of our own are on.
+    pub(super) fn sample(&mut self, request: &SampleRequest, ours: Ours) -> Sample {
         let at = boot_clock();
         let pressure = pressure(&self.roots.proc);
         let (scan, members) = self.look();
         match request {
-            SampleRequest::Survey => Sample::Survey(Survey {
-                at,
-                pressure,
-                memory: memory::read(&self.roots),
-                processes: self.processes(at, &scan, &members),
-            }),
+            SampleRequest::Survey => {
+                let mut processes = self.processes(at, &scan, &members);
+                self.bind(&mut processes, ours);
+                Sample::Survey(Survey {
+                    at,
+                    pressure,
+                    memory: memory::read(&self.roots),
+                    processes,
+                    cgroups: self.cgroups.seen(),
+                    tuners: self.asker.ask(at, &scan),
+                })
+            }
             SampleRequest::Watch {
                 protected,
                 background,
@@ -81,6 +94,11 @@ impl Eyes {
                 background: self.background(&scan, &members, background),
             }),
         }
+    }
+
+    /// Where the control groups are.
+    pub(super) fn sys(&self) -> &Path {
+        &self.roots.sys
     }
 
     /// The process table, and who of it is in scope.
@@ -125,7 +143,8 @@ impl Eyes {
                 resident: stat.pages.saturating_mul(self.page_bytes),
                 threads: stat.threads,
                 autogroup: now.autogroup,
-                cpu_cgroup: now.cgroup,
+                cgroup: now.cgroup,
+                cpu_cgroup: 0,
                 service: services && scan.is_service(stat),
             });
         }
@@ -133,7 +152,16 @@ impl Eyes {
         processes
     }
 
-    fn known(&self, at: Instant, key: (u32, u64), session: u32) -> Known {
+    /// Tells each process what binds it, as the groups are now.
+    fn bind(&mut self, processes: &mut [Process], ours: Ours) {
+        let living = processes.iter().map(|process| process.cgroup).collect();
+        self.cgroups.refresh(&living, ours);
+        for process in processes {
+            process.cpu_cgroup = self.cgroups.binding(process.cgroup).0;
+        }
+    }
+
+    fn known(&mut self, at: Instant, key: (u32, u64), session: u32) -> Known {
         let before = self.known.get(&key);
         let proc = &self.roots.proc;
         let autogroup = match before {
@@ -146,8 +174,7 @@ impl Eyes {
             }
             _ => {
                 let text = fs::read_to_string(proc.join(format!("{}/cgroup", key.0)));
-                let text = text.unwrap_or_default();
-                (cgroup::fingerprint(&text, &self.roots.sys), at)
+                (self.cgroups.enter(&text.unwrap_or_default()), at)
             }
         };
         Known {

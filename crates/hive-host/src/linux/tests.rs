@@ -131,6 +131,7 @@ pub(super) fn step(change: u64, action: Action, targets: &[GroupId]) -> Step {
         change: ChangeId(change),
         action,
         targets: targets.to_vec(),
+        units: Vec::new(),
     }
 }
 

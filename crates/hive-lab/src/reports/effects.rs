@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::clock;
+use crate::programs::load::Load;
 use crate::report::{Figures, Report};
 use crate::reports::effects::arms::{Arm, Stage, Taken};
 use crate::reports::offstage::tell_patterns;
-use crate::programs::load::Load;
 use crate::reports::scene::{Layout, Names, Scene};
 use crate::reports::settle::{self, Patience};
 use crate::stats::{self, Dice, Ratio};

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
 use crate::id::ProgramName;
+use crate::machine::Containers;
 use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
 use crate::machine::window::Window;
 use crate::pattern::{Action, Binding, WorkloadType};
@@ -93,6 +94,7 @@ fn seen(change: impl Fn(&mut Process), worn: Option<(Action, &[GroupId])>) -> Si
         facts: &facts,
         protect: &[],
         never: &[],
+        containers: Containers::LeftAlone,
         worn,
     };
     let mut observer = Observer::default();
@@ -216,6 +218,7 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         group: 12,
     };
     let survey = |at: u64, processes| Survey {
+        cgroups: BTreeMap::new(),
         at: Instant(at),
         processes,
         ..Survey::default()
@@ -229,6 +232,7 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         facts: &facts,
         protect: &[],
         never: &[],
+        containers: Containers::LeftAlone,
         worn: None,
     };
     let mut observer = Observer::default();
@@ -282,6 +286,7 @@ fn a_session_is_acted_on_only_when_nothing_in_it_must_be_left_alone() {
             facts: &facts,
             protect: &[],
             never: &[ProgramName::new("precious")],
+            containers: Containers::LeftAlone,
             worn: None,
         };
         let mut observer = Observer::default();

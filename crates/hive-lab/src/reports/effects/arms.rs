@@ -208,6 +208,7 @@ impl<'a> Stage<'a> {
         let receipt = self.host.act(&Step {
             change: ChangeId(self.changes),
             action,
+            units: Vec::new(),
             targets,
         });
         match receipt.outcome {

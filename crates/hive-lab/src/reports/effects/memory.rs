@@ -236,6 +236,7 @@ fn advise(sleeper: &Program, action: Action) -> Result<u64> {
         let receipt = host.act(&Step {
             change: ChangeId(number),
             action,
+            units: Vec::new(),
             targets: vec![target],
         });
         match receipt.outcome {

@@ -46,6 +46,7 @@ pub fn machine(
     now: Now,
 ) -> Machine {
     let config = MachineConfig {
+        containers: hive_core::machine::Containers::LeftAlone,
         facts: MachineFacts {
             rights,
             ..facts.clone()

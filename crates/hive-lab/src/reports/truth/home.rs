@@ -123,6 +123,7 @@ fn life(size: Size, number: u64) -> Vec<(PatternView, f64)> {
         autogroup_nice: false,
         slice: true,
         advise: false,
+        unit_weight: false,
     };
     let now = drive::Body::now(&stage);
     let mut machine = drive::machine(&stage::facts(), rights, &[], dice.next_u64(), now);

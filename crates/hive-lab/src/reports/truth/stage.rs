@@ -8,7 +8,7 @@ use hive_core::machine::Machine;
 use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{
     GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, ThreadCounters,
+    SampleRequest, Survey, ThreadCounters, Tuners,
 };
 use hive_core::pattern::{Action, BACKGROUND_NICE};
 use hive_core::time::{Instant, Now, Span, WallTime};
@@ -34,6 +34,7 @@ pub const ONLY_NICE: Rights = Rights {
     autogroup_nice: false,
     slice: false,
     advise: false,
+    unit_weight: false,
 };
 
 const BACK: GroupId = GroupId {
@@ -73,6 +74,7 @@ pub fn facts() -> MachineFacts {
             autogroup_nice: true,
             slice: true,
             advise: false,
+            unit_weight: false,
         },
         uid: 1_000,
     }
@@ -206,6 +208,8 @@ impl<S: Iterator<Item = Slice>> Stage<S> {
             at: Instant(self.now_us),
             pressure: self.pressure(),
             memory: Memory::default(),
+            cgroups: BTreeMap::new(),
+            tuners: Tuners::default(),
             processes: vec![
                 Process {
                     foreground: true,
