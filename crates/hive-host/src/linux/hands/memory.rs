@@ -2,7 +2,9 @@
 //! and nothing is journaled: a page that was taken comes back when its program touches it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use hive_core::machine::act::{Outcome, Refusal, Step};
@@ -16,6 +18,15 @@ use crate::linux::sys::{self, Advice};
 
 /// The longest `/proc/PID/smaps` that is read, in bytes: some ten thousand mappings. A guess; what follows is left out.
 const SMAPS_MAX: usize = 16 << 20;
+
+/// Bytes of `/proc/PID/pagemap` per page.
+const ENTRY: usize = 8;
+
+/// In the last byte of such an entry: the page is in memory (bit 63).
+const PRESENT: u8 = 0x80;
+
+/// The most that is read of a page map, in bytes: 4 GiB of address space. A guess; what follows is left out.
+const PAGEMAP_MAX: usize = 8 << 20;
 
 /// The advice that an action gives; none = it is about something else.
 pub(super) fn advice(action: Action) -> Option<Advice> {
@@ -74,7 +85,11 @@ impl Hands {
             return 0;
         };
         smaps.truncate(SMAPS_MAX);
-        let ranges = anonymous(&String::from_utf8_lossy(&smaps), left);
+        let pagemap = self.proc.join(format!("{}/pagemap", stat.pid));
+        let ranges = anonymous(&String::from_utf8_lossy(&smaps));
+        let ranges = bounded(ranges, left, |range, left| {
+            present(&pagemap, range, left).unwrap_or_default()
+        });
         let mut taken = 0;
         for some in ranges.chunks(sys::RANGES_MAX) {
             let vectors: Vec<(usize, usize)> =
@@ -101,11 +116,10 @@ struct Range {
     resident: u64,
 }
 
-/// Private, writable, anonymous ranges with something in memory, cut where `left` bytes are reached. Stacks, locked
-/// memory and what the kernel maps for itself are left out.
-fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
+/// Private, writable, anonymous mappings with something in memory. Stacks, locked memory and what the kernel maps for
+/// itself are left out.
+fn anonymous(smaps: &str) -> Vec<Range> {
     let mut found: Vec<Range> = Vec::new();
-    let mut left = left;
     let mut now: Option<(usize, usize)> = None;
     let mut resident = 0;
     for line in smaps.lines() {
@@ -119,30 +133,69 @@ fn anonymous(smaps: &str, left: u64) -> Vec<Range> {
                 continue;
             };
             let mut flags = flags.split_whitespace();
-            if length == 0
-                || resident == 0
-                || left == 0
-                || flags.any(|flag| matches!(flag, "lo" | "ht" | "pf"))
-            {
-                continue;
+            let spared = flags.any(|flag| matches!(flag, "lo" | "ht" | "pf"));
+            if length > 0 && resident > 0 && !spared {
+                found.push(Range {
+                    start,
+                    length,
+                    resident,
+                });
             }
-            let most = u64::try_from(length).unwrap_or(u64::MAX);
-            let (length, resident) = if resident <= left {
-                (length, resident)
-            } else {
-                // Whole pages: the bound is one, and ranges begin at one.
-                (
-                    usize::try_from(left.min(most)).unwrap_or(length),
-                    left.min(most),
-                )
-            };
-            left -= resident;
-            found.push(Range {
-                start,
-                length,
-                resident,
-            });
         }
+    }
+    found
+}
+
+/// The mappings up to `left` bytes in memory; of the one that goes beyond, those of its pages that are there, as `there`
+/// tells them: its first pages may have gone to swap long ago.
+fn bounded(
+    mappings: Vec<Range>,
+    left: u64,
+    there: impl Fn(Range, u64) -> Vec<Range>,
+) -> Vec<Range> {
+    let mut left = left;
+    let mut found = Vec::new();
+    for range in mappings {
+        if range.resident > left {
+            found.extend(there(range, left));
+            break;
+        }
+        left -= range.resident;
+        found.push(range);
+    }
+    found
+}
+
+/// Runs of pages of a mapping that are in memory, up to `left` bytes.
+fn present(pagemap: &Path, range: Range, left: u64) -> io::Result<Vec<Range>> {
+    let page = usize::try_from(sys::page_bytes()).map_err(io::Error::other)?;
+    let file = File::open(pagemap)?;
+    let mut entries = vec![0; (range.length / page * ENTRY).min(PAGEMAP_MAX)];
+    let offset = u64::try_from(range.start / page * ENTRY).map_err(io::Error::other)?;
+    file.read_exact_at(&mut entries, offset)?;
+    Ok(runs(&entries, range.start, page, left))
+}
+
+/// The runs that a piece of a page map tells, up to `left` bytes.
+fn runs(entries: &[u8], start: usize, page: usize, left: u64) -> Vec<Range> {
+    let pages = usize::try_from(left).unwrap_or(usize::MAX) / page;
+    let is_present = |entry: &[u8]| entry.last().is_some_and(|top| top & PRESENT != 0);
+    let numbered = entries.chunks_exact(ENTRY).enumerate();
+    let present = numbered.filter(|(_, entry)| is_present(entry)).take(pages);
+    let mut found: Vec<Range> = Vec::new();
+    for (number, _) in present {
+        let at = start + number * page;
+        match found.last_mut().filter(|run| run.start + run.length == at) {
+            Some(run) => run.length += page,
+            None => found.push(Range {
+                start: at,
+                length: page,
+                resident: 0,
+            }),
+        }
+    }
+    for run in &mut found {
+        run.resident = u64::try_from(run.length).unwrap_or(u64::MAX);
     }
     found
 }
@@ -216,7 +269,7 @@ VmFlags: rd wr mr mw me gd ac
 
     #[test]
     fn only_private_anonymous_memory_that_is_there_is_advised_on() {
-        let found = anonymous(SMAPS, u64::MAX);
+        let found = anonymous(SMAPS);
         let starts: Vec<usize> = found.iter().map(|range| range.start).collect();
         assert_eq!(starts, [0x0100_0000, 0x7f00_0000_0000]);
         let resident: u64 = found.iter().map(|range| range.resident).sum();
@@ -224,14 +277,32 @@ VmFlags: rd wr mr mw me gd ac
     }
 
     #[test]
-    fn the_bound_cuts_within_a_range() {
-        let found = anonymous(SMAPS, 1_024 * 1_024);
+    fn the_bound_cuts_within_a_mapping_and_takes_what_is_there() {
+        let asked = |bound: u64| {
+            bounded(anonymous(SMAPS), bound, |range, left| {
+                vec![Range {
+                    length: 4_096,
+                    resident: left,
+                    ..range
+                }]
+            })
+        };
+        let found = asked(1_024 * 1_024);
         assert_eq!(found.len(), 2);
-        assert_eq!(
-            (found[1].length, found[1].resident),
-            (512 * 1_024, 512 * 1_024)
-        );
-        assert!(anonymous(SMAPS, 0).is_empty());
+        assert_eq!((found[1].length, found[1].resident), (4_096, 512 * 1_024));
+        assert_eq!(asked(u64::MAX), anonymous(SMAPS));
+        // Five pages: gone to swap, there, there, gone, there.
+        let entry = |top: u8| [1, 0, 0, 0, 0, 0, 0, top];
+        let map: Vec<u8> = [0x40, 0x80, 0x81, 0x40, 0x80]
+            .into_iter()
+            .flat_map(entry)
+            .collect();
+        let found = runs(&map, 0x1000_0000, 4_096, u64::MAX);
+        let told: Vec<(usize, usize)> = found.iter().map(|run| (run.start, run.length)).collect();
+        assert_eq!(told, [(0x1000_1000, 8_192), (0x1000_4000, 4_096)]);
+        let one = runs(&map, 0x1000_0000, 4_096, 5_000);
+        assert_eq!((one.len(), one[0].resident), (1, 4_096));
+        assert!(runs(&map[..7], 0, 4_096, u64::MAX).is_empty());
     }
 
     #[test]
@@ -255,7 +326,7 @@ VmFlags: rd wr mr mw me gd ac
             "10-5 rw-p 0 0:0 0\nAnonymous: 9 kB\nVmFlags:",
             "-",
         ] {
-            assert!(anonymous(text, 1 << 30).is_empty(), "{text}");
+            assert!(anonymous(text).is_empty(), "{text}");
         }
     }
 }

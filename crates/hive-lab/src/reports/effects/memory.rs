@@ -217,7 +217,7 @@ fn advise(sleeper: &Program, action: Action) -> Result<u64> {
     let (mut host, _) = Host::open(HostConfig {
         roots: Roots::default(),
         scope: Scope::Tree(std::process::id()),
-        state: state.path().to_path_buf(),
+        state: state.path().join("hands"),
         act: Acting::Yes,
     })?;
     let stat = procs::stat(sleeper.child.id()).context("the sleeper has ended")?;
@@ -243,9 +243,6 @@ fn advise(sleeper: &Program, action: Action) -> Result<u64> {
             Outcome::Advised { bytes, .. } => advised += bytes,
             Outcome::Refused(_) if advised > 0 => break,
             other => anyhow::bail!("{}: {other:?}", action.name()),
-        }
-        if advised >= SLEEPER_MB << 20 {
-            break;
         }
     }
     Ok(advised)
