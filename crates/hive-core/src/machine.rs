@@ -15,7 +15,6 @@ pub mod learn;
 pub mod gain;
 pub mod discovery;
 pub mod trial;
-pub mod belief;
 pub mod decide;
 pub mod hands;
 pub mod run;

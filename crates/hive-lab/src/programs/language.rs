@@ -44,7 +44,7 @@ pub fn type_on(folder: &Path, out: &Path) -> Result<()> {
     let mut due = clock::monotonic_ns() + KEY_NS;
     for turn in 0_usize.. {
         clock_nanosleep_absolute(ClockId::Monotonic, &clock::timespec(due))?;
-        let typed = &word[..turn % word.len() + 1];
+        let typed = &word[..=turn % word.len()];
         server.change(&uri, turn, &format!("{text}\nint main(void) {{\n{typed}"))?;
         server.complete(&uri, line + 2, typed.len())?;
         let done = clock::monotonic_ns();

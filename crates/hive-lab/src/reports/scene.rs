@@ -29,7 +29,7 @@ const BACK_ON: Duration = Duration::from_secs(5);
 const WRITTEN_OUT: Duration = Duration::from_secs(10);
 
 /// How long a program may take to be at work: a browser beside a build takes some seconds (a guess).
-const AT_WORK: Duration = Duration::from_secs(60);
+const AT_WORK: Duration = Duration::from_mins(1);
 
 /// How often the lab looks.
 const LOOK: Duration = Duration::from_millis(100);
