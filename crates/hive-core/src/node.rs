@@ -166,18 +166,7 @@ impl Node {
     }
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
-        let says = matches!(
-            command,
-            Command::Approve { .. }
-                | Command::Deny { .. }
-                | Command::Remove { .. }
-                | Command::SetRole { .. }
-                | Command::Forgive { .. }
-                | Command::Rotate { .. }
-                | Command::Leave
-                | Command::RecoveryKey
-                | Command::Recover { .. }
-        );
+        let says = tells_others(&command);
         let puts_back = matches!(
             command,
             Command::Undo { .. } | Command::Tune { .. } | Command::Pause { .. }
@@ -458,4 +447,20 @@ fn heard_patterns(advice: &Advice, hive: &Hive) -> BTreeMap<PatternId, HeardPatt
             (*id, heard)
         })
         .collect()
+}
+
+/// Whether a command is done only when the others can hear of it.
+fn tells_others(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Approve { .. }
+            | Command::Deny { .. }
+            | Command::Remove { .. }
+            | Command::SetRole { .. }
+            | Command::Forgive { .. }
+            | Command::Rotate { .. }
+            | Command::Leave
+            | Command::RecoveryKey
+            | Command::Recover { .. }
+    )
 }

@@ -244,7 +244,8 @@ fn why_says_what_evidence_was_asked_for_and_later_trials_are_asked_for_more() {
     );
     // The second is tried for as long as the first may rest.
     world.run_until(200, |w| {
-        w.pattern(Action::FinerSlice).is_some_and(|p| p.pairs > 0)
+        w.pattern(Action::BackgroundIdle)
+            .is_some_and(|p| p.pairs > 0)
     });
     let second = proof(&world, "p-2");
     assert!(second.contains("trial 2 of"), "{second}");

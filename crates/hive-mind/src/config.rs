@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hive_core::machine::Containers;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -50,6 +51,17 @@ pub struct Tune {
     pub never: Vec<String>,
     /// Whether what runs in containers takes part; left alone unless this says so.
     pub containers: bool,
+}
+
+impl Tune {
+    /// Whether what runs in containers takes part.
+    pub(crate) fn of_containers(&self) -> Containers {
+        if self.containers {
+            Containers::Included
+        } else {
+            Containers::LeftAlone
+        }
+    }
 }
 
 /// Why the settings do not read. Nothing was started.

@@ -9,7 +9,6 @@ use hive_core::event::{Command, Input, Output};
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::HiveEffect;
 use hive_core::id::{CommandId, ProgramName};
-use hive_core::machine::Containers;
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{NeedView, Reply};
 use hive_core::signed::KeyPair;
@@ -104,11 +103,7 @@ fn start_on(
             label,
             protect: programs(&config.tune.protect),
             never: programs(&config.tune.never),
-            containers: if config.tune.containers {
-                Containers::Included
-            } else {
-                Containers::LeftAlone
-            },
+            containers: config.tune.of_containers(),
             peers: [config.network.peers, options.peers].concat(),
         },
         &own.restored,

@@ -47,12 +47,14 @@ impl Neighbour {
     /// Whether it sets what this action would set.
     #[must_use]
     pub const fn claims(self, action: Action) -> bool {
-        match (self, action) {
-            (_, Action::Placebo) => false,
-            (Self::SchedExt, _) => true,
-            // Weights of units, slices and sessions' nice are none of theirs.
-            (_, Action::BackgroundWeight | Action::FinerSlice | Action::AutogroupNice) => false,
-            _ => true,
+        match action {
+            Action::BackgroundNice | Action::BackgroundIdle => true,
+            Action::BackgroundIo => !matches!(self, Self::SchedExt),
+            // Weights of units, slices and sessions' nice are a scheduler's own, and none of the others'.
+            Action::BackgroundWeight | Action::FinerSlice | Action::AutogroupNice => {
+                matches!(self, Self::SchedExt)
+            }
+            Action::Placebo | Action::ColdMemory | Action::PageOut | Action::Defer => false,
         }
     }
 
@@ -104,7 +106,6 @@ impl Neighbour {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
 
     use super::*;
     use crate::id::ProgramName;
@@ -144,8 +145,20 @@ mod tests {
             Action::ALL.into_iter().filter(claims).collect()
         };
         for neighbour in [Neighbour::Ananicy, Neighbour::GameMode] {
-            assert_eq!(left(neighbour), vec![Action::BackgroundNice]);
+            let theirs = [
+                Action::BackgroundNice,
+                Action::BackgroundIdle,
+                Action::BackgroundIo,
+            ];
+            assert_eq!(left(neighbour), theirs);
         }
-        assert_eq!(left(Neighbour::SchedExt).len(), Action::ALL.len() - 1);
+        let of_a_scheduler = [
+            Action::BackgroundNice,
+            Action::BackgroundIdle,
+            Action::AutogroupNice,
+            Action::BackgroundWeight,
+            Action::FinerSlice,
+        ];
+        assert_eq!(left(Neighbour::SchedExt), of_a_scheduler);
     }
 }

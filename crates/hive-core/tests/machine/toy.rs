@@ -8,7 +8,7 @@ use hive_core::chance::Chance;
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
-use hive_core::machine::act::{Outcome, Receipt};
+use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{
     Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process,
     Reading, Rights, Sample, SampleRequest, Survey, Swap, ThreadCounters, Tuners,
@@ -56,6 +56,10 @@ pub struct Truth {
 }
 
 /// How the world is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that a test sets one by one"
+)]
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u8,
@@ -303,15 +307,7 @@ impl World {
                 self.machine.on_sampled(self.clock(), sample);
             }
             MachineEffect::Act(step) if step.action.bytes_max().is_some() => {
-                assert_eq!(step.targets, [SLEEPER]);
-                self.acts.push(step.action);
-                let outcome = Outcome::Advised {
-                    bytes: 200 << 20,
-                    processes: 1,
-                };
-                let change = step.change;
-                self.machine
-                    .on_acted(self.clock(), Receipt { change, outcome });
+                self.advise(&step);
             }
             MachineEffect::Act(step) => {
                 assert!(self.on.is_none(), "two changes at once");
@@ -373,6 +369,18 @@ impl World {
                 self.tells.push(happening);
             }
         }
+    }
+
+    fn advise(&mut self, step: &Step) {
+        assert_eq!(step.targets, [SLEEPER]);
+        self.acts.push(step.action);
+        let outcome = Outcome::Advised {
+            bytes: 200 << 20,
+            processes: 1,
+        };
+        let change = step.change;
+        self.machine
+            .on_acted(self.clock(), Receipt { change, outcome });
     }
 
     fn undo(&mut self, change: ChangeId) -> Outcome {

@@ -369,6 +369,35 @@ fn crowd() -> Paper {
     paper
 }
 
+/// Values that a hostile daemon asks for.
+const VALUES: [i64; 25] = [
+    -20,
+    -5,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    11,
+    19,
+    20,
+    40,
+    50_000,
+    100_000,
+    3_000_000,
+    20_000_000,
+    50_000_000,
+    1 << 13,
+    2 << 13,
+    2 << 13 | 4,
+    2 << 13 | 7,
+    3 << 13,
+    i64::MAX,
+    i64::MIN,
+];
+
 #[test]
 fn a_hundred_thousand_hostile_requests_do_nothing_that_is_not_allowed() {
     let born = crowd();
@@ -380,37 +409,10 @@ fn a_hundred_thousand_hostile_requests_do_nothing_that_is_not_allowed() {
     let threads: Vec<Thread> = born.lines.values().map(|line| line.thread).collect();
     let mut world = World::of(born, tempfile::tempfile().expect("a file"));
     let mut chance = Chance(7);
-    let values = [
-        -20,
-        -5,
-        -1,
-        0,
-        1,
-        2,
-        3,
-        5,
-        7,
-        11,
-        19,
-        20,
-        40,
-        50_000,
-        100_000,
-        3_000_000,
-        20_000_000,
-        50_000_000,
-        1 << 13,
-        2 << 13,
-        2 << 13 | 4,
-        2 << 13 | 7,
-        3 << 13,
-        i64::MAX,
-        i64::MIN,
-    ];
     for _ in 0..100_000 {
         let thread = chance.of(&threads);
         let knob = chance.of(&Knob::ALL);
-        let value = chance.of(&values);
+        let value = chance.of(&VALUES);
         let verb = match chance.next() % 16 {
             0 => Verb::Renew,
             1 => Verb::Settle,

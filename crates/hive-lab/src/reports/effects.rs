@@ -194,17 +194,8 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
     figures.put("name", name);
     let values: Vec<Value> = fixed().map(figures_of).collect();
     figures.put("arms", values);
-    let chosen: Vec<&str> = of(Arm::Ours)
-        .iter()
-        .filter_map(|taken| taken.action)
-        .map(Action::name)
-        .collect();
     let mut ours = figures_of(Arm::Ours);
-    ours["action"] = most_frequent(&chosen).map_or(Value::Null, Value::from);
-    if chosen.is_empty() {
-        ours["why"] =
-            json!({"action": "nothing was on in any of its windows: nothing was proven here"});
-    }
+    tell_chosen(&mut ours, &of(Arm::Ours));
     figures.put("ours", ours);
     let few = "fewer than three blocks";
     let best_told = best.map(|(arm, ratio)| json!({"action": arm.name(), "wait_ratio": ratio}));
@@ -225,6 +216,17 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
         Some(why) => figures.missing("peer_rules", &why),
     }
     figures
+}
+
+/// What the daemon had on in most of its windows.
+fn tell_chosen(ours: &mut Value, windows: &[&Taken]) {
+    let chosen = windows.iter().filter_map(|taken| taken.action);
+    let chosen: Vec<&str> = chosen.map(Action::name).collect();
+    ours["action"] = most_frequent(&chosen).map_or(Value::Null, Value::from);
+    if chosen.is_empty() {
+        ours["why"] =
+            json!({"action": "nothing was on in any of its windows: nothing was proven here"});
+    }
 }
 
 fn most_frequent<'a>(names: &[&'a str]) -> Option<&'a str> {

@@ -133,6 +133,7 @@ fn a_crash_before_between_and_after_mark_and_policy_is_put_right() {
             groups: Vec::new(),
             ticks: u64::MAX,
             new: knob::written(Action::BackgroundIdle),
+            units: Vec::new(),
             targets: vec![Target {
                 pid: job.pid(),
                 tid: job.pid(),
