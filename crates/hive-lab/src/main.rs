@@ -257,8 +257,8 @@ struct EffectsArgs {
     /// Length of each window, in milliseconds
     #[arg(long, default_value_t = 2_000)]
     window_ms: u64,
-    /// How long the daemon may learn before, per case, in seconds
-    #[arg(long, default_value_t = 240)]
+    /// How long the daemon may learn before, per case, in seconds: three candidates, a minute's rest between them
+    #[arg(long, default_value_t = 420)]
     learn_s: u64,
     /// Only this case (`spinners_same_session`, `spinners_other_session`, `compile_same_session`,
     /// `compile_other_session`), or `memory`

@@ -7,8 +7,7 @@ pub mod peer;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use hive_mind::Client;
+use anyhow::Result;
 use hive_mind::pattern::Action;
 use hive_mind::reply::Mode;
 use serde_json::{Value, json};
@@ -27,6 +26,9 @@ use crate::world::{Machine, Tools, World};
 
 /// A background that keeps less of its work is no choice: the floor that the daemon holds to (DESIGN section 9).
 const LOSS_MAX: f64 = 0.5;
+
+/// Nothing new for so long is the end of learning: longer than a proven action rests before the next candidate's trial.
+const QUIET: Duration = Duration::from_secs(75);
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ fn notes(plan: &Plan) -> Value {
         "own_clock_ratio": "the same of the mean time of the loop's turns, told by the loop itself",
         "background_loss": "1 - processor time of the background with the arm over that without, over all blocks; below 0 is chance",
         "best_fixed": format!("the fixed arm with the lowest wait_ratio among those whose background loses at most {LOSS_MAX}, nothing included; it is chosen after the fact, which flatters it"),
-        "ours": "a daemon with an empty configuration and consent, that learned in this scene before and was resumed for its windows; hold-outs of its own may fall into them",
+        "ours": "a daemon with an empty configuration and consent, that learned in this scene before and was resumed for its windows. A window begins when the hold-out pair with which each resumption begins is through; later ones (5 % of the time) may fall into windows",
         "peer_rules": "the loop as type Game (nice -5), the background as type BG_CPUIO (nice 16, SCHED_IDLE, idle class); peer_rules_heavy: the background as Heavy_CPU (nice 9, best effort 7). The published rules give compilers and spinners no type; these are what their author would choose from",
         "blocks": plan.blocks, "window_ms": plan.window.as_millis(),
     })
@@ -106,7 +108,7 @@ async fn case(
     let scene = Scene::open_with(machine, layout, load, &Names::default())?;
     let patience = Patience {
         at_most: plan.learn,
-        quiet: Duration::from_secs(8),
+        quiet: QUIET,
     };
     let learning = settle::watch(client, patience).await?;
     client.pause(None).await?;
@@ -208,6 +210,8 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
         few,
     );
     figures.put_or("ours_vs_nothing", versus(&nothing), few);
+    let own = best.and_then(|(arm, _)| against(Arm::Ours, &of(arm), |taken| taken.own_ms));
+    figures.put_or("ours_vs_best_own_clock", own.map(ratio), few);
     match peer::unavailable() {
         None => {
             figures.put("peer_rules", figures_of(Arm::Peer));
@@ -232,15 +236,6 @@ fn tell_chosen(ours: &mut Value, windows: &[&Taken]) {
 fn most_frequent<'a>(names: &[&'a str]) -> Option<&'a str> {
     let count = |name: &str| names.iter().filter(|it| **it == name).count();
     names.iter().copied().max_by_key(|name| count(name))
-}
-
-/// What a daemon has on now, the placebo not counted.
-async fn is_on(client: &Client) -> Result<Option<Action>> {
-    let status = client
-        .status()
-        .await
-        .context("the daemon does not answer")?;
-    Ok(status.active.first().map(|active| active.action))
 }
 
 #[cfg(test)]

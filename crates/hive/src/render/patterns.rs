@@ -44,7 +44,7 @@ pub(crate) fn terms(action: Action) -> String {
         ("cost", terms.cost),
         ("undo", terms.undo),
     ] {
-        out.push_str(&wrap(&format!("{what:7} {words}"), 2, 10));
+        out.push_str(&wrap(&format!("{what}: {words}"), 2, 4));
     }
     out
 }

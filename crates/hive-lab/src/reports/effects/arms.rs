@@ -14,19 +14,20 @@ use hive_core::machine::window::Window;
 use hive_host::{Acting, Host, HostConfig, Roots, Scope};
 use hive_mind::Client;
 use hive_mind::pattern::{Action, Side};
+use hive_mind::reply::PatternView;
 use tokio::task::block_in_place;
 
-use super::{is_on, peer};
+use super::peer;
 use crate::clock;
 use crate::procs;
-use crate::reports::scene::{Layout, Scene};
+use crate::reports::scene::{Layout, Scene, is_used};
 use crate::world::Machine;
 
 /// Quiet after each change, as in `scene`: a trial needs 0.2 s, the daemon's survey may take longer to notice.
 const WASH_OUT: Duration = Duration::from_secs(1);
 
-/// How long the daemon may take to have its choice on again.
-const BACK_ON: Duration = Duration::from_secs(6);
+/// How long the daemon may take to have its choice on again, its first hold-out pair (2.4 s) behind it.
+const BACK_ON: Duration = Duration::from_secs(9);
 
 /// How often the lab looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -305,18 +306,30 @@ fn name(pid: u32) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Waits until the daemon has its choice on; none where it has nothing to have on.
+/// Waits until the daemon has its choice on and is through with the hold-out pair that it begins with whenever it turns
+/// something on; none where it has nothing to have on.
 async fn has_chosen(client: &Client) -> Result<Option<Action>> {
-    let patterns = client.patterns().await?.patterns;
-    if !patterns.iter().any(crate::reports::scene::is_used) {
+    let before = client.patterns().await?.patterns;
+    if !before.iter().any(is_used) {
         return Ok(None);
     }
+    let pairs = |all: &[PatternView], name: &str| {
+        let it = all.iter().find(|pattern| pattern.name == name);
+        it.and_then(|pattern| pattern.holdout)
+            .map_or(0, |it| it.pairs)
+    };
     let began = Instant::now();
+    let mut on = None;
     while began.elapsed() < BACK_ON {
-        if let Some(action) = is_on(client).await? {
-            return Ok(Some(action));
+        let status = client.status().await?;
+        if let Some(active) = status.active.first() {
+            on = Some(active.action);
+            let now = client.patterns().await?.patterns;
+            if pairs(&now, &active.pattern) > pairs(&before, &active.pattern) {
+                break;
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(None)
+    Ok(on)
 }
