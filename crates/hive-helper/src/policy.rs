@@ -50,6 +50,10 @@ pub fn target(served: Served, thread: Thread, sight: &Sight) -> Result<(), No> {
     if !POLICIES.contains(&i64::from(sight.policy)) {
         return Err(No::NotFair);
     }
+    // Somebody with rights wanted it to go first; and putting such a nice back would ask for a negative one.
+    if sight.nice < 0 {
+        return Err(No::Privileged);
+    }
     Ok(())
 }
 
@@ -65,10 +69,7 @@ pub fn value(knob: Knob, now: i64, value: i64, nice: i32) -> Result<(), No> {
     };
     match knob {
         Knob::Nice => {
-            within((0..=NICE_MAX).contains(&value))?;
-            if now < 0 {
-                return Err(No::Privileged);
-            }
+            within((0..=NICE_MAX).contains(&now) && (0..=NICE_MAX).contains(&value))?;
             less(value > now)
         }
         Knob::Policy => {

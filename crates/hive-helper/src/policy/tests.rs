@@ -66,6 +66,15 @@ fn what_runs_in_real_time_or_by_deadline_is_not_touched() {
 }
 
 #[test]
+fn what_somebody_gave_more_than_the_default_is_not_touched_at_all() {
+    let favoured = Sight {
+        nice: -1,
+        ..sight()
+    };
+    assert_eq!(target(SERVED, thread(9), &favoured), Err(No::Privileged));
+}
+
+#[test]
 fn nice_only_rises_and_stays_within_0_to_19() {
     let nice = |now, wanted| value(Knob::Nice, now, wanted, 0);
     assert_eq!(nice(0, 11), Ok(()));
@@ -77,7 +86,7 @@ fn nice_only_rises_and_stays_within_0_to_19() {
         assert_eq!(nice(now, wanted), Err(No::NotLess), "{now} {wanted}");
     }
     // Putting it back would ask for a negative nice.
-    assert_eq!(nice(-5, 11), Err(No::Privileged));
+    assert_eq!(nice(-5, 11), Err(No::OutOfBounds));
 }
 
 #[test]

@@ -22,7 +22,10 @@ const FIRST_UID: u32 = 60_600;
 const UIDS: u32 = 500;
 
 /// How often what is left is killed: what forks meanwhile is met in the next round.
-const ROUNDS: u32 = 50;
+const ROUNDS: u32 = 500;
+
+/// Whoever is held is found so at this many looks in a row, 2 ms apart; at other calls what traces it holds it shortly. A guess.
+const STEADY: u32 = 10;
 
 /// How long values may take to be back. A guess for a busy machine: the helper needs some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,12 +45,11 @@ pub(super) struct Sweeper {
     uid: u32,
 }
 
-/// At which call of the kernel a process is sent a signal: before the call is made.
+/// At which call of the kernel a process is held, before the call is made: there it is killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blow {
     pub(super) call: &'static str,
     pub(super) nth: u32,
-    pub(super) signal: &'static str,
 }
 
 /// A process that is asked line by line.
@@ -146,19 +148,19 @@ impl Ground {
             .stdin(journal)
             .stdout(Stdio::null());
         let mut child = command.spawn().context("setpriv is missing")?;
+        let pid = struck_pid(&child, blow).context("strace is missing")?;
         let start = Instant::now();
         let is_open = |meta: fs::Metadata| meta.permissions().mode() & 0o777 == 0o600;
         while !fs::symlink_metadata(&path).is_ok_and(is_open) {
             if child.try_wait()?.is_some() {
                 return Ok(None);
             }
+            if is_held(pid) {
+                slay(&mut child, pid)?;
+                return Ok(None);
+            }
             ensure!(start.elapsed() < PATIENCE, "the helper does not listen");
-            std::thread::sleep(Duration::from_millis(1));
         }
-        let Some(pid) = struck_pid(&child, blow) else {
-            child.wait()?;
-            return Ok(None);
-        };
         Ok(Some(Helper { child, pid }))
     }
 
@@ -190,21 +192,29 @@ impl Ground {
 
     /// Three processes of that user in a session of their own.
     pub(super) fn job(&self) -> Result<Job> {
-        self.run_job("(sleep 1000000) & (sleep 1000000) & echo ready; sleep 1000000")
+        Self::job_of(self.uid)
+    }
+
+    /// Of another one.
+    pub(super) fn job_of(uid: u32) -> Result<Job> {
+        // Whoever says that it is ready has made all its processes.
+        let script = "(exec sleep 1000000) & (exec sleep 1000000) & echo ready; exec sleep 1000000";
+        Self::run_job(uid, script)
     }
 
     /// One that forks as fast as it can: short lives, longer ones, and daemons of its own.
     pub(super) fn storm(&self) -> Result<Job> {
-        self.run_job(
+        Self::run_job(
+            self.uid,
             "echo ready; while :; do (:) & (sleep 0.05) & setsid sh -c 'sleep 0.3 &' & wait $!; done",
         )
     }
 
-    fn run_job(&self, script: &str) -> Result<Job> {
+    fn run_job(uid: u32, script: &str) -> Result<Job> {
         let mut child = Command::new("setsid")
             .args(["sh", "-c", script])
-            .uid(self.uid)
-            .gid(self.uid)
+            .uid(uid)
+            .gid(uid)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -212,10 +222,7 @@ impl Ground {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         ensure!(line == "ready\n", "the job did not start");
-        Ok(Job {
-            child,
-            uid: self.uid,
-        })
+        Ok(Job { child, uid })
     }
 
     fn asked(
@@ -263,7 +270,13 @@ fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
     }
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
-        if let Some(pid) = procs::children(child.id())?.first() {
+        // At its start it has short-lived children of its own, to find out what the kernel can.
+        let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let children = procs::children(child.id())?;
+        if let Some(pid) = children
+            .iter()
+            .find(|pid| !["", "strace"].contains(&name(**pid).trim()))
+        {
             return Some(*pid);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -273,7 +286,7 @@ fn struck_pid(child: &Child, blow: Option<Blow>) -> Option<u32> {
 
 /// A command, perhaps one that is struck down in the middle.
 fn struck(blow: Option<Blow>, program: &str) -> Command {
-    let Some(Blow { call, nth, signal }) = blow else {
+    let Some(Blow { call, nth }) = blow else {
         return Command::new(program);
     };
     let mut command = Command::new("strace");
@@ -282,7 +295,8 @@ fn struck(blow: Option<Blow>, program: &str) -> Command {
         .arg(format!("trace={call}"));
     command
         .arg("-e")
-        .arg(format!("inject={call}:signal={signal}:when={nth}"));
+        // In microseconds: longer than anybody waits.
+        .arg(format!("inject={call}:delay_enter=100000000:when={nth}"));
     command.arg(program);
     command
 }
@@ -330,44 +344,30 @@ impl Asked {
     pub(super) fn is_stopped(&mut self) -> Result<bool> {
         let start = Instant::now();
         loop {
-            let mut watched = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
-            let soon = Timespec::try_from(Duration::from_millis(1))?;
-            if !self.lines.buffer().is_empty() || poll(&mut watched, Some(&soon))? > 0 {
+            if self.has_spoken()? {
                 match self.hear()? {
                     Some(first) if first.starts_with("open") => continue,
                     _ => return Ok(false),
                 }
             }
-            let status =
-                fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-            let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-            if state
-                .is_some_and(|state| state.trim().starts_with(['T', 't']) && self.is_steady(state))
-            {
+            if is_held(self.pid) {
                 return Ok(true);
             }
             ensure!(start.elapsed() < PATIENCE, "neither word nor stop");
         }
     }
 
-    /// What traces it stops it for a moment at each call; what stays so is the signal's work.
-    fn is_steady(&self, state: &str) -> bool {
-        (0..5).all(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            let status =
-                fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-            status
-                .lines()
-                .any(|line| line.strip_prefix("State:") == Some(state))
-        })
+    /// Whether it has said something by now.
+    pub(super) fn has_spoken(&self) -> Result<bool> {
+        let mut watched = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
+        let soon = Timespec::try_from(Duration::from_millis(1))?;
+        Ok(!self.lines.buffer().is_empty() || poll(&mut watched, Some(&soon))? > 0)
     }
 
     /// Kills it at once.
     pub(super) fn kill(mut self) -> Result<()> {
-        procs::signal(self.pid, Signal::KILL);
         self.input = None;
-        self.child.wait()?;
-        Ok(())
+        slay(&mut self.child, self.pid)
     }
 
     /// Lets it end by itself.
@@ -381,14 +381,12 @@ impl Asked {
 impl Helper {
     /// Kills it at once.
     pub(super) fn kill(mut self) -> Result<()> {
-        procs::signal(self.pid, Signal::KILL);
-        self.child.wait()?;
-        Ok(())
+        slay(&mut self.child, self.pid)
     }
 
-    /// Whether it was killed.
-    pub(super) fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+    /// Whether it is held.
+    pub(super) fn is_held(&self) -> bool {
+        is_held(self.pid)
     }
 
     /// Asks it to end, as its unit does.
@@ -398,13 +396,42 @@ impl Helper {
     }
 }
 
+/// Kills a process and whoever holds it, and waits until it is gone with all that it had open.
+fn slay(child: &mut Child, pid: u32) -> Result<()> {
+    procs::signal(pid, Signal::KILL);
+    if pid != child.id() {
+        child.kill()?;
+    }
+    child.wait()?;
+    ensure!(
+        within(|| procs::stat(pid).is_none()),
+        "a killed process is still there"
+    );
+    Ok(())
+}
+
+/// Whether one of its threads is held at a call, for longer than at others.
+fn is_held(pid: u32) -> bool {
+    (0..STEADY).all(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            return false;
+        };
+        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
+        let statuses = threads
+            .filter_map(Result::ok)
+            .filter_map(|it| status(it).ok());
+        let mut held = statuses.filter(|text| text.contains("State:\tt"));
+        held.next().is_some()
+    })
+}
+
 impl Drop for Helper {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            procs::signal(self.pid, Signal::KILL);
-            if let Err(why) = self.child.wait() {
-                eprintln!("hive-lab: a helper is left: {why}");
-            }
+        if matches!(self.child.try_wait(), Ok(None))
+            && let Err(why) = slay(&mut self.child, self.pid)
+        {
+            eprintln!("hive-lab: a helper is left: {why}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hive_core::id::ChangeId;
@@ -12,12 +13,15 @@ use hive_core::pattern::Action;
 use hive_host::helper::{
     ANSWER_BYTES, Advice, Answer, Knob, REQUEST_BYTES, Request, Thread, Verb, socket,
 };
-use hive_host::{Acting, Host, HostConfig, Roots, Scope};
+use hive_host::{Acting, Host, HostConfig, OpenError, Recovery, Roots, Scope};
 
 use crate::stats::Dice;
 
 /// Requests that the hostile daemon sends between two looks at what became of them.
 pub(super) const BATCH: usize = 500;
+
+/// How long a daemon waits for the journal of a killed one (`hive-mind`, `hands.rs`).
+const GUARDIAN_DONE: Duration = Duration::from_secs(5);
 
 /// Where the hands work.
 #[derive(clap::Args, Clone, Debug)]
@@ -44,7 +48,7 @@ pub fn hands(args: &HandsArgs) -> Result<()> {
         state: args.state.clone(),
         act: Acting::Yes,
     };
-    let (mut host, recovery) = Host::open(config)?;
+    let (mut host, recovery) = patiently(&config)?;
     say(&format!(
         "open {} {} {}",
         std::process::id(),
@@ -82,6 +86,19 @@ pub fn hands(args: &HandsArgs) -> Result<()> {
         say(if good { "done" } else { "failed" })?;
     }
     Ok(())
+}
+
+/// As a daemon does while the journal of a killed one is not free yet.
+fn patiently(config: &HostConfig) -> Result<(Host, Recovery), OpenError> {
+    let start = Instant::now();
+    loop {
+        match Host::open(config.clone()) {
+            Err(OpenError::Busy) if start.elapsed() < GUARDIAN_DONE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn is_on(outcome: &Outcome) -> bool {

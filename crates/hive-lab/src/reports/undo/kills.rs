@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::ground::{Asked, Blow, Ground, Helper, Job};
+use super::ground::{Asked, Blow, Ground, Job, within};
 use crate::report::Figures;
 
 /// The daemon's calls: its journal, its word to the helper and the answer, its own deeds.
@@ -47,6 +48,10 @@ struct Count {
     round: usize,
 }
 
+/// What was not as it should be.
+#[derive(Debug, Default)]
+struct Missing(Vec<&'static str>);
+
 /// Kills until there were enough, and the last round is whole.
 pub(super) fn run(ground: &Ground, at_least: usize, figures: &mut Figures) -> Result<()> {
     let mut count = Count::default();
@@ -86,7 +91,8 @@ fn along(
     let mut nth = 1;
     while nth < NTH_MAX {
         let name = format!("{victim:?}-{call}-{nth}-{}", count.round);
-        let Some((is_restored, journal)) = strike(ground, victim, call, nth, &name)? else {
+        let struck = strike(ground, victim, call, nth, &name);
+        let Some((missing, journal)) = struck.with_context(|| name.clone())? else {
             return Ok(());
         };
         count.kills += 1;
@@ -95,10 +101,12 @@ fn along(
             .entry(format!("{victim:?}:{call}"))
             .or_default() += 1;
         *count.journals.entry(journal).or_default() += 1;
-        if is_restored {
+        if missing.is_empty() {
             count.restored += 1;
         } else {
-            count.failures.push(name);
+            count
+                .failures
+                .push(format!("{name}: {}", missing.join(", ")));
         }
         nth += if nth < DENSE { 1 } else { 1 + nth / 8 };
         // A short run, as in the tests, need not go all the way.
@@ -110,105 +118,138 @@ fn along(
     Ok(())
 }
 
-/// One kill and what follows; whether all was as before then, and how long the journal was. None: the call was not made so often.
+/// One kill and what follows; what was not as it should be then, and how long the journal was. None: the call was not made so often.
 fn strike(
     ground: &Ground,
     victim: Victim,
     call: &'static str,
     nth: u32,
     name: &str,
-) -> Result<Option<(bool, u64)>> {
+) -> Result<Option<(Vec<&'static str>, u64)>> {
     let job = ground.job()?;
     let before = job.settings();
     let state = ground.state(name)?;
-    let blow = |signal| Some(Blow { call, nth, signal });
-    let is_back = match victim {
-        Victim::Daemon => {
-            let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow("KILL"))?;
-            if daemon.hear()?.is_some() && daemon.ask("cycle")?.is_some() {
-                daemon.end()?;
+    let blow = Some(Blow { call, nth });
+    let mut missing = Missing::default();
+    let length = match victim {
+        Victim::Helper => {
+            if !helper_struck(ground, &job, &state, blow, &mut missing)? {
                 return Ok(None);
             }
-            daemon.end()?;
-            let length = length(&state);
-            // Nobody but the helper has put anything back so far, and it does so by itself.
-            let by_helper =
-                super::ground::within(|| job.settings().values().all(|it| it.nice == 0));
-            let next = ground.hands(&state, &job, None)?;
-            let is_clean = recovered(next)?;
-            drop(helper);
-            (by_helper && is_clean && job.is_as(&before), length)
+            length(&state)
         }
-        Victim::Helper => match helper_struck(ground, &job, &state, blow("KILL"))? {
-            Some(is_clean) => (is_clean && job.is_as(&before), length(&state)),
-            None => return Ok(None),
-        },
-        Victim::Both => {
+        Victim::Daemon | Victim::Both => {
             let helper = ground.helper()?;
-            let mut daemon = ground.hands(&state, &job, blow("STOP"))?;
+            let mut daemon = ground.hands(&state, &job, blow)?;
             daemon.say("cycle")?;
             if !daemon.is_stopped()? {
                 daemon.end()?;
                 return Ok(None);
             }
-            helper.kill()?;
-            daemon.kill()?;
-            let length = length(&state);
-            (
-                next_start(ground, &job, &state, nth)? && job.is_as(&before),
-                length,
-            )
+            if victim == Victim::Both {
+                helper.kill()?;
+                daemon.kill()?;
+                let length = length(&state);
+                next_start(ground, &job, &state, nth, &mut missing)?;
+                length
+            } else {
+                daemon.kill()?;
+                let length = length(&state);
+                // Nobody but the helper has put anything back so far, and it does so by itself.
+                missing.unless(is_nice_back(&job), "by the helper");
+                let next = ground.hands(&state, &job, None)?;
+                missing.unless(recovered(next)?, "by the next daemon");
+                missing.unless(helper.end()?, "the helper's end");
+                length
+            }
         }
     };
-    Ok(Some(is_back))
+    missing.unless(job.is_as(&before), "not as before");
+    Ok(Some((missing.0, length)))
 }
 
-/// The helper is struck while a daemon works; another one is started at once, as its socket does.
+impl Missing {
+    fn unless(&mut self, is_so: bool, what: &'static str) {
+        if !is_so {
+            self.0.push(what);
+        }
+    }
+}
+
+fn is_nice_back(job: &Job) -> bool {
+    within(|| job.settings().values().all(|it| it.nice == 0))
+}
+
+/// The helper is struck while a daemon works; another one is started at once, as its socket does. `false` = the call was not made.
 fn helper_struck(
     ground: &Ground,
     job: &Job,
-    state: &std::path::Path,
+    state: &Path,
     blow: Option<Blow>,
-) -> Result<Option<bool>> {
-    let Some(mut helper) = ground.struck_helper(blow)? else {
+    missing: &mut Missing,
+) -> Result<bool> {
+    let Some(helper) = ground.struck_helper(blow)? else {
         // Struck before it listened.
-        let next = ground.helper()?;
-        return Ok(next.end()?.then_some(true));
+        missing.unless(ground.helper()?.end()?, "the next helper's end");
+        return Ok(true);
     };
     let mut daemon = ground.hands(state, job, None)?;
-    daemon.hear()?;
-    daemon.ask("cycle")?;
-    if !helper.has_ended()? {
-        daemon.end()?;
-        // At its end it makes some more calls; those are struck too.
-        let ended = helper.end()?;
-        if ended {
-            return Ok(None);
+    daemon.say("cycle")?;
+    // Its first line is that it is open; what follows is its answer.
+    let mut spoken = 0;
+    let is_struck = loop {
+        if daemon.has_spoken()? {
+            daemon.hear()?;
+            spoken += 1;
+        } else if helper.is_held() {
+            break true;
         }
-        let next = ground.helper()?;
-        return Ok(Some(next.end()?));
+        if spoken == 2 {
+            break false;
+        }
+    };
+    if !is_struck {
+        daemon.end()?;
+        drop(helper);
+        return Ok(false);
     }
+    helper.kill()?;
     let next = ground.helper()?;
-    let is_undone = daemon.ask("all")?.as_deref() == Some("done");
+    while spoken < 2 {
+        daemon.hear()?.context("the daemon ended")?;
+        spoken += 1;
+    }
+    let undone = daemon.ask("all")?;
+    missing.unless(undone.as_deref() == Some("done"), "the daemon's undoing");
     daemon.end()?;
-    Ok(Some(is_undone && next.end()?))
+    missing.unless(next.end()?, "the next helper's end");
+    Ok(true)
 }
 
 /// After both were killed: the helper's start puts back what it did, and the daemon's the rest; or, without a helper, a daemon that
 /// has the right itself does all of it.
-fn next_start(ground: &Ground, job: &Job, state: &std::path::Path, nth: u32) -> Result<bool> {
+fn next_start(
+    ground: &Ground,
+    job: &Job,
+    state: &Path,
+    nth: u32,
+    missing: &mut Missing,
+) -> Result<()> {
     if nth.is_multiple_of(2) {
-        let is_clean = recovered(ground.entitled(state, job)?)?;
+        let daemon = ground.entitled(state, job)?;
+        missing.unless(recovered(daemon)?, "by the entitled daemon");
         let all = job.settings();
-        let helper: Helper = ground.helper()?;
-        let is_quiet = helper.end()? && job.settings() == all;
-        return Ok(is_clean && is_quiet);
+        let helper = ground.helper()?;
+        missing.unless(helper.end()?, "the next helper's end");
+        missing.unless(job.settings() == all, "the next helper changed something");
+        return Ok(());
     }
     let helper = ground.helper()?;
-    let by_helper = super::ground::within(|| job.settings().values().all(|it| it.nice == 0));
-    let is_clean = recovered(ground.hands(state, job, None)?)?;
-    Ok(by_helper && is_clean && helper.end()?)
+    missing.unless(is_nice_back(job), "by the next helper");
+    let daemon = ground.hands(state, job, None)?;
+    missing.unless(recovered(daemon)?, "by the next daemon");
+    missing.unless(helper.end()?, "the next helper's end");
+    Ok(())
 }
 
 /// Whether the start of a daemon left nothing undone.
@@ -219,6 +260,6 @@ fn recovered(mut daemon: Asked) -> Result<bool> {
     Ok(is_clean)
 }
 
-fn length(state: &std::path::Path) -> u64 {
+fn length(state: &Path) -> u64 {
     fs::metadata(state.join("journal")).map_or(0, |meta| meta.len())
 }
