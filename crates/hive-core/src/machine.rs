@@ -383,6 +383,9 @@ impl Machine {
             self.held = Span::default();
         }
         if fresh {
+            let forgotten = self.gains.forget(run.id);
+            self.out
+                .extend(forgotten.map(|record| MachineEffect::Keep(Vec::from([record]))));
             let action = run.def.action;
             self.out
                 .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));

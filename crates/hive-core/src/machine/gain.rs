@@ -77,6 +77,12 @@ impl Gains {
         gain.waited_us = gain.waited_us.saturating_add(window.waited_ns / 1_000);
     }
 
+    /// A new trial decides anew: what an earlier proof was credited with is told no more. The record to write, if any.
+    pub fn forget(&mut self, id: PatternId) -> Option<Record> {
+        self.0.remove(&id)?;
+        Some(self.record(id))
+    }
+
     /// A pattern goes on under another id.
     pub fn rename(&mut self, old: PatternId, new: PatternId) -> Vec<Record> {
         let Some(gain) = self.0.remove(&old) else {
@@ -207,6 +213,8 @@ mod tests {
         let moved = gains.rename(old, new);
         assert!(moved[0].value.is_none() && moved[1].value.is_some());
         assert_eq!(Gains::restore(&moved).0, gains.0);
+        let gone = gains.forget(new).expect("it was there");
+        assert!(gone.value.is_none() && gains.0.is_empty() && gains.forget(new).is_none());
         let short = Record {
             table: Table::Ledger,
             key: Vec::from(*b"gx"),

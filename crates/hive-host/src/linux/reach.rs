@@ -39,6 +39,8 @@ pub(super) struct Line {
     heard: Instant,
     /// Whether the helper holds something for us.
     holds: bool,
+    /// Whether a helper that held something for us went away: it, or the next one, has put that back.
+    lost: bool,
 }
 
 /// What became of the lease.
@@ -62,6 +64,7 @@ impl Reach {
             number: 0,
             heard: Instant::now(),
             holds: false,
+            lost: false,
         };
         if !matches!(line.ask(Verb::Renew), Ok(Answer::Done(_))) {
             return Self::Own;
@@ -89,7 +92,6 @@ impl Reach {
         if parts.is_empty() {
             return knob.write(thread.tid, value);
         }
-        line.holds = true;
         for &knob in parts {
             let value = if knob == Knob::Policy { IDLE } else { value };
             let set = Verb::Set {
@@ -98,6 +100,7 @@ impl Reach {
                 value,
             };
             told(line.ask(set)?)?;
+            line.holds = true;
         }
         Ok(())
     }
@@ -127,6 +130,7 @@ impl Reach {
             && line.holds
         {
             line.holds = line.ask(Verb::Settle).is_err();
+            line.lost = false;
         }
     }
 
@@ -135,7 +139,14 @@ impl Reach {
         let Self::Helper(line) = self else {
             return Lease::Runs;
         };
-        if !line.holds || (line.stream.is_some() && line.heard.elapsed() < RENEW) {
+        if !line.holds {
+            return Lease::Runs;
+        }
+        if std::mem::take(&mut line.lost) || line.has_hung_up() {
+            line.stream = None;
+            return Lease::Lost;
+        }
+        if line.heard.elapsed() < RENEW {
             return Lease::Runs;
         }
         match line.ask(Verb::Renew) {
@@ -151,9 +162,29 @@ impl Line {
     fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
         let was_open = self.stream.is_some();
         match self.ask_once(verb) {
+            Err(why) if was_open && self.holds => {
+                // What it held is back. A value set through the next one would hide that.
+                self.lost = true;
+                if matches!(verb, Verb::Set { .. }) {
+                    return Err(why);
+                }
+                self.ask_once(verb)
+            }
             Err(_) if was_open => self.ask_once(verb),
             asked => asked,
         }
+    }
+
+    /// Whether the helper has closed the line. It says nothing unasked, so there is nothing to read otherwise.
+    fn has_hung_up(&self) -> bool {
+        let Some(mut stream) = self.stream.as_ref() else {
+            return true;
+        };
+        let looked = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.read(&mut [0]));
+        let waits = matches!(&looked, Err(why) if why.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).is_err() || !waits
     }
 
     fn ask_once(&mut self, verb: Verb) -> io::Result<Answer> {

@@ -156,14 +156,8 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
         found.flatten().map(|(_, taken)| taken).collect()
     };
     let nothing = of(Arm::Nothing);
-    let against = |arm: Arm, other: &[&Taken], figure: fn(&Taken) -> f64| -> Option<Ratio> {
-        let mine = of(arm);
-        let pairs: Vec<(f64, f64)> = mine
-            .iter()
-            .zip(other)
-            .map(|(a, b)| (figure(a), figure(b)))
-            .collect();
-        stats::paired_ratio(&pairs, seed)
+    let against = |arm: Arm, other: &[&Taken], figure: fn(&Taken) -> f64| {
+        paired(&of(arm), other, figure, seed)
     };
     let loss = |arm: Arm| -> Option<f64> {
         let sum = |all: &[&Taken]| all.iter().map(|taken| taken.background).sum::<f64>();
@@ -220,6 +214,18 @@ fn told(name: &str, arms: &[Arm], blocks: &[Vec<(Arm, Taken)>], seed: u64) -> Fi
         Some(why) => figures.missing("peer_rules", &why),
     }
     figures
+}
+
+/// The ratio of a figure, block by block.
+fn paired(
+    mine: &[&Taken],
+    other: &[&Taken],
+    figure: fn(&Taken) -> f64,
+    seed: u64,
+) -> Option<Ratio> {
+    let both = mine.iter().zip(other);
+    let pairs: Vec<(f64, f64)> = both.map(|(a, b)| (figure(a), figure(b))).collect();
+    stats::paired_ratio(&pairs, seed)
 }
 
 /// What the daemon had on in most of its windows.

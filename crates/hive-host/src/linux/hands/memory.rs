@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -81,10 +81,14 @@ impl Hands {
         if !same || !self.is_ours(scan, members, stat) || is_traced(&self.proc, stat.pid) {
             return 0;
         }
-        let Ok(mut smaps) = fs::read(self.proc.join(format!("{}/smaps", stat.pid))) else {
+        let Ok(file) = fs::File::open(self.proc.join(format!("{}/smaps", stat.pid))) else {
             return 0;
         };
-        smaps.truncate(SMAPS_MAX);
+        let mut smaps = Vec::new();
+        let most = u64::try_from(SMAPS_MAX).unwrap_or(u64::MAX);
+        if file.take(most).read_to_end(&mut smaps).is_err() {
+            return 0;
+        }
         let pagemap = self.proc.join(format!("{}/pagemap", stat.pid));
         let ranges = anonymous(&String::from_utf8_lossy(&smaps));
         let ranges = bounded(ranges, left, |range, left| {
@@ -95,12 +99,14 @@ impl Hands {
             let vectors: Vec<(usize, usize)> =
                 some.iter().map(|it| (it.start, it.length)).collect();
             let wanted: usize = vectors.iter().map(|(_, length)| length).sum();
-            match sys::advise(&process, &vectors, advice) {
-                Ok(all) if all == wanted => {
-                    taken += some.iter().map(|it| it.resident).sum::<u64>();
-                }
-                // It has changed its memory meanwhile, or has ended.
-                Ok(_) | Err(_) => break,
+            let told = sys::advise(&process, &vectors, advice);
+            // What was asked for counts, also where the kernel took only a part: the bound is never passed.
+            if told.is_ok() {
+                taken += some.iter().map(|it| it.resident).sum::<u64>();
+            }
+            // It has changed its memory meanwhile, or has ended.
+            if told.ok() != Some(wanted) {
+                break;
             }
         }
         taken
