@@ -14,7 +14,7 @@ use crate::hive::ticket::Invitation;
 use crate::id::{ChangeId, CommandId, LinkId, NodeId, SaveId};
 use crate::machine::act::{Receipt, Step};
 use crate::machine::facts::{Sample, SampleRequest};
-use crate::pattern::{Evidence, PatternDef};
+use crate::pattern::{Action, Evidence, PatternDef};
 use crate::reply::{Mode, NewKey, RecoveryWords, Reply};
 use crate::statement::Role;
 use crate::time::{Instant, Span};
@@ -243,6 +243,13 @@ pub enum Command {
     Tune {
         /// The new mode.
         mode: Mode,
+    },
+    /// Allow an action that is asked about once, or take that back.
+    Allow {
+        /// Which.
+        action: Action,
+        /// Whether it may be done.
+        allowed: bool,
     },
     /// Restore everything and keep still.
     Pause {

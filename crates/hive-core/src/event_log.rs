@@ -99,6 +99,13 @@ pub enum Happening {
         /// What.
         action: Action,
     },
+    /// The kernel was told whose memory to take first.
+    MemoryAdvised {
+        /// How.
+        action: Action,
+        /// Bytes that were in memory, at most.
+        bytes: u64,
+    },
     /// Old values could not be put back; the host is asked again until they are.
     UndoFailed {
         /// What is, or may be, still on.

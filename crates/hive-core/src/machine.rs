@@ -7,21 +7,28 @@ pub mod facts;
 pub mod act;
 pub mod window;
 pub mod observe;
+pub mod weigh;
+pub mod neighbours;
 pub mod sequence;
 pub mod heard;
 pub mod learn;
+pub mod gain;
+pub mod discovery;
 pub mod trial;
 pub mod decide;
 pub mod hands;
 pub mod run;
+pub mod memory;
+mod suggest;
 mod acted;
+mod probe;
 mod measure;
 mod record;
 mod former;
 mod command;
 mod explain;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::chance::Chance;
@@ -31,15 +38,18 @@ use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
 use crate::limits;
 use crate::machine::act::Step;
 use crate::machine::decide::{Choice, Grounds};
-use crate::machine::facts::{GroupId, MachineFacts, Reading, Sample, SampleRequest, Survey};
+use crate::machine::facts::{GroupId, MachineFacts, Sample, SampleRequest, Survey};
 use crate::machine::former::Former;
-use crate::machine::hands::Hands;
+use crate::machine::gain::Gains;
+use crate::machine::hands::{Hands, Wanted};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
+use crate::machine::memory::Keeper;
+pub use crate::machine::observe::Containers;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
+use crate::machine::probe::Probe;
 use crate::machine::run::Run;
 use crate::machine::trial::Regime;
-use crate::machine::window::Window;
 use crate::pattern::{Action, Evidence};
 use crate::reply::{Mode, PatternState};
 use crate::statement::Statement;
@@ -55,14 +65,8 @@ const ASK_AGAIN: Span = Span::from_secs(5);
 /// up more often would be for nothing. A guess.
 const LOOK_WITHOUT_PRESSURE: Span = Span::from_secs(3_600);
 
-/// So long after it was put back, a survey may still show our own nice value: it can have been taken before.
+/// So long after it was put back, a survey may still show our own nice or policy: it can have been taken before.
 const NICE_LINGERS: Span = Span::from_secs(5);
-
-/// Candidates whose pace is measured at once: 64 watched tasks cost 0.1 ms (`research/optimizer.md` 3.3).
-const CANDIDATES_MAX: usize = 16;
-
-/// Program names kept to re-key their patterns when this machine joins another hive. A guess.
-const NAMES_MAX: usize = 256;
 
 /// After a person's undo nothing is tried or turned on for so long. A guess: whoever just took their hands
 /// off the machine does not want the next trial in the same breath.
@@ -99,6 +103,8 @@ pub struct MachineConfig {
     pub protect: Vec<ProgramName>,
     /// Programs never to touch.
     pub never: Vec<ProgramName>,
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
 }
 
 /// One machine's optimizer. It has no `Debug`: it holds the hive's secret.
@@ -106,6 +112,7 @@ pub struct Machine {
     facts: MachineFacts,
     protect: Vec<ProgramName>,
     never: Vec<ProgramName>,
+    containers: Containers,
     secret: [u8; 32],
     chance: Chance,
     mode: Mode,
@@ -127,10 +134,15 @@ pub struct Machine {
     hands: Hands,
     /// What the last undoing restored and left alone.
     put_back: (u32, u32),
-    niced: (Vec<GroupId>, Instant),
+    /// What the background last carried of ours that a survey would take for somebody else's setting, and when.
+    worn: Option<(Wanted, Instant)>,
     run: Option<Run>,
     held: Span,
+    memory: Keeper,
+    /// Actions that a person allowed, each by its name.
+    allowed: BTreeSet<Action>,
     ledger: Ledger,
+    gains: Gains,
     former: Former,
     advice: BTreeMap<PatternId, HeardPattern>,
     names: BTreeMap<WorkloadKey, ProgramName>,
@@ -153,14 +165,6 @@ enum Asked {
     Nobody,
 }
 
-/// A window on everything in the foreground: who is being waited for?
-#[derive(Clone, Debug)]
-struct Probe {
-    groups: Vec<GroupId>,
-    first: Option<Reading>,
-    due: Instant,
-}
-
 impl Machine {
     /// Starts from what the store held. The host has restored leftovers: nothing is on.
     #[must_use]
@@ -181,6 +185,7 @@ impl Machine {
             facts: config.facts,
             protect: config.protect,
             never: config.never,
+            containers: config.containers,
             secret,
             chance,
             mode: record::restored_mode(restored).unwrap_or(config.mode),
@@ -198,10 +203,13 @@ impl Machine {
             asked: None,
             hands: Hands::default(),
             put_back: (0, 0),
-            niced: (Vec::new(), now.boot),
+            worn: None,
             run: None,
             held: Span::default(),
+            memory: Keeper::default(),
+            allowed: record::restored_allowed(restored),
             ledger,
+            gains: Gains::restore(restored),
             former: Former::restored(restored),
             advice: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -212,6 +220,7 @@ impl Machine {
     /// The first look.
     pub fn on_start(&mut self, now: Now) {
         self.forget_spent(now.wall);
+        self.ask_for_more(now);
         self.turn(now);
     }
 
@@ -354,6 +363,7 @@ impl Machine {
             advice: &self.advice,
             wall: now.wall,
             rested: self.held >= decide::PROVEN_REST,
+            running: self.run.as_ref().map(|run| run.id),
         };
         decide::choose(&grounds, &self.ledger)
     }
@@ -365,14 +375,17 @@ impl Machine {
             Regime::Proven => PatternState::Proven,
         };
         let entry = self.ledger.know(run.def, true, now.boot);
-        let fresh = entry.state != state;
+        let mut fresh = false;
         if run.regime == Regime::Proven {
             entry.state = state;
         } else {
-            entry.begin(state);
+            fresh = self.ledger.begin(run.id, state);
             self.held = Span::default();
         }
-        if fresh && run.regime != Regime::Proven {
+        if fresh {
+            let forgotten = self.gains.forget(run.id);
+            self.out
+                .extend(forgotten.map(|record| MachineEffect::Keep(Vec::from([record]))));
             let action = run.def.action;
             self.out
                 .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));
@@ -411,15 +424,15 @@ impl Machine {
             run.begin(block);
         }
         let wanted = self.run.as_ref().and_then(Run::wanted);
-        let allowed = self.run.as_ref().map_or(&[][..], Run::allowed);
+        let allowed = self.run.as_ref().map(Run::allowed).unwrap_or_default();
         let (ready, effect) =
             self.hands
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
         self.out.extend(effect);
         if let Some(held) = self.hands.held()
-            && held.action == Action::BackgroundNice
+            && matches!(held.action, Action::BackgroundNice | Action::BackgroundIdle)
         {
-            self.niced = (held.targets.clone(), now.boot);
+            self.worn = Some((held.clone(), now.boot));
         }
         if let Some(run) = &mut self.run {
             run.tick(now.boot, ready);
@@ -440,12 +453,11 @@ impl Machine {
             (Asked::Run, run.request())
         } else if let Some(probe) = self.probe.as_ref().filter(|probe| boot >= probe.due) {
             let protected = probe.groups.clone();
-            let background = Vec::new();
             (
                 Asked::Probe,
                 SampleRequest::Watch {
                     protected,
-                    background,
+                    background: Vec::new(),
                 },
             )
         } else if boot >= self.survey_due {
@@ -459,13 +471,17 @@ impl Machine {
 
     fn on_survey(&mut self, now: Now, survey: Survey) {
         let first = self.situation.at;
-        let niced = self.hands.held().is_some() || now.boot.since(self.niced.1) < NICE_LINGERS;
+        let held = self.hands.held().is_some();
+        let worn = self.worn.as_ref();
+        let worn = worn.filter(|(_, at)| held || now.boot.since(*at) < NICE_LINGERS);
         let yardstick = Yardstick {
             facts: &self.facts,
             protect: &self.protect,
             never: &self.never,
-            niced: if niced { &self.niced.0 } else { &[] },
+            containers: self.containers,
+            worn: worn.map(|(worn, _)| (worn.action, &worn.targets[..])),
         };
+        let taken = self.memory.note(&survey);
         let situation = self.observer.on_survey(survey, &yardstick);
         let Some(situation) = situation else {
             // A second look soon: one survey alone says nothing.
@@ -491,7 +507,7 @@ impl Machine {
         }
         if let Some(run) = &mut self.run {
             run.open = false;
-            if let Some(contention) = contention.filter(|c| c.context == run.def.context) {
+            if let Some(contention) = contention.filter(|c| run.fits(c)) {
                 run.renew(&contention, now.boot);
                 if let Some(entry) = self.ledger.get_mut(run.id)
                     && run.regime != Regime::Proven
@@ -500,71 +516,10 @@ impl Machine {
                 }
             }
         }
+        self.memory.judge(&taken, &self.situation);
+        self.spare_memory(now);
         self.consider_probe(now);
         self.say_changes(now);
-    }
-
-    /// Measures who in the foreground is being waited for, when it matters and is not known.
-    fn consider_probe(&mut self, now: Now) {
-        if self.probe.is_some() || !self.situation.worth_a_probe() {
-            return;
-        }
-        let mut groups = self.situation.candidates();
-        if self.run.is_some() {
-            // The run measures its own workload; only newcomers are unknown.
-            groups.retain(|id| !self.paces.contains_key(id));
-        }
-        groups.truncate(CANDIDATES_MAX);
-        if !groups.is_empty() {
-            self.probe = Some(Probe {
-                groups,
-                first: None,
-                due: now.boot,
-            });
-        }
-    }
-
-    fn on_probed(&mut self, now: Now, reading: Reading) {
-        let Some(probe) = self.probe.take() else {
-            return;
-        };
-        let Some(first) = &probe.first else {
-            let due = reading.at.after(trial::WINDOW);
-            self.probe = Some(Probe {
-                first: Some(reading),
-                due,
-                ..probe
-            });
-            return;
-        };
-        let mut seen = Vec::new();
-        for id in &probe.groups {
-            let of = |reading: &Reading| Reading {
-                threads: reading
-                    .threads
-                    .iter()
-                    .filter(|t| t.group == *id)
-                    .copied()
-                    .collect(),
-                at: reading.at,
-                ..Reading::default()
-            };
-            let Some(group) = self.situation.groups.get(id) else {
-                continue;
-            };
-            let window = Window::between(&of(first), &of(&reading));
-            let pace = Pace::of(&window, group);
-            if pace.interactive {
-                seen.push(group.name.clone());
-            }
-            self.paces.insert(*id, pace);
-        }
-        for name in seen {
-            self.recognise(now, &name);
-            if self.names.len() < NAMES_MAX {
-                self.names.insert(name.key(&self.secret), name);
-            }
-        }
     }
 
     fn tell_on(&mut self) {

@@ -15,7 +15,7 @@ use crate::hive::{Hive, HiveConfig};
 use crate::id::{CommandId, NodeId, PatternId, ProgramName};
 use crate::machine::facts::MachineFacts;
 use crate::machine::heard::HeardPattern;
-use crate::machine::{Machine, MachineConfig, MachineEffect};
+use crate::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use crate::pattern::{Evidence, PatternDef, Verdict};
 use crate::reply::{CommandError, DoneView, ErrorKind, Mode, Reply, SharedView, StatusView};
 use crate::signed::KeyPair;
@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub protect: Vec<ProgramName>,
     /// Programs never to touch.
     pub never: Vec<ProgramName>,
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
     /// Fixed addresses of members, for networks without multicast.
     pub peers: Vec<SocketAddr>,
 }
@@ -89,6 +91,7 @@ impl Node {
             mode: config.mode,
             protect: config.protect,
             never: config.never,
+            containers: config.containers,
         };
         let secret = *hive.secret();
         let machine = Machine::new(machine_config, secret, restored, for_machine, now);
@@ -163,18 +166,7 @@ impl Node {
     }
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
-        let says = matches!(
-            command,
-            Command::Approve { .. }
-                | Command::Deny { .. }
-                | Command::Remove { .. }
-                | Command::SetRole { .. }
-                | Command::Forgive { .. }
-                | Command::Rotate { .. }
-                | Command::Leave
-                | Command::RecoveryKey
-                | Command::Recover { .. }
-        );
+        let says = tells_others(&command);
         let puts_back = matches!(
             command,
             Command::Undo { .. } | Command::Tune { .. } | Command::Pause { .. }
@@ -182,7 +174,7 @@ impl Node {
         // A label is the machine's own, and on its disk: it is said to the others at every start.
         let own = matches!(
             command,
-            Command::Label { .. } | Command::Resume | Command::Unpause
+            Command::Label { .. } | Command::Resume | Command::Unpause | Command::Allow { .. }
         );
         let changes = says || puts_back || own;
         let reply = match command {
@@ -202,6 +194,11 @@ impl Node {
             Command::Tune { mode } => {
                 self.machine.set_mode(now, mode);
                 done("the optimizer's mode is set")
+            }
+            Command::Allow { action, allowed } => {
+                answer(self.machine.allow(now, action, allowed), |words| {
+                    done(&words)
+                })
             }
             Command::Pause { span } => Reply::Undone(self.machine.pause(now, span)),
             Command::Resume => {
@@ -450,4 +447,20 @@ fn heard_patterns(advice: &Advice, hive: &Hive) -> BTreeMap<PatternId, HeardPatt
             (*id, heard)
         })
         .collect()
+}
+
+/// Whether a command is done only when the others can hear of it.
+fn tells_others(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Approve { .. }
+            | Command::Deny { .. }
+            | Command::Remove { .. }
+            | Command::SetRole { .. }
+            | Command::Forgive { .. }
+            | Command::Rotate { .. }
+            | Command::Leave
+            | Command::RecoveryKey
+            | Command::Recover { .. }
+    )
 }

@@ -13,6 +13,7 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::catalogue::Tier;
 use crate::pattern::{Action, Context, PairStats, Verdict, WorkloadType};
 use crate::statement::Role;
 
@@ -136,6 +137,9 @@ pub struct StatusView {
     pub contended_s: u64,
     /// Seconds of it with processor pressure of at least the gate.
     pub busy_s: u64,
+    /// What was spared while proven actions were on; none while none ever was.
+    #[serde(default)]
+    pub gain: Option<GainView>,
     /// What is on right now.
     pub active: Vec<ActiveView>,
     /// What is being tried right now.
@@ -157,6 +161,40 @@ pub struct StatusView {
     pub traffic: TrafficView,
     /// What this machine cannot do with the rights at hand, and the remedy.
     pub limits: Vec<String>,
+    /// What only a person may do, or allow, about what runs now.
+    #[serde(default)]
+    pub suggestions: Vec<SuggestionView>,
+    /// What was done about memory since the daemon started, in words; none = nothing.
+    #[serde(default)]
+    pub memory: Option<String>,
+}
+
+/// What only a person may do or allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuggestionView {
+    /// What.
+    pub action: Action,
+    /// Whether it would be done after a yes, or never by itself.
+    pub tier: Tier,
+    /// Why, and what it costs.
+    pub words: String,
+    /// What to type.
+    pub try_next: String,
+}
+
+/// Waiting that a person was spared while proven actions were on, told from hold-out windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GainView {
+    /// Seconds of waiting, all threads of the protected programs together: the best guess.
+    pub saved_s: f64,
+    /// Its 95 % range.
+    pub range_s: [f64; 2],
+    /// Seconds during which they were on and measured.
+    pub on_s: u64,
+    /// Hold-out pairs behind it.
+    pub holdouts: u32,
+    /// Seconds on of which too few hold-outs tell yet.
+    pub untold_s: u64,
 }
 
 /// Statements of one kind that wait to be said.
@@ -475,6 +513,9 @@ pub struct DecisionView {
     pub action: Option<Action>,
     /// Why.
     pub because: String,
+    /// What only a person may do, or allow, about it.
+    #[serde(default)]
+    pub suggestions: Vec<SuggestionView>,
 }
 
 /// Machines heard.

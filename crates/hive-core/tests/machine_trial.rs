@@ -180,6 +180,7 @@ fn a_treatment_that_starves_the_program_is_harm_whatever_its_wait_says() {
         effect: -2.0,
         loss: 0.0,
         starve: 0.97,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -197,13 +198,57 @@ fn a_treatment_that_starves_the_program_is_harm_whatever_its_wait_says() {
         .iter()
         .filter(|t| matches!(t, Happening::GuardRail { .. }))
         .count();
-    assert_eq!(fell, 2);
+    // Each starved window restores and is told; the verdict is that of the pairs, and needs as many as any.
+    assert_eq!(fell, 6);
     assert!(
         world
             .published
             .iter()
-            .any(|(_, e)| e.verdict == Verdict::Harms && e.harms == 2)
+            .any(|(_, e)| e.verdict == Verdict::Harms && e.harms == 6)
     );
+}
+
+#[test]
+fn an_action_that_makes_everything_wait_for_memory_is_taken_off_at_once() {
+    let truth = Truth {
+        effect: -0.9,
+        memory_stall: 0.3,
+        ..Truth::default()
+    };
+    let plan = Plan {
+        seed: 5,
+        ..Plan::default()
+    };
+    let mut world = World::new(plan.with(Action::BackgroundNice, truth));
+    world.run(60);
+    let pattern = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!(pattern.verdict, Verdict::Harms, "{pattern:?}");
+    let said = world.published.iter().rev();
+    let harms = said.map(|(_, evidence)| evidence.harms).max();
+    assert_eq!(harms, Some(2));
+}
+
+#[test]
+fn why_says_what_evidence_was_asked_for_and_later_trials_are_asked_for_more() {
+    let mut world = World::new(Plan::strong(3));
+    world.run(90);
+    let proof = |world: &World, word: &str| {
+        let why = world.machine.why(world.clock(), word).expect("known");
+        let line = why.because.into_iter().find(|s| s.starts_with("Proof"));
+        line.unwrap_or_default()
+    };
+    let first = proof(&world, "p-1");
+    assert!(
+        first.contains("odds of 63 to 1") && first.contains("trial 1 of"),
+        "{first}"
+    );
+    // The second is tried for as long as the first may rest.
+    world.run_until(200, |w| {
+        w.pattern(Action::BackgroundIdle)
+            .is_some_and(|p| p.pairs > 0)
+    });
+    let second = proof(&world, "p-2");
+    assert!(second.contains("trial 2 of"), "{second}");
 }
 
 #[test]
@@ -211,7 +256,7 @@ fn a_wait_that_doubles_trips_the_guard_rail_within_a_few_windows() {
     let truth = Truth {
         effect: 1.5,
         loss: 0.0,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -240,7 +285,7 @@ fn a_gain_that_takes_all_from_the_background_is_stopped() {
     let truth = Truth {
         effect: -1.5,
         loss: 0.98,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -261,7 +306,7 @@ fn a_gain_that_takes_all_from_the_background_is_stopped() {
     let truth = Truth {
         effect: -1.5,
         loss: 0.7,
-        starve: 0.0,
+        ..Truth::default()
     };
     let mut world = World::new(
         Plan {
@@ -362,4 +407,139 @@ fn the_placebo_goes_to_the_same_jobs_as_what_is_tried() {
         }
     }
     assert!(seen.len() > 2, "{} placebos", seen.len());
+}
+
+/// Background nice as measured, and `SCHED_IDLE` with this effect and loss.
+fn nice_and_idle(seed: u8, effect: f64, loss: f64) -> Plan {
+    let idle = Truth {
+        effect,
+        loss,
+        starve: 0.0,
+        ..Truth::default()
+    };
+    let plan = Plan {
+        noise: 0.15,
+        ..Plan::strong(seed)
+    };
+    plan.with(Action::BackgroundIdle, idle)
+}
+
+#[test]
+fn idle_processors_only_is_refused_where_it_takes_more_than_half_of_the_work() {
+    let mut world = World::new(nice_and_idle(1, 0.3_f64.ln(), 0.61));
+    let judged = world.run_until(400, |w| {
+        w.pattern(Action::BackgroundIdle)
+            .is_some_and(|p| p.state == PatternState::Dropped)
+    });
+    let idle = world.pattern(Action::BackgroundIdle).expect("tried");
+    assert!(judged, "{idle:?}");
+    assert_eq!(idle.verdict, Verdict::Undecided);
+    let why = world.machine.why(world.clock(), &idle.name).expect("known");
+    let said = |words: &str| why.because.iter().any(|s| s.contains(words));
+    assert!(said("costs the background too much"), "{:?}", why.because);
+    assert!(said("less than half"), "{:?}", why.because);
+    world.run(20);
+    let on = world.on.as_ref().map(|on| on.1);
+    assert!(on != Some(Action::BackgroundIdle), "{on:?}");
+    let nice = world.pattern(Action::BackgroundNice).expect("tried");
+    assert_eq!((nice.state, nice.on), (PatternState::Proven, true));
+}
+
+#[test]
+fn the_proven_better_one_wins_and_what_is_on_is_no_obstacle_to_its_own_trial() {
+    let mut world = World::new(nice_and_idle(2, 0.15_f64.ln(), 0.2));
+    let replaced = world.run_until(400, |w| {
+        w.pattern(Action::BackgroundIdle)
+            .is_some_and(|p| p.state == PatternState::Proven && p.on)
+    });
+    assert!(replaced, "{:?}", world.machine.patterns(world.clock()));
+    // The survey shows SCHED_IDLE on the background meanwhile: it is ours, and stays background.
+    world.run(120);
+    let idle = world.pattern(Action::BackgroundIdle).expect("known");
+    assert!(idle.on || world.on.is_none(), "{idle:?}");
+    assert_eq!(idle.state, PatternState::Proven);
+    let nice = world.pattern(Action::BackgroundNice).expect("known");
+    assert_eq!((nice.verdict, nice.on), (Verdict::Helps, false));
+}
+
+#[test]
+fn two_that_are_as_good_do_not_take_turns() {
+    let mut world = World::new(nice_and_idle(3, 0.4_f64.ln(), 0.17));
+    world.run(400);
+    let proven = |action| {
+        world
+            .pattern(action)
+            .is_some_and(|p| p.verdict == Verdict::Helps)
+    };
+    assert!(proven(Action::BackgroundNice) && proven(Action::BackgroundIdle));
+    let told = world.tells.len();
+    world.run(1_200);
+    let turned = world.tells[told..]
+        .iter()
+        .filter(|it| matches!(it, Happening::TurnedOn { .. }))
+        .count();
+    assert!(turned <= 2, "turned on {turned} times in twenty minutes");
+}
+
+#[test]
+fn memory_is_advised_on_only_after_a_person_allowed_it_and_once_per_sleep() {
+    let mut world = World::new(Plan {
+        short_of_memory: true,
+        ..Plan::default()
+    });
+    world.busy = false;
+    world.run(900);
+    assert!(world.acts.is_empty(), "{:?}", world.acts);
+    let mut status = hive_core::reply::StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    let need = status.needs.iter().find(|need| need.code == "tune.allow");
+    assert_eq!(need.expect("asked").fix, ["hive tune allow cold_memory"]);
+
+    let clock = world.clock();
+    for (action, code) in [
+        (Action::BackgroundNice, "tune.no_question"),
+        (Action::BackgroundIo, "tune.no_question"),
+        (Action::Defer, "tune.no_question"),
+    ] {
+        let refused = world
+            .machine
+            .allow(clock, action, true)
+            .expect_err("no question");
+        assert_eq!(refused.code, code);
+    }
+    world
+        .machine
+        .allow(clock, Action::ColdMemory, true)
+        .expect("allowed");
+    world.run(600);
+    assert_eq!(world.acts, [Action::ColdMemory]);
+    let told = |it: &Happening| matches!(it, Happening::MemoryAdvised { bytes, .. } if *bytes == 200 << 20);
+    assert!(world.tells.iter().any(told));
+
+    // Taken back, and kept over a restart.
+    let clock = world.clock();
+    world
+        .machine
+        .allow(clock, Action::ColdMemory, false)
+        .expect("taken back");
+    let mut status = hive_core::reply::StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    assert!(status.memory.expect("told").contains("200 MiB"));
+}
+
+#[test]
+fn where_nothing_helps_a_person_is_told_what_they_could_do() {
+    let none = Rights {
+        autogroup_nice: true,
+        ..Rights::default()
+    };
+    let mut world = World::new(Plan {
+        rights: none,
+        ..Plan::default()
+    });
+    world.run(30);
+    let decision = world.machine.decide(world.clock());
+    let actions: Vec<Action> = decision.suggestions.iter().map(|it| it.action).collect();
+    assert_eq!(actions, [Action::Defer], "{decision:?}");
+    assert!(world.acts.is_empty());
 }

@@ -8,6 +8,7 @@ use hive_core::event::{Command, Input, Output};
 use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::hive::store::{AuthorMap, disk};
 use hive_core::id::{CommandId, HiveId, NodeId};
+use hive_core::machine::Containers;
 use hive_core::machine::facts::{MachineFacts, Rights};
 use hive_core::node::{Node, NodeConfig};
 use hive_core::reply::{Mode, Reply};
@@ -94,6 +95,7 @@ impl Player {
             label: Some(Label::new(&format!("machine {}", who as u8)).expect("a label")),
             protect: Vec::new(),
             never: Vec::new(),
+            containers: Containers::default(),
             peers: Vec::new(),
         };
         let mut seed = who.secret();

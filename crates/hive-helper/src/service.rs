@@ -256,7 +256,9 @@ impl<K: Kernel> Service<K> {
             };
         }
         let now = self.read(knob, thread)?;
-        let old = self.inherited(None, knob, now, thread).ok_or(No::NotOurs)?;
+        let nice = self.read(Knob::Nice, thread)?;
+        let old = self.inherited(None, (knob, now), nice, thread);
+        let old = old.ok_or(No::NotOurs)?;
         let written = self.kernel.write(knob, thread.tid, old);
         written.map_err(|why| failed(&why)).map(|()| old)
     }
@@ -291,13 +293,26 @@ impl<K: Kernel> Service<K> {
     }
 
     /// The value before, for a thread that was born since one got exactly this value here: the one that gives least, where there
-    /// were several.
-    fn inherited(&self, of: Option<Owner>, knob: Knob, now: i64, thread: Thread) -> Option<i64> {
-        self.notes
-            .all()
-            .filter(|(at, _)| of.is_none_or(|owner| self.is_of(*at, owner)))
-            .map(|(_, note)| note)
-            .filter(|note| note.knob == knob && note.new == now && note.since <= thread.start)
+    /// were several. A policy is ours by the nice that marks it: everybody may set `SCHED_IDLE`.
+    fn inherited(
+        &self,
+        of: Option<Owner>,
+        (knob, now): (Knob, i64),
+        nice: i64,
+        thread: Thread,
+    ) -> Option<i64> {
+        let since = |it: Knob, value: i64| {
+            let notes = self.notes.all();
+            notes
+                .filter(move |(at, _)| of.is_none_or(|owner| self.is_of(*at, owner)))
+                .map(|(_, note)| note)
+                .filter(move |note| note.knob == it && note.new == value)
+                .filter(|note| note.since <= thread.start)
+        };
+        if knob == Knob::Policy && since(Knob::Nice, nice).next().is_none() {
+            return None;
+        }
+        since(knob, now)
             .map(|note| policy::as_before(knob, note.old))
             .max()
     }
@@ -324,12 +339,10 @@ impl<K: Kernel> Service<K> {
     /// Puts back all that is on of an owner, and what inherited it. What cannot be put back stays noted, as nobody's.
     fn put_back(&mut self, owner: Owner, now: Duration) {
         let mut is_over = true;
-        let (policies, others): (Vec<_>, Vec<_>) = self.of(owner).into_iter().partition(|at| {
-            let note = self.notes.at(*at);
-            note.is_some_and(|note| note.knob == Knob::Policy)
-        });
-        // Under SCHED_IDLE no slice can be written.
-        for at in policies.into_iter().chain(others) {
+        // The mark goes last: a policy without it would be taken for somebody else's.
+        let mut places: Vec<usize> = self.of(owner).into_iter().collect();
+        places.sort_by_key(|at| self.notes.at(*at).map(|note| goes_back(note.knob)));
+        for at in places {
             is_over &= self.is_back(at);
         }
         is_over &= self.sweep(owner);
@@ -361,8 +374,10 @@ impl<K: Kernel> Service<K> {
         let Some(since) = owned().map(|(_, note)| note.since).min() else {
             return true;
         };
-        let in_use = Knob::ALL.map(|knob| owned().any(|(_, note)| note.knob == knob));
-        let knobs = || Knob::ALL.into_iter().zip(in_use).filter(|(_, used)| *used);
+        let mut in_order = Knob::ALL;
+        in_order.sort_by_key(|knob| goes_back(*knob));
+        let in_use = in_order.map(|knob| owned().any(|(_, note)| note.knob == knob));
+        let knobs = || in_order.into_iter().zip(in_use).filter(|(_, used)| *used);
         let mut clean = 0;
         for _ in 0..PASSES_MAX {
             let mut born = std::mem::take(&mut self.born);
@@ -392,7 +407,10 @@ impl<K: Kernel> Service<K> {
         let Ok(now) = self.kernel.read(knob, thread.tid) else {
             return false;
         };
-        let Some(old) = self.inherited(Some(owner), knob, now, thread) else {
+        let Ok(nice) = self.kernel.read(Knob::Nice, thread.tid) else {
+            return false;
+        };
+        let Some(old) = self.inherited(Some(owner), (knob, now), nice, thread) else {
             return false;
         };
         self.reach(thread).is_ok() && self.kernel.write(knob, thread.tid, old).is_ok()
@@ -418,6 +436,12 @@ impl<H> Hand<H> {
             hold: None,
         }
     }
+}
+
+/// The order of putting back: a policy before the nice that marks it as ours, and before a slice, which cannot be written under
+/// `SCHED_IDLE`.
+fn goes_back(knob: Knob) -> u8 {
+    u8::from(knob != Knob::Policy)
 }
 
 /// What the kernel's no means to who asked.

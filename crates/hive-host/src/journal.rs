@@ -60,6 +60,15 @@ pub(crate) struct Spared {
     pub(crate) start: u64,
 }
 
+/// One unit of the user's service manager whose weight is about to be set. Before it had none: what has one is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitTarget {
+    /// Its name.
+    pub(crate) name: String,
+    /// The path of its control group.
+    pub(crate) path: String,
+}
+
 /// One change, from its intent to its restoration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
@@ -79,6 +88,9 @@ pub(crate) struct Change {
     pub(crate) targets: Vec<Target>,
     /// What in these jobs has its own value and is not ours.
     pub(crate) spared: Vec<Spared>,
+    /// The units that are weighed: told by a record of their own, so that a change of an earlier version is read as before.
+    #[serde(skip)]
+    pub(crate) units: Vec<UnitTarget>,
 }
 
 /// One line of the journal.
@@ -97,6 +109,13 @@ pub(crate) enum Record {
     Applied(ChangeId),
     /// Nothing of it is left.
     Restored(ChangeId),
+    /// These units are about to be weighed for it.
+    Units {
+        /// Which change.
+        id: ChangeId,
+        /// Which units.
+        units: Vec<UnitTarget>,
+    },
 }
 
 /// The file.
@@ -247,6 +266,11 @@ fn replay(records: Vec<Record>) -> Vec<Change> {
             Record::More { id, targets } => {
                 if let Some(change) = open.get_mut(&id) {
                     change.targets.extend(targets);
+                }
+            }
+            Record::Units { id, units } => {
+                if let Some(change) = open.get_mut(&id) {
+                    change.units.extend(units);
                 }
             }
             Record::Applied(_) => {}

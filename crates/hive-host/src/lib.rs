@@ -30,7 +30,7 @@ pub struct Roots {
     pub proc: PathBuf,
     /// The device and control-group file system.
     pub sys: PathBuf,
-    /// Where running services have their sockets.
+    /// The folder of what lives as long as the machine runs; users' runtime folders are in it.
     pub run: PathBuf,
 }
 

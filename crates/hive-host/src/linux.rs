@@ -4,6 +4,10 @@ mod sys;
 mod stat;
 mod scan;
 mod cgroup;
+mod memory;
+mod bus;
+mod units;
+mod tuners;
 mod facts;
 mod survey;
 mod place;
@@ -48,7 +52,7 @@ impl Host {
         reason = "a host is opened once, by who made the configuration"
     )]
     pub fn open(config: HostConfig) -> Result<(Self, Recovery), OpenError> {
-        let (mut facts, default_slice) = facts::read(&config.roots.proc);
+        let (mut facts, default_slice) = facts::read(&config.roots);
         let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
         let mut recovery = Recovery::default();
         let mut hands = None;
@@ -94,7 +98,11 @@ impl Host {
 
     /// Looks. It never fails: what cannot be read is left out.
     pub fn sample(&mut self, request: &SampleRequest) -> Sample {
-        self.eyes.sample(request)
+        let ours = self
+            .hands
+            .as_ref()
+            .map_or(cgroup::Ours::Off, hands::Hands::weights);
+        self.eyes.sample(request, ours)
     }
 
     /// Takes a step. It may block for some tens of milliseconds; call it off the main loop.
@@ -155,7 +163,7 @@ pub fn recover(config: &HostConfig) -> Result<Recovery, OpenError> {
     if !place::is_our_proc(&config.roots.proc) {
         return Ok(Recovery::default());
     }
-    let (facts, default_slice) = facts::read(&config.roots.proc);
+    let (facts, default_slice) = facts::read(&config.roots);
     let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
     hands::Hands::open(config, &facts, default_slice)?.recover(&mut eyes)
 }
@@ -166,7 +174,7 @@ pub fn left_on(config: &HostConfig) -> Result<u32, OpenError> {
     if !has_journal(&config.state) || !place::is_our_proc(&config.roots.proc) {
         return Ok(0);
     }
-    let (facts, default_slice) = facts::read(&config.roots.proc);
+    let (facts, default_slice) = facts::read(&config.roots);
     let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
     Ok(hands::Hands::look_only(config, &facts, default_slice)?.still_on(&mut eyes))
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process_group, setsid, wait,
+    Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process_group, setpriority_process, setsid,
+    wait,
 };
 use rustix::termios::tcsetpgrp;
 
@@ -50,6 +51,10 @@ pub fn session(foreground: Option<&str>, background: Option<&str>) -> Result<Exi
     setsid().context("this process already leads a group")?;
     let terminal = std::io::stdin();
     ioctl_tiocsctty(&terminal).context("standard input is no terminal")?;
+    // A person's terminal begins at nice 0, whatever the lab was started with.
+    if let Err(error) = setpriority_process(None, 0) {
+        eprintln!("hive-lab: the session keeps the lab's nice: {error}");
+    }
     let background = background.map(start).transpose()?;
     let foreground = foreground.map(start).transpose()?;
     let code = if let Some(mut job) = foreground {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use hive_lab::programs::{Front, browser, language};
 use hive_lab::world::Tools;
 use hive_lab::{hidden, report, reports, stranger, work};
 use serde_json::Value;
@@ -40,6 +41,10 @@ enum What {
     Cost(CostArgs),
     /// Daemon, helper and both are killed at every step; a hostile daemon asks the helper for everything
     Undo(UndoArgs),
+    /// What each action does, beside nothing, another tool's types, and the daemon's own choice
+    Effects(EffectsArgs),
+    /// Whether trials can fool themselves: recorded windows replayed, a seeded world, live trials of nothing
+    Truth(TruthArgs),
     /// Searches packets, store, logs and answers for planted names
     Canary(FormatArgs),
     /// Keeps namespaces alive
@@ -74,6 +79,18 @@ enum What {
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
+    /// Paints 60 pictures a second and times itself
+    #[command(name = "__painter", hide = true)]
+    Painter { out: PathBuf },
+    /// Runs a browser whose page times itself
+    #[command(name = "__browser", hide = true)]
+    Browser { folder: PathBuf, out: PathBuf },
+    /// Types to a language server and times its answers
+    #[command(name = "__language_client", hide = true)]
+    LanguageClient { folder: PathBuf, out: PathBuf },
+    /// Holds memory, and touches it when told to
+    #[command(name = "__memory", hide = true)]
+    Memory { megabytes: u64 },
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -232,6 +249,74 @@ struct CostArgs {
     format: FormatArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct EffectsArgs {
+    /// Blocks per case; each holds every arm once (about 30 s)
+    #[arg(long, default_value_t = 12)]
+    blocks: usize,
+    /// Length of each window, in milliseconds
+    #[arg(long, default_value_t = 2_000)]
+    window_ms: u64,
+    /// How long the daemon may learn before, per case, in seconds: three candidates, a minute's rest between them
+    #[arg(long, default_value_t = 420)]
+    learn_s: u64,
+    /// Only this case (`spinners_same_session`, `spinners_other_session`, `compile_same_session`,
+    /// `compile_other_session`), or `memory`
+    #[arg(long)]
+    only: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct TruthArgs {
+    /// Replayed trials of nothing; a quarter as many of strong and of weak actions
+    #[arg(long, default_value_t = 2_000)]
+    trials: u64,
+    /// Live trials of nothing, up to 150 s each
+    #[arg(long, default_value_t = 0)]
+    live: u64,
+    /// Live trials of nice across autogroups, up to 150 s each
+    #[arg(long, default_value_t = 0)]
+    cross: u64,
+    /// How long each of four scenes is recorded, in seconds
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..))]
+    record_s: u64,
+    /// Write the recording to this file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Replay this recording instead of making one
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Machines of the seeded world, with 30 programs and two rounds of trials each
+    #[arg(long, default_value_t = 50)]
+    machines: u64,
+    /// Where all chance comes from but that of live trials
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl TruthArgs {
+    fn plan(&self) -> reports::truth::Plan {
+        reports::truth::Plan {
+            trials: self.trials,
+            live: self.live,
+            cross: self.cross,
+            record_for: Duration::from_secs(self.record_s),
+            record: self.record.clone(),
+            replay: self.replay.clone(),
+            home: reports::truth::home::Size {
+                machines: self.machines,
+                programs: 30,
+                rounds: 2,
+                seed: self.seed,
+            },
+        }
+    }
+}
+
 #[derive(Args, Clone, Copy, Debug)]
 struct UndoArgs {
     /// At least so many kills
@@ -247,8 +332,12 @@ struct UndoArgs {
     format: FormatArgs,
 }
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 struct OffstageArgs {
+    /// What somebody waits for: the paced loop beside a build of C files (and on a second machine after sync), the others
+    /// beside `cargo build`
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ticker")]
+    programs: Vec<Front>,
     /// Alternations of hive on and paused, per case
     #[arg(long, default_value_t = 10)]
     alternations: usize,
@@ -280,8 +369,12 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
+        What::Painter { out } => work::paint(&out)?,
+        What::Browser { folder, out } => browser::watch(&folder, &out)?,
+        What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
         What::UndoHands(args) => reports::undo::hands::hands(&args)?,
         What::UndoHostile(args) => reports::undo::hands::hostile(&args)?,
+        What::Memory { megabytes } => reports::effects::memory::hold(megabytes)?,
         What::Stranger {
             target,
             handshakes,
@@ -326,7 +419,8 @@ fn tell(report: What) -> Result<ExitCode> {
                 window_s: args.window_s,
                 learn_s: args.learn_s,
             };
-            measure(reports::offstage::run(&tools, plan), args.format)
+            let told = reports::offstage::run(&tools, plan, &args.programs);
+            measure(told, args.format)
         }
         What::Cost(args) => {
             let plan = reports::cost::Plan {
@@ -343,12 +437,26 @@ fn tell(report: What) -> Result<ExitCode> {
             };
             measure(reports::undo::run(&tools, plan), args.format)
         }
+        What::Effects(args) => {
+            let plan = reports::effects::Plan {
+                blocks: args.blocks,
+                window: Duration::from_millis(args.window_ms),
+                learn: Duration::from_secs(args.learn_s),
+                only: args.only,
+            };
+            measure(reports::effects::run(&tools, &plan), args.format)
+        }
+        What::Truth(args) => measure(reports::truth::run(&tools, &args.plan()), args.format),
         What::Canary(format) => measure(reports::canary::run(&tools), format),
         What::Hold { .. }
         | What::Session { .. }
         | What::Ticker { .. }
+        | What::Painter { .. }
+        | What::Browser { .. }
+        | What::LanguageClient { .. }
         | What::UndoHands(_)
         | What::UndoHostile(_)
+        | What::Memory { .. }
         | What::Stranger { .. } => {
             bail!("that is no report")
         }

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
+use hive_core::pattern::BACKGROUND_NICE;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Clock ticks of `/proc/PID/stat` per second: `USER_HZ`, 100 on every Linux that this runs on.
 const TICKS_PER_S: f64 = 100.0;
+
+/// The slice that the hive sets, in nanoseconds (`Action::FinerSlice`).
+const FINE_SLICE_NS: u64 = 100_000;
 
 /// How long a process may take to appear or to end. A guess for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +51,8 @@ pub struct Stat {
     pub nice: i32,
     /// Start in ticks since boot.
     pub start: u64,
+    /// Scheduling policy, as `sched(7)` numbers it; 0 where the line ends before.
+    pub policy: u32,
 }
 
 /// The direct children of a process (`None` once it is gone).
@@ -93,6 +99,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         ticks: unsigned(11)? + unsigned(12)?,
         nice: i32::try_from(number(16)?).ok()?,
         start: unsigned(19)?,
+        policy: pid(38).unwrap_or(0),
     })
 }
 
@@ -177,6 +184,18 @@ pub fn changed(settings: &BTreeMap<ThreadId, Setting>, usual_slice: Option<u64>)
         .count()
 }
 
+/// The settings that carry a value which only the hive writes. Programs set their own threads' nice too (browsers do).
+pub fn of_the_hive(settings: &BTreeMap<ThreadId, Setting>) -> usize {
+    settings
+        .values()
+        .filter(|setting| {
+            setting.nice == i32::from(BACKGROUND_NICE)
+                || setting.autogroup_nice.unwrap_or(0) != 0
+                || setting.slice_ns == Some(FINE_SLICE_NS)
+        })
+        .count()
+}
+
 /// The EEVDF slice of a thread, from `/proc/PID/task/TID/sched`.
 pub fn slice_ns(pid: u32, tid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/sched")).ok()?;
@@ -214,7 +233,8 @@ fn all() -> BTreeSet<u32> {
         .collect()
 }
 
-fn threads(pid: u32) -> Vec<u32> {
+/// The threads of a process; none of one that has ended.
+pub fn threads(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };

@@ -13,6 +13,8 @@ pub mod bytes;
 pub mod ways;
 pub mod main_job;
 pub mod offstage;
+pub mod effects;
 pub mod canary;
 pub mod cost;
 pub mod undo;
+pub mod truth;

@@ -17,8 +17,14 @@ const PERIOD_NS: u64 = 5_000_000;
 /// It works this long each time.
 const WORK_NS: u64 = 500_000;
 
+/// A screen's period: 60 pictures a second.
+const PICTURE_NS: u64 = 16_666_667;
+
 /// Samples are written out this often, so that the writing itself is rare.
-const FLUSH_EVERY: usize = 100;
+const FLUSH_NS: u64 = 500_000_000;
+
+/// Width and height of the painted picture: some milliseconds of work on the machine of `research/optimizer.md` 1.
+const PICTURE: (u32, u32) = (480, 270);
 
 /// Functions per C file: 0.6 s of `cc -O2` on the machine of `research/optimizer.md` 1 (170 took 1.9 s).
 const FUNCTIONS_PER_FILE: usize = 60;
@@ -37,24 +43,36 @@ pub struct Turn {
 
 /// The paced loop: never returns unless its file cannot be written. Prints its own p50/p99 each second.
 pub fn tick(out: &Path) -> Result<()> {
-    let mut file = BufWriter::new(File::create(out)?);
     let rounds = rounds_for(WORK_NS);
+    pace(out, PERIOD_NS, || spin(rounds))
+}
+
+/// Paints a moving picture 60 times a second, as a game without a graphics card does, and times each picture.
+pub fn paint(out: &Path) -> Result<()> {
+    let mut picture = Picture::new();
+    pace(out, PICTURE_NS, || picture.paint())
+}
+
+/// Does some work each time it is due, and writes down how long after that moment it was done.
+fn pace(out: &Path, period_ns: u64, mut work: impl FnMut()) -> Result<()> {
+    let mut file = BufWriter::new(File::create(out)?);
+    let flush_every = usize::try_from(FLUSH_NS / period_ns)?.max(1);
     let to_boot_us = clock::boot_us().wrapping_sub(clock::monotonic_ns() / 1_000);
-    let mut due = clock::monotonic_ns() + PERIOD_NS;
+    let mut due = clock::monotonic_ns() + period_ns;
     let mut unsaid = Vec::new();
     loop {
         clock_nanosleep_absolute(ClockId::Monotonic, &clock::timespec(due))?;
-        spin(rounds);
+        work();
         let done = clock::monotonic_ns();
         let took_us = done.saturating_sub(due) / 1_000;
         writeln!(file, "{} {took_us}", (due / 1_000).wrapping_add(to_boot_us))?;
         unsaid.push(took_us);
-        if unsaid.len() >= FLUSH_EVERY {
+        if unsaid.len() >= flush_every {
             file.flush()?;
             say(&mut unsaid);
         }
         // A turn that came too late does not make the next ones late too.
-        due += PERIOD_NS * (done.saturating_sub(due) / PERIOD_NS + 1);
+        due += period_ns * (done.saturating_sub(due) / period_ns + 1);
     }
 }
 
@@ -83,6 +101,41 @@ fn parse_turn(line: &str) -> Option<Turn> {
         due_us: due.parse().ok()?,
         took_ms: f64::from(took_us) / 1_000.0,
     })
+}
+
+/// A picture of moving waves, painted point by point.
+struct Picture {
+    points: Vec<u32>,
+    time: u32,
+}
+
+impl Picture {
+    fn new() -> Self {
+        Self {
+            points: vec![0; (PICTURE.0 * PICTURE.1) as usize],
+            time: 0,
+        }
+    }
+
+    fn paint(&mut self) {
+        self.time = self.time.wrapping_add(3);
+        let time = self.time;
+        let places = (0..PICTURE.1).flat_map(|y| (0..PICTURE.0).map(move |x| (x, y)));
+        for (point, (x, y)) in self.points.iter_mut().zip(places) {
+            let (dx, dy) = (x.abs_diff(PICTURE.0 / 2), y.abs_diff(PICTURE.1 / 2));
+            let ring = (dx * dx + dy * dy).isqrt();
+            let red = wave(ring * 4 + time);
+            let green = wave(x * 3 + time * 2);
+            let blue = wave(y * 5 + ring + time);
+            *point = red << 16 | green << 8 | blue;
+        }
+        std::hint::black_box(&self.points);
+    }
+}
+
+/// A triangle wave of period 512 between 0 and 255.
+fn wave(phase: u32) -> u32 {
+    (phase % 512).min(511 - phase % 512)
 }
 
 /// How many rounds of [`spin`] take this much processor time.
@@ -123,14 +176,29 @@ impl Project {
 
     /// The words that build it again and again, two compilers more than there are cores.
     pub fn build_for_ever(&self, make: &str) -> Vec<String> {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let jobs = cores + 2;
+        let jobs = jobs();
         let folder = self.folder.display();
         let script = format!(
             "while :; do {make} -s -C {folder} clean; {make} -s -C {folder} -j{jobs} all; done"
         );
         vec!["/bin/sh".into(), "-c".into(), script]
     }
+}
+
+/// How many jobs a build gets: two more than there are cores.
+pub fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) + 2
+}
+
+/// One C file that takes some tenths of a second to compile.
+pub fn c_source(seed: u64) -> String {
+    source(seed, FUNCTIONS_PER_FILE)
+}
+
+/// The words that start four loops which never sleep, in one job.
+pub fn spinners() -> Vec<String> {
+    let script = "for n in 1 2 3; do (while :; do :; done) & done; while :; do :; done";
+    vec!["/bin/sh".into(), "-c".into(), script.into()]
 }
 
 /// Why nothing can be built here; `None` when it can.

@@ -26,6 +26,7 @@
 //! | `POST /v1/label` | `{"label"}` | `hive.done/1` |
 //! | `POST /v1/undo` | `{"pattern"?}` | `hive.undone/1` = `UndoneView` |
 //! | `POST /v1/tune` | `{"mode": "observe"\|"suggest"\|"auto"}` | `hive.done/1` |
+//! | `POST /v1/allow` | `{"action", "allowed"}` | `hive.done/1` |
 //! | `POST /v1/pause` | `{"seconds"?}` | `hive.undone/1` |
 //! | `POST /v1/resume`, `/v1/unpause`, `/v1/seek` | `{}` | `hive.done/1` |
 //! | `POST /v1/share` | `{"def", "evidence"}` | `hive.shared/1` = `SharedView` |
@@ -52,7 +53,7 @@ use axum::serve::IncomingStream;
 use hive_core::event::Command;
 use hive_core::event_log::Happening;
 use hive_core::hive::ticket::Invitation;
-use hive_core::pattern::{Evidence, PatternDef};
+use hive_core::pattern::{Action, Evidence, PatternDef};
 use hive_core::reply::{CommandError, ErrorKind, Mode, RecoveryWords, Reply};
 use hive_core::statement::Role;
 use hive_core::time::Span;
@@ -179,6 +180,7 @@ fn router(node: HiveNode) -> Router {
         .route("/v1/label", post(told::<LabelBody>))
         .route("/v1/undo", post(told::<UndoBody>))
         .route("/v1/tune", post(told::<TuneBody>))
+        .route("/v1/allow", post(told::<AllowBody>))
         .route("/v1/pause", post(told::<PauseBody>))
         .route("/v1/share", post(told::<ShareBody>))
         .route("/v1/events", get(events))
@@ -434,6 +436,8 @@ body!(LabelBody { label: String } => |body| Command::Label { label: body.label }
 body!(UndoBody { #[serde(default)] pattern: Option<String> }
     => |body| Command::Undo { pattern: body.pattern });
 body!(TuneBody { mode: Mode } => |body| Command::Tune { mode: body.mode });
+body!(AllowBody { action: Action, allowed: bool }
+    => |body| Command::Allow { action: body.action, allowed: body.allowed });
 body!(PauseBody { #[serde(default)] seconds: Option<u64> }
     => |body| Command::Pause { span: body.seconds.map(Span::from_secs) });
 body!(ShareBody { def: PatternDef, evidence: Evidence }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hive_core::pattern::{Evidence, PatternDef};
+use hive_core::pattern::{Action, Evidence, PatternDef};
 use hive_core::reply::{
     CommandError, DecisionView, DoneView, InviteView, JoinView, MembersView, Mode, NearbyView,
     PatternsView, PendingView, RecoveryKeyView, RecoveryWords, RotatedView, SharedView, StatusView,
@@ -232,6 +232,12 @@ impl Client {
     /// Sets how much the optimizer may do.
     pub async fn tune(&self, mode: Mode) -> Result<DoneView, ClientError> {
         self.post("/v1/tune", &json!({ "mode": mode })).await
+    }
+
+    /// Allows an action that is asked about once, or takes that back.
+    pub async fn allow(&self, action: Action, allowed: bool) -> Result<DoneView, ClientError> {
+        let body = json!({ "action": action, "allowed": allowed });
+        self.post("/v1/allow", &body).await
     }
 
     /// Restores everything and keeps still; none = until resumed.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hive_core::machine::Containers;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -48,6 +49,19 @@ pub struct Tune {
     pub protect: Vec<String>,
     /// Programs never to touch.
     pub never: Vec<String>,
+    /// Whether what runs in containers takes part; left alone unless this says so.
+    pub containers: bool,
+}
+
+impl Tune {
+    /// Whether what runs in containers takes part.
+    pub(crate) fn of_containers(&self) -> Containers {
+        if self.containers {
+            Containers::Included
+        } else {
+            Containers::LeftAlone
+        }
+    }
 }
 
 /// Why the settings do not read. Nothing was started.
@@ -146,7 +160,7 @@ fn suggested(message: &str) -> String {
 fn section_of(key: &str) -> Option<&'static str> {
     match key {
         "port" | "bind" | "interfaces" | "peers" | "addresses" | "mdns" => Some("network"),
-        "protect" | "never" => Some("tune"),
+        "protect" | "never" | "containers" => Some("tune"),
         _ => None,
     }
 }
@@ -182,7 +196,7 @@ mod tests {
         assert_eq!(load("").expect("empty is fine"), Config::default());
         let config = load(
             "[network]\nport = 5000\nbind = \"127.0.0.1\"\ninterfaces = [\"lo\"]\n\
-             peers = [\"192.0.2.1:4483\", \"[2001:db8::1]:4483\", \"[fe80::1%2]:4483\"]\naddresses = [\"203.0.113.5:9000\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\n",
+             peers = [\"192.0.2.1:4483\", \"[2001:db8::1]:4483\", \"[fe80::1%2]:4483\"]\naddresses = [\"203.0.113.5:9000\"]\nmdns = false\n[tune]\nprotect = [\"mpv\"]\nnever = [\"sshd\"]\ncontainers = true\n",
         )
         .expect("all keys");
         assert_eq!(config.network.port, Some(5000));
@@ -190,6 +204,7 @@ mod tests {
         assert_eq!(config.network.peers.len(), 3);
         assert_eq!(config.network.addresses.len(), 1);
         assert_eq!(config.tune.never, ["sshd"]);
+        assert!(config.tune.containers && !Config::default().tune.containers);
     }
 
     #[test]

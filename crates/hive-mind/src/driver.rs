@@ -103,6 +103,7 @@ fn start_on(
             label,
             protect: programs(&config.tune.protect),
             never: programs(&config.tune.never),
+            containers: config.tune.of_containers(),
             peers: [config.network.peers, options.peers].concat(),
         },
         &own.restored,

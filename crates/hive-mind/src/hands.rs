@@ -96,6 +96,23 @@ fn try_again(host: &mut Host, stuck: &AtomicU32, tell: oneshot::Sender<Recovery>
     }
 }
 
+/// Puts everything back at the end, and tells what became of it.
+fn put_all_back(host: &mut Host) {
+    let undone = host.undo_all();
+    let back = |receipt: &&Receipt| matches!(receipt.outcome, Outcome::Restored { .. });
+    let restored = undone.iter().filter(back).count();
+    if restored == undone.len() {
+        tracing::info!(changes = restored, "every change was put back");
+    } else {
+        let left = undone.len() - restored;
+        tracing::warn!(
+            changes = restored,
+            left,
+            "not every change could be put back"
+        );
+    }
+}
+
 impl Hands {
     /// Opens the host and starts its thread. `answer` is called for each job, in order.
     pub(crate) fn start(
@@ -151,19 +168,7 @@ impl Hands {
                         }
                     });
                 }
-                let undone = host.undo_all();
-                let back = |receipt: &&Receipt| matches!(receipt.outcome, Outcome::Restored { .. });
-                let restored = undone.iter().filter(back).count();
-                if restored == undone.len() {
-                    tracing::info!(changes = restored, "every change was put back");
-                } else {
-                    let left = undone.len() - restored;
-                    tracing::warn!(
-                        changes = restored,
-                        left,
-                        "not every change could be put back"
-                    );
-                }
+                put_all_back(&mut host);
             })
             .map_err(|why| StartError::Host(why.to_string()))?;
         Ok(Self {
@@ -240,6 +245,7 @@ mod tests {
             change: ChangeId(change),
             action: Action::Placebo,
             targets: Vec::new(),
+            units: Vec::new(),
         })
     }
 

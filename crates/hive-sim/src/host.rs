@@ -20,6 +20,7 @@ use crate::liar::Liar;
 use crate::machine::Machine;
 use crate::net::{ConnId, HostId};
 use crate::queue::Moment;
+use hive_core::machine::Containers;
 
 /// One machine.
 pub struct Host {
@@ -293,6 +294,7 @@ impl Host {
             label: Some(self.label.clone()),
             protect: Vec::new(),
             never: Vec::new(),
+            containers: Containers::default(),
             peers: Vec::new(),
         };
         let seed = self.dice.secret();

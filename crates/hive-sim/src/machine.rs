@@ -27,8 +27,12 @@ pub struct Truth {
     pub autogroup_nice: f64,
     /// The same for nice; counts only where [`Binding::Task`] decides.
     pub background_nice: f64,
+    /// The same for the policy `SCHED_IDLE`; counts only where [`Binding::Task`] decides.
+    pub background_idle: f64,
     /// Share of its work that the background keeps under an action that helps.
     pub background_keeps: f64,
+    /// The same under `SCHED_IDLE`.
+    pub idle_keeps: f64,
     /// What any change of ours, the placebo too, does to the *reading* and not to the wait.
     pub measuring_bias: f64,
     /// Standard deviation of the log of one slice's wait. Four slices make a one-second window; measured A/A
@@ -104,13 +108,16 @@ const IDLER: GroupId = GroupId {
 };
 
 impl Truth {
-    /// Nice helps much, as measured where tasks decide: the wait falls to 40 %.
+    /// Nice helps much, as measured where tasks decide: the wait falls to 40 %. `SCHED_IDLE` makes it 30 % and takes
+    /// more than half of the background's work (`research/optimizer.md` 4.1, run A), so it is no help.
     pub const NICE_HELPS: Self = Self {
         binding: Binding::Task,
         finer_slice: 0.0,
         autogroup_nice: 0.0,
         background_nice: -0.92,
+        background_idle: -1.2,
         background_keeps: 0.9,
+        idle_keeps: 0.39,
         measuring_bias: 0.0,
         noise: 0.25,
         drift: 0.03,
@@ -120,7 +127,9 @@ impl Truth {
     /// Nothing helps.
     pub const NOTHING_HELPS: Self = Self {
         background_nice: 0.0,
+        background_idle: 0.0,
         background_keeps: 1.0,
+        idle_keeps: 1.0,
         ..Self::NICE_HELPS
     };
 
@@ -137,6 +146,7 @@ impl Truth {
             Action::FinerSlice => self.finer_slice,
             Action::AutogroupNice if self.binding == Binding::Autogroup => self.autogroup_nice,
             Action::BackgroundNice if self.binding == Binding::Task => self.background_nice,
+            Action::BackgroundIdle if self.binding == Binding::Task => self.background_idle,
             _ => 0.0,
         }
     }
@@ -144,7 +154,17 @@ impl Truth {
     /// Whether an action helps here: the wait falls, and the background is not starved for it.
     #[must_use]
     pub fn helps(&self, action: Action) -> bool {
-        self.effect(action) < 0.0 && self.background_keeps >= STARVED
+        self.effect(action) < 0.0 && self.keeps(action) >= STARVED
+    }
+
+    /// Share of its work that the background keeps under an action.
+    #[must_use]
+    pub fn keeps(&self, action: Action) -> f64 {
+        match action {
+            _ if self.effect(action) >= -0.05 => 1.0,
+            Action::BackgroundIdle => self.idle_keeps,
+            _ => self.background_keeps,
+        }
     }
 }
 
@@ -185,6 +205,8 @@ impl Machine {
                 nice: truth.eyes,
                 autogroup_nice: truth.eyes,
                 slice: truth.eyes,
+                advise: truth.eyes,
+                unit_weight: truth.eyes,
             },
             uid: 1_000,
         };
@@ -287,9 +309,10 @@ impl Machine {
     fn refusal(&self, step: &Step) -> Option<Outcome> {
         let rights = self.facts.rights;
         let allowed = match step.action {
-            Action::BackgroundNice => rights.nice,
+            Action::BackgroundNice | Action::BackgroundIdle => rights.nice,
             Action::AutogroupNice => rights.autogroup_nice,
             Action::FinerSlice => rights.slice,
+            Action::BackgroundWeight => rights.unit_weight,
             _ => true,
         };
         if !allowed {
@@ -356,12 +379,8 @@ impl Machine {
         let wait = WAIT_NS * (self.load + noise + effect + bias).exp();
         self.waited += WAKEUPS_PER_S * seconds * wait;
         self.pressure += 0.9 * seconds;
-        let helped = on.iter().any(|action| self.truth.effect(*action) < -0.05);
-        let keeps = if helped {
-            self.truth.background_keeps
-        } else {
-            1.0
-        };
+        let keeps = on.iter().map(|action| self.truth.keeps(*action));
+        let keeps = keeps.fold(1.0, f64::min);
         self.built += 3.6 * keeps * seconds * (0.02 * self.dice.normal()).exp();
         self.compilers = self.compilers.wrapping_add(1);
     }
@@ -412,6 +431,7 @@ impl Machine {
             at: self.upto,
             pressure: self.pressure(),
             processes,
+            ..Survey::default()
         }
     }
 
@@ -425,7 +445,8 @@ impl Machine {
             Binding::Cgroup => u64::from(group.session),
             _ => 0,
         };
-        let niced = group == BUILD && self.carries(Action::BackgroundNice);
+        let idle = group == BUILD && self.carries(Action::BackgroundIdle);
+        let niced = idle || (group == BUILD && self.carries(Action::BackgroundNice));
         Process {
             nice: if niced { BACKGROUND_NICE } else { 0 },
             pid: group.group,
@@ -434,7 +455,8 @@ impl Machine {
             group,
             uid: self.facts.uid,
             name: ProgramName::new(name),
-            ordinary: true,
+            ordinary: !idle,
+            idle,
             threads: 1,
             autogroup,
             cpu_cgroup,
@@ -498,6 +520,7 @@ mod tests {
             change: ChangeId(1),
             action,
             targets: vec![BUILD, EDITOR],
+            units: vec![],
         }
     }
 
@@ -524,6 +547,7 @@ mod tests {
     fn an_action_does_what_the_truth_says_and_only_where_it_binds() {
         let truth = Truth::NICE_HELPS;
         assert!((ratio(truth, Action::BackgroundNice) - 0.40).abs() < 0.03);
+        assert!((ratio(truth, Action::BackgroundIdle) - 0.30).abs() < 0.03);
         assert!((ratio(truth, Action::AutogroupNice) - 1.0).abs() < 0.06);
         let elsewhere = Truth {
             binding: Binding::Autogroup,

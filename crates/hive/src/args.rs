@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hive_mind::pattern::Action;
 
 /// Your own computers learn together which tuning really helps which program, prove it by
 /// measuring, and tell each other.
@@ -73,6 +74,30 @@ pub(crate) enum ModeWord {
     Suggest,
     /// Try small reversible settings and keep what measurably helps
     Auto,
+}
+
+/// What `hive tune` can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TuneWord {
+    /// Watch, change nothing
+    Observe,
+    /// Watch and say what would be tried
+    Suggest,
+    /// Try small reversible settings and keep what measurably helps
+    Auto,
+    /// Allow an action that is asked about once
+    Allow,
+    /// Take that back
+    Forbid,
+    /// List all actions, whose yes they need, and what they cost
+    Actions,
+}
+
+fn parse_action(word: &str) -> Result<Action, String> {
+    Action::named(word).ok_or_else(|| {
+        let names = Action::ALL.map(Action::name);
+        format!("no such action; there are {}", names.join(", "))
+    })
 }
 
 /// The verbs.
@@ -437,8 +462,11 @@ pub(crate) struct UndoArgs {
 /// Options of `hive tune`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct TuneArgs {
-    /// How much may be done
-    pub(crate) mode: ModeWord,
+    /// How much may be done, or what shall become of one action
+    pub(crate) word: TuneWord,
+    /// Which action, as `hive tune actions` names it; for allow and forbid
+    #[arg(value_name = "ACTION", value_parser = parse_action, required_if_eq_any([("word", "allow"), ("word", "forbid")]))]
+    pub(crate) action: Option<Action>,
     /// Rehearsal
     #[command(flatten)]
     pub(crate) rehearsal: Rehearsal,

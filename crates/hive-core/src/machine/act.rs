@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ChangeId;
-use crate::machine::facts::GroupId;
+use crate::machine::facts::{CgroupId, GroupId};
 use crate::pattern::Action;
 
 /// One change to this machine. The host journals its intent durably before it touches anything.
@@ -17,6 +17,8 @@ pub struct Step {
     pub action: Action,
     /// On which jobs: every process and thread in them, and those they fork meanwhile.
     pub targets: Vec<GroupId>,
+    /// The units that are weighed; none but for [`Action::BackgroundWeight`].
+    pub units: Vec<CgroupId>,
 }
 
 /// What became of a [`Step`] or of its undoing.
@@ -36,7 +38,7 @@ pub struct Receipt {
 pub enum Outcome {
     /// It was done and read back.
     Applied {
-        /// Threads or sessions that now carry the new value.
+        /// Threads, sessions or units that now carry the new value.
         touched: u32,
     },
     /// It was not done: not allowed, or not reversible with the rights at hand.
@@ -56,6 +58,13 @@ pub enum Outcome {
         left_alone: u32,
         /// Threads that had ended.
         gone: u32,
+    },
+    /// The kernel took the advice on memory. There is nothing to put back.
+    Advised {
+        /// Bytes that were in memory, at most.
+        bytes: u64,
+        /// Of so many processes.
+        processes: u32,
     },
 }
 

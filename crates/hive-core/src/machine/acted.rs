@@ -10,6 +10,10 @@ use crate::time::Now;
 impl Machine {
     /// The host did something, or did not.
     pub fn on_acted(&mut self, now: Now, receipt: Receipt) {
+        if self.on_advised(&receipt) {
+            self.turn(now);
+            return;
+        }
         match self.hands.on_receipt(now.boot, receipt) {
             News::Off {
                 action,

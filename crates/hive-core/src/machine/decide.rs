@@ -7,8 +7,10 @@ use crate::id::PatternId;
 use crate::machine::facts::{MachineFacts, Rights};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
+use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
-use crate::machine::trial::Regime;
+use crate::machine::trial::{MARGIN_HIGH, Regime};
+use crate::pattern::catalogue::Tier;
 use crate::pattern::{Action, Binding, PatternDef, Verdict, WorkloadType};
 use crate::reply::PatternState;
 use crate::time::{Span, WallTime};
@@ -16,6 +18,12 @@ use crate::time::{Span, WallTime};
 /// A proven action stays on this long before another candidate gets its trial. A guess: the owner has
 /// a minute of what was found, and a build of some minutes still sees every candidate tried.
 pub const PROVEN_REST: Span = Span::from_secs(60);
+
+/// What the background's loss weighs against the gain, both as logarithms: a taste (`research/optimizer.md` 6.2, 7.5).
+const LOSS_WEIGHT: f64 = 0.15;
+
+/// A background is counted as keeping at least this much, or the logarithm of nothing would decide. A guess.
+const LEAST_KEPT: f64 = 0.01;
 
 /// What to do about a contention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +49,24 @@ pub struct Grounds<'a> {
     pub wall: WallTime,
     /// Whether the proven action has been on long enough to try another.
     pub rested: bool,
+    /// What is being run now, if anything.
+    pub running: Option<PatternId>,
 }
 
-/// What may be offered at all: what does something under this binding, and what can be undone.
+/// What may be tried in pairs at all: what needs no further yes, does something under this binding, and can be undone.
 ///
-/// Nice does nothing across autogroups, and neither does anything across control groups (both
+/// Nice and policy do nothing across autogroups, and neither does anything across control groups (all
 /// measured, `research/optimizer.md` 4.1), so those are not even tried.
 #[must_use]
 pub fn offered(binding: Binding, rights: Rights) -> Vec<Action> {
     Action::ALL
         .into_iter()
+        .filter(|action| action.tier() == Tier::Auto)
         .filter(|action| match (action, binding) {
-            (Action::BackgroundNice, Binding::Task) => rights.nice,
+            (Action::BackgroundNice | Action::BackgroundIdle, Binding::Task) => rights.nice,
             (Action::AutogroupNice, Binding::Autogroup) => rights.autogroup_nice,
+            // It makes the binding where there is none yet.
+            (Action::BackgroundWeight, Binding::Task | Binding::Cgroup) => rights.unit_weight,
             (Action::FinerSlice, _) => rights.slice,
             _ => false,
         })
@@ -76,19 +89,21 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
 #[must_use]
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
-    let actions = offered(contention.context.binding, grounds.facts.rights);
+    let mut actions = offered(contention.context.binding, grounds.facts.rights);
+    let claimed = actions
+        .iter()
+        .find_map(|action| contention.claimed(*action));
+    actions.retain(|action| contention.offers(*action));
     if actions.is_empty() {
-        return Choice::Leave(nothing_offered(contention.context.binding));
+        let nothing = || nothing_offered(contention.context.binding);
+        return Choice::Leave(claimed.map_or_else(nothing, Neighbour::leave));
     }
     let open: Vec<PatternDef> = actions
         .into_iter()
         .map(|action| pattern(action, contention, grounds.secret))
         .filter(|def| is_open(grounds, ledger, def.id()))
         .collect();
-    let proven = open
-        .iter()
-        .filter(|def| is_proven(ledger, def.id()))
-        .min_by(|a, b| own_mean(ledger, a).total_cmp(&own_mean(ledger, b)));
+    let proven = best_proven(grounds, ledger, &open);
     let next = next_trial(grounds, ledger, &open);
     match (proven, next) {
         (Some(_), Some((regime, def))) if grounds.rested => Choice::Run(regime, def),
@@ -96,6 +111,21 @@ pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
         (None, Some((regime, def))) => Choice::Run(regime, def),
         (None, None) => Choice::Leave("everything that could help here was tried and did not"),
     }
+}
+
+/// The best of what was proven here. What is on stays on unless another one is better by more than the margin below
+/// which nobody feels a difference: two that are as good must not take turns.
+fn best_proven<'a>(
+    grounds: &Grounds<'_>,
+    ledger: &Ledger,
+    open: &'a [PatternDef],
+) -> Option<&'a PatternDef> {
+    let proven = || open.iter().filter(|def| is_proven(ledger, def.id()));
+    let best = proven().min_by(|a, b| burden(ledger, a).total_cmp(&burden(ledger, b)))?;
+    let running = proven().find(|def| Some(def.id()) == grounds.running);
+    let as_good =
+        |def: &&PatternDef| burden(ledger, def) <= burden(ledger, best) + libm::log(MARGIN_HIGH);
+    Some(running.filter(as_good).unwrap_or(best))
 }
 
 /// The next one to be proven or not.
@@ -152,8 +182,15 @@ fn may_be_on_probation(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) ->
     proven.is_some() && untouched
 }
 
-fn own_mean(ledger: &Ledger, def: &PatternDef) -> f64 {
-    ledger.get(def.id()).map_or(0.0, |entry| entry.trial.mean())
+/// What a proven action leaves of the wait, as a natural log ratio, and what it takes from the background: the least is
+/// the best. The hold-outs count as much as the trial, pair by pair: a trial that ended early on lucky pairs is
+/// corrected by them.
+fn burden(ledger: &Ledger, def: &PatternDef) -> f64 {
+    ledger.get(def.id()).map_or(0.0, |entry| {
+        let pairs = entry.trial.plus(entry.holdout);
+        let kept = (1.0 - entry.work.loss()).max(LEAST_KEPT);
+        pairs.mean() - LOSS_WEIGHT * libm::log(kept)
+    })
 }
 
 fn nothing_offered(binding: Binding) -> &'static str {

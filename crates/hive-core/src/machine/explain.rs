@@ -12,7 +12,7 @@ use crate::machine::trial::{
     MARGIN_HIGH, MARGIN_LOW, Regime, helps_at_too_high_a_cost, too_costly,
 };
 use crate::machine::window::real;
-use crate::machine::{Machine, sequence};
+use crate::machine::{Machine, discovery, sequence};
 use crate::pattern::{Action, Binding, PairStats, Side, Verdict, WorkloadType};
 use crate::reply::words::waits;
 use crate::reply::{
@@ -41,7 +41,9 @@ impl Machine {
         let mut because = Vec::from([self.what(entry), self.reason(id, entry), effect(entry)]);
         because.extend(cost(entry));
         because.extend(placebo(entry));
+        because.extend(self.proof(entry));
         because.extend(entry.refused.as_ref().map(refused));
+        because.extend(self.left_to(entry.def.action));
         because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
         because.extend(self.at_rest(now));
@@ -60,6 +62,7 @@ impl Machine {
     pub fn decide(&self, now: Now) -> DecisionView {
         let leave = |because: &str| DecisionView {
             because: because.to_string(),
+            suggestions: self.suggestions(now),
             ..DecisionView::default()
         };
         if !self.facts.pressure {
@@ -92,6 +95,7 @@ impl Machine {
                 .get(def.id())
                 .map(|entry| format!("p-{}", entry.number)),
             action: Some(def.action),
+            suggestions: self.suggestions(now),
             because: format!(
                 "{would}{step}: {} competes with an interactive program at {:.0} % processor pressure, {}",
                 contention.context.background.words(),
@@ -112,10 +116,14 @@ impl Machine {
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
+        status.gain = self.gains.view(&self.ledger);
         status.left_alone = self.left_alone(now);
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));
+        status.needs.extend(self.asks(now));
+        status.suggestions = self.suggestions(now);
+        status.memory = self.memory_words();
         let Some((run, entry)) = self
             .run
             .as_ref()
@@ -169,9 +177,17 @@ impl Machine {
         ))
     }
 
+    /// Says who else sets what an action would set.
+    fn left_to(&self, action: Action) -> Option<String> {
+        let mut all = self.situation.neighbours.iter();
+        let claims = all.find(|neighbour| neighbour.claims(action))?;
+        Some(format!("Not used now: {}.", claims.words()))
+    }
+
     fn limits(&self) -> Vec<String> {
         let rights = self.facts.rights;
         let mut limits = Vec::new();
+        limits.extend(self.situation.neighbours.iter().map(|other| other.words()));
         if self.other_acts_until.is_some() {
             limits.push(
                 crate::machine::act::Refusal::NotTheActor
@@ -184,7 +200,7 @@ impl Machine {
         }
         if !rights.nice {
             limits.push(format!(
-                "background nice is not offered: {}",
+                "background nice and idle are not offered: {}",
                 crate::machine::act::Refusal::NotReversible.remedy()
             ));
         }
@@ -279,6 +295,9 @@ impl Machine {
             (Binding::Autogroup, Action::AutogroupNice) => {
                 "; nice does nothing across terminal sessions, so the weight of the session is used"
             }
+            (Binding::Task, Action::BackgroundWeight) => {
+                "; both are applications of one desktop, so that a weight on the background's makes their control groups decide while it is on"
+            }
             (Binding::Cgroup, Action::FinerSlice) => {
                 "; nice does nothing across control groups, so the program's own time slice is used"
             }
@@ -290,6 +309,23 @@ impl Machine {
             entry.def.role.words(),
             context.binding.words(),
         )
+    }
+
+    /// How much evidence was, or is, asked for, and why.
+    fn proof(&self, entry: &Entry) -> Option<String> {
+        let number = entry.asked.number;
+        let tried = matches!(entry.state, PatternState::Trial | PatternState::Probation);
+        if number == 0 || !(tried || entry.is_in_use()) {
+            return None;
+        }
+        let (verb, odds) = match entry.asked.odds {
+            0 => ("are", discovery::odds(self.ledger.asked_of(entry))),
+            odds => ("were", odds),
+        };
+        Some(format!(
+            "Proof: odds of {odds} to 1 against chance {verb} asked for, as it is trial {number} of this machine; so at most one in {:.0} of what is in use is there by chance.",
+            1.0 / discovery::FALSE_SHARE
+        ))
     }
 
     fn origin(&self, id: PatternId, entry: &Entry) -> String {
@@ -398,7 +434,7 @@ fn refused(outcome: &Outcome) -> String {
         Outcome::Failed { errno } => {
             format!("Not done: the kernel refused half-way (error {errno}); it was put back.")
         }
-        Outcome::Applied { .. } | Outcome::Restored { .. } => {
+        Outcome::Applied { .. } | Outcome::Restored { .. } | Outcome::Advised { .. } => {
             String::from("Not done: the host's answer made no sense.")
         }
     }

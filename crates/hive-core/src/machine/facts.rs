@@ -1,11 +1,13 @@
 //! What the host can tell about this machine: processes, pressure, counters, rights. Plain numbers, no policy.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::ProgramName;
 use crate::time::{Instant, Span};
+use crate::units::Permille;
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub struct MachineFacts {
 }
 
 /// What the rights at hand allow, undo included. `false` always has a reason in `hive doctor`'s words.
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Nice can be raised *and lowered again* (`CAP_SYS_NICE`, `RLIMIT_NICE` of at least 20, or the privileged helper).
@@ -33,6 +36,67 @@ pub struct Rights {
     pub autogroup_nice: bool,
     /// The EEVDF slice of own threads can be set (kernel 6.12 and later).
     pub slice: bool,
+    /// The kernel takes advice on the memory of own processes (`CAP_SYS_NICE`, kernel 5.10 and later).
+    pub advise: bool,
+    /// The user's own service manager answers and holds a processor controller, so that it can give the units of
+    /// applications a weight and take it back (systemd 252 and later, version 2 control groups).
+    pub unit_weight: bool,
+}
+
+/// How much memory is left, and where it can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Share of all memory that new programs could get (`MemAvailable`).
+    pub available: Permille,
+    /// What swap there is.
+    pub swap: Swap,
+}
+
+/// Where memory goes that is taken from programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Swap {
+    /// Nowhere.
+    #[default]
+    None,
+    /// To a disk, at least some of it.
+    Disk,
+    /// To compressed memory (zram, zswap).
+    Compressed,
+}
+
+impl Default for Memory {
+    /// Plenty, and no swap.
+    fn default() -> Self {
+        Self {
+            available: Permille::from_share(1.0),
+            swap: Swap::None,
+        }
+    }
+}
+
+/// A control group, named by the fingerprint of its path; 0 is the root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
+/// One control group of the hierarchy that the processor controller is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// What it is in; the root is in itself.
+    pub parent: CgroupId,
+    /// What it is.
+    pub kind: CgroupKind,
+}
+
+/// What a control group is to whoever may weigh it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CgroupKind {
+    /// Nothing that concerns us: the system's, the session's, another user's.
+    #[default]
+    Other,
+    /// A unit of an application: a scope, service or slice below `app.slice` of this user's own service manager.
+    Application,
+    /// Of a container, or inside one.
+    Container,
 }
 
 /// A job as the shell made it: a process group within a terminal session.
@@ -76,6 +140,8 @@ pub struct Pressure {
     pub cpu: Span,
     /// For memory.
     pub memory: Span,
+    /// Of that, time in which all tasks that had something to do waited for memory (PSI `full`).
+    pub memory_full: Span,
     /// For input and output.
     pub io: Span,
 }
@@ -87,11 +153,30 @@ pub struct Survey {
     pub at: Instant,
     /// Pressure totals; zero where the kernel does not tell.
     pub pressure: Pressure,
+    /// Memory that is left.
+    pub memory: Memory,
     /// Every live process in scope, own uid or not.
     pub processes: Vec<Process>,
+    /// The control groups of all of them, and what these are in.
+    pub cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// What others that tune this machine say of themselves.
+    pub tuners: Tuners,
+}
+
+/// Others that tune this machine, as far as no process table shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuners {
+    /// A `sched_ext` scheduler is loaded (`/sys/kernel/sched_ext/state`).
+    pub sched_ext: bool,
+    /// Games that have asked `gamemode` for its settings and did not end.
+    pub games: u32,
 }
 
 /// One process.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of one process"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// Process id.
@@ -116,12 +201,19 @@ pub struct Process {
     pub nice: i8,
     /// Whether it is scheduled as `SCHED_OTHER`.
     pub ordinary: bool,
+    /// Whether it is scheduled as `SCHED_IDLE`.
+    pub idle: bool,
     /// Threads.
     pub threads: u32,
+    /// Bytes of it in memory.
+    pub resident: u64,
     /// Number of its autogroup, if it is in one.
     pub autogroup: Option<u64>,
-    /// Fingerprint of the control group whose processor weight binds it; 0 = the root.
+    /// Fingerprint of the control group whose processor weight binds it; 0 = the root. It is told as it would be
+    /// without the weights that this daemon itself has on: those may be what makes a group bind at all.
     pub cpu_cgroup: u64,
+    /// The control group it is in, binding or not.
+    pub cgroup: CgroupId,
     /// Whether it belongs to a session that the system's init started without a terminal, seen by the superuser's daemon: a service, never touched.
     pub service: bool,
 }

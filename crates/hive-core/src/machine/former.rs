@@ -57,8 +57,9 @@ impl Machine {
             entry.shared = true;
             let renewed = entry.def.id();
             let entry = joined(entry, self.ledger.remove(renewed), now.wall);
-            let records = Vec::from([Ledger::forget(*id), entry.record()]);
+            let mut records = Vec::from([Ledger::forget(*id), entry.record()]);
             self.ledger.insert(entry);
+            records.extend(self.ledger.discovery_record());
             self.out.push_back(MachineEffect::Keep(records));
             self.say(now, renewed);
         }

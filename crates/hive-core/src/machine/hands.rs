@@ -6,7 +6,7 @@ use crate::chance::Chance;
 use crate::id::ChangeId;
 use crate::machine::MachineEffect;
 use crate::machine::act::{Outcome, Receipt, Refusal, Step};
-use crate::machine::facts::GroupId;
+use crate::machine::facts::{CgroupId, GroupId};
 use crate::pattern::Action;
 use crate::time::{Instant, Span};
 
@@ -28,6 +28,17 @@ pub struct Wanted {
     pub action: Action,
     /// On whom.
     pub targets: Vec<GroupId>,
+    /// Through which units, for a weight.
+    pub units: Vec<CgroupId>,
+}
+
+/// What a change may stay on although it is not wanted there any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed<'a> {
+    /// Jobs.
+    pub jobs: &'a [GroupId],
+    /// Units.
+    pub units: &'a [CgroupId],
 }
 
 /// The state of the one change.
@@ -100,7 +111,7 @@ impl Hands {
         &mut self,
         now: Instant,
         wanted: Option<&Wanted>,
-        allowed: &[GroupId],
+        allowed: Allowed<'_>,
         chance: &mut Chance,
     ) -> (bool, Option<MachineEffect>) {
         match (&self.hold, wanted) {
@@ -112,6 +123,7 @@ impl Hands {
                     change: name,
                     action: wanted.action,
                     targets: wanted.targets.clone(),
+                    units: wanted.units.clone(),
                 };
                 self.hold = Hold::TurningOn(name, wanted.clone(), now);
                 (false, Some(MachineEffect::Act(step)))
@@ -289,12 +301,17 @@ impl Undoing {
 }
 
 impl Wanted {
-    fn covers(&self, wanted: &Self, allowed: &[GroupId]) -> bool {
+    fn covers(&self, wanted: &Self, allowed: Allowed<'_>) -> bool {
         self.action == wanted.action
-            && wanted.targets.iter().all(|g| self.targets.contains(g))
-            && self
-                .targets
-                .iter()
-                .all(|g| wanted.targets.contains(g) || allowed.contains(g))
+            && cover(&self.targets, &wanted.targets, allowed.jobs)
+            && cover(&self.units, &wanted.units, allowed.units)
     }
+}
+
+/// Whether `is` holds all that is wanted, and nothing beyond it that is not allowed.
+fn cover<T: PartialEq>(is: &[T], wanted: &[T], allowed: &[T]) -> bool {
+    wanted.iter().all(|one| is.contains(one))
+        && is
+            .iter()
+            .all(|one| wanted.contains(one) || allowed.contains(one))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::hive::outside::{Record, Table};
 use crate::id::PatternId;
 use crate::machine::act::Outcome;
+use crate::machine::discovery::{self, Asked};
 use crate::machine::sequence;
 use crate::machine::trial::{HOLDOUT_PAIRS_MAX, RAILS_MAX, holdouts_deny};
 use crate::machine::window::{PairValue, Window, real};
@@ -83,6 +84,9 @@ pub struct Entry {
     pub contention: Span,
     /// Whether it may be told to the hive: false after its key's secret was left behind.
     pub shared: bool,
+    /// What the latest trial was asked for. Stored apart, as older programs know nothing of it.
+    #[serde(skip)]
+    pub asked: Asked,
 }
 
 /// All of them.
@@ -90,6 +94,9 @@ pub struct Entry {
 pub struct Ledger {
     entries: BTreeMap<PatternId, Entry>,
     last_number: u32,
+    /// Trials begun in this machine's life.
+    pub(super) begun: u32,
+    pub(super) stored: discovery::Stored,
 }
 
 impl Work {
@@ -137,6 +144,7 @@ impl Entry {
             own,
             contention: Span::default(),
             shared: true,
+            asked: Asked::default(),
         }
     }
 
@@ -152,11 +160,14 @@ impl Entry {
         wall < self.backoff_until
     }
 
-    /// Starts a trial (or a probation) from nothing, or goes on with one that was interrupted.
-    pub fn begin(&mut self, state: PatternState) {
-        if self.state != state {
+    /// Starts a trial (or a probation) from nothing under a new number, or goes on with one that was interrupted.
+    fn begin(&mut self, state: PatternState, number: u32) -> bool {
+        let fresh = self.state != state;
+        if fresh {
             self.trial = PairStats::default();
+            self.holdout = PairStats::default();
             self.placebo = PairStats::default();
+            self.asked = Asked { number, odds: 0 };
             self.work = Work::default();
             self.rails = 0;
             self.contention = Span::default();
@@ -164,9 +175,10 @@ impl Entry {
             self.refused = None;
         }
         self.state = state;
+        fresh
     }
 
-    /// Takes in a real pair of the trial. A starved window counts as a guard rail fallen.
+    /// Takes in a real pair of the trial.
     pub fn add_pair(&mut self, treated: &[Window], control: &Window, value: PairValue) {
         match value {
             PairValue::Ln(ln) | PairValue::Starved(ln) => self.trial.add(ln),
@@ -203,14 +215,20 @@ impl Entry {
         self.harms = self.harms.saturating_add(1);
     }
 
-    /// Ends a trial.
-    pub fn conclude(&mut self, verdict: Verdict, wall: WallTime) {
+    /// Counts a starved window: told to the hive as every rail, and judged by its value.
+    pub fn add_starved(&mut self) {
+        self.harms = self.harms.saturating_add(1);
+    }
+
+    /// Ends a trial, of which so much evidence (a natural logarithm) was asked.
+    pub fn conclude(&mut self, verdict: Verdict, asked: f64, wall: WallTime) {
         self.verdict = verdict;
         self.trials = self.trials.saturating_add(1);
         self.rails = 0;
         if verdict == Verdict::Helps {
             self.wins = self.wins.saturating_add(1);
             self.state = PatternState::Proven;
+            self.asked.odds = discovery::odds(asked);
             self.recent = PairStats::default();
             self.backoffs = 0;
         } else {
@@ -223,6 +241,13 @@ impl Entry {
         self.verdict = verdict;
         self.rails = 0;
         self.drop_for_now(wall);
+    }
+
+    /// Goes on with the trial that had proven it: what it brought is not enough any more.
+    pub fn reopen(&mut self) {
+        self.verdict = Verdict::Undecided;
+        self.state = PatternState::Trial;
+        self.asked.odds = 0;
     }
 
     /// Leaves it alone for a while, longer each time.
@@ -279,7 +304,24 @@ impl Ledger {
                 ledger.entries.insert(entry.def.id(), entry);
             }
         }
+        ledger.restore_discovery(records);
         ledger
+    }
+
+    /// Begins a trial or a probation of a pattern, or goes on with one. Tells whether it began.
+    pub fn begin(&mut self, id: PatternId, state: PatternState) -> bool {
+        let number = self.begun.saturating_add(1);
+        let begins = |entry: &mut Entry| entry.begin(state, number);
+        let fresh = self.entries.get_mut(&id).is_some_and(begins);
+        if fresh {
+            self.begun = number;
+        }
+        fresh
+    }
+
+    /// All, by their ids.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&PatternId, &Entry)> {
+        self.entries.iter()
     }
 
     /// The record's key of a pattern.

@@ -37,6 +37,7 @@ impl Machine {
         }
         if arm == Arm::Treated && regime == Regime::Proven {
             self.held.0 = self.held.0.saturating_add(window.span.0);
+            self.gains.add(id, &window);
         }
         if step.railed {
             self.on_rail(now, id, action);
@@ -44,7 +45,7 @@ impl Machine {
         if let Some(measured) = step.measured {
             // A block that starved and tripped a rail as well is one harm, not two.
             if !measured.railed && starved(&measured) {
-                self.on_rail(now, id, action);
+                self.on_starved(now, id, action);
             }
             self.on_measured(now, id, &measured);
         }
@@ -60,9 +61,21 @@ impl Machine {
             .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
     }
 
+    /// A treated window starved. It counts in the pair's value; two of them are no verdict, because a program that
+    /// sleeps now and then by itself shows as many.
+    fn on_starved(&mut self, now: Now, id: PatternId, action: Action) {
+        self.out.extend(self.hands.release(now.boot));
+        if let Some(entry) = self.ledger.get_mut(id) {
+            entry.add_starved();
+        }
+        self.out
+            .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
+    }
+
     /// A block is through: learn from it.
     fn on_measured(&mut self, now: Now, id: PatternId, measured: &Measured) {
         let value = value(measured);
+        let asked = self.asked_of(id);
         let Some(entry) = self.ledger.get_mut(id) else {
             return;
         };
@@ -79,7 +92,7 @@ impl Machine {
                 } else if let Some(control) = &measured.control {
                     entry.add_pair(&measured.treated, control, value);
                 }
-                judge(entry)
+                judge(entry, asked)
             }
             Purpose::HoldOut => {
                 if let Some(ln) = ln {
@@ -96,8 +109,15 @@ impl Machine {
         }
     }
 
+    /// Natural logarithm of the evidence that a pattern must bring.
+    fn asked_of(&self, id: PatternId) -> f64 {
+        let entry = self.ledger.get(id);
+        entry.map_or(f64::INFINITY, |entry| self.ledger.asked_of(entry))
+    }
+
     /// A verdict: kept, told, said to the hive.
     fn conclude(&mut self, now: Now, id: PatternId, verdict: Verdict) {
+        let asked = self.asked_of(id);
         let Some(entry) = self.ledger.get_mut(id) else {
             return;
         };
@@ -105,7 +125,7 @@ impl Machine {
         if entry.state == PatternState::Proven {
             entry.withdraw(verdict, now.wall);
         } else {
-            entry.conclude(verdict, now.wall);
+            entry.conclude(verdict, asked, now.wall);
         }
         self.out
             .push_back(MachineEffect::Tell(Happening::TrialEnded {
@@ -115,6 +135,22 @@ impl Machine {
         self.keep(id);
         self.say(now, id);
         self.end_run();
+        self.ask_for_more(now);
+    }
+
+    /// Patterns that were let in on account of others which are gone go on with their trials.
+    pub(super) fn ask_for_more(&mut self, now: Now) {
+        while let Some(id) = self.ledger.lacking() {
+            let Some(entry) = self.ledger.get_mut(id) else {
+                return;
+            };
+            entry.reopen();
+            let action = entry.def.action;
+            self.out
+                .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));
+            self.keep(id);
+            self.say(now, id);
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::ProgramName;
-use crate::machine::facts::{GroupId, MachineFacts, Process, Survey};
+use crate::machine::facts::{Cgroup, CgroupId, CgroupKind, GroupId, MachineFacts, Process, Survey};
+use crate::machine::neighbours::Neighbour;
+use crate::machine::weigh::{self, Weighable};
 use crate::machine::window::{Window, real};
-use crate::pattern::{BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
+use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -106,6 +108,8 @@ pub struct Group {
     /// Of all its processes; one that left its session's autogroup is rare, but would be hit.
     autogroups: BTreeSet<u64>,
     cgroup: u64,
+    /// Of all its processes: those of one job may be spread over several.
+    pub(crate) homes: BTreeSet<CgroupId>,
     fresh_per_s: f64,
     parents: BTreeSet<GroupId>,
 }
@@ -128,6 +132,10 @@ pub struct Situation {
     pub pressure: f64,
     /// All jobs.
     pub groups: BTreeMap<GroupId, Group>,
+    /// The control groups they are in.
+    pub cgroups: BTreeMap<CgroupId, Cgroup>,
+    /// Others that tune this machine now.
+    pub neighbours: BTreeSet<Neighbour>,
 }
 
 /// A protected workload and what competes with it.
@@ -141,10 +149,41 @@ pub struct Contention {
     pub background: Vec<GroupId>,
     /// All jobs that may be acted on under that binding, hungry now or not.
     pub allowed: Vec<GroupId>,
+    /// The units whose weight decides between the two, where the service manager can set it.
+    pub units: Weighable,
+    /// Others that tune this machine.
+    pub neighbours: BTreeSet<Neighbour>,
     /// The mechanism.
     pub context: Context,
     /// The pressure.
     pub pressure: f64,
+}
+
+impl Contention {
+    /// Whether there is anything that this action could act on, and nobody else who sets the same. All actions but one
+    /// act on the jobs themselves.
+    #[must_use]
+    pub fn offers(&self, action: Action) -> bool {
+        let acts = action != Action::BackgroundWeight || !self.units.wanted.is_empty();
+        acts && self.claimed(action).is_none()
+    }
+
+    /// Who else sets what this action would set.
+    #[must_use]
+    pub fn claimed(&self, action: Action) -> Option<Neighbour> {
+        let mut all = self.neighbours.iter().copied();
+        all.find(|neighbour| neighbour.claims(action))
+    }
+}
+
+/// Whether processes in containers are protected or acted on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// They are left alone: whoever runs the container may have other plans for them.
+    #[default]
+    LeftAlone,
+    /// The owner has said that they are like all others.
+    Included,
 }
 
 /// What jobs are judged by.
@@ -156,8 +195,10 @@ pub struct Yardstick<'a> {
     pub protect: &'a [ProgramName],
     /// Programs never to touch.
     pub never: &'a [ProgramName],
-    /// Jobs that this machine itself has made nicer: their nice value is nobody else's.
-    pub niced: &'a [GroupId],
+    /// Whether what runs in containers takes part.
+    pub containers: Containers,
+    /// What this machine itself put on which jobs: their nice and policy are nobody else's.
+    pub worn: Option<(Action, &'a [GroupId])>,
 }
 
 /// Remembers the last survey.
@@ -170,6 +211,18 @@ pub struct Observer {
     pub watched: Span,
     /// See `watched`.
     pub busy: Span,
+}
+
+impl Yardstick<'_> {
+    /// Whether a process's nice and policy are what this machine put on.
+    fn is_worn(&self, process: &Process) -> bool {
+        let Some((action, groups)) = self.worn else {
+            return false;
+        };
+        // Between the nice and the policy of one step, and of its undoing, a look may fall.
+        let policy = process.ordinary || (action == Action::BackgroundIdle && process.idle);
+        process.nice == BACKGROUND_NICE && policy && groups.contains(&process.group)
+    }
 }
 
 impl Observer {
@@ -218,6 +271,8 @@ impl Observer {
             at: survey.at,
             pressure,
             groups,
+            cgroups: survey.cgroups.clone(),
+            neighbours: Neighbour::seen(survey),
         }
     }
 }
@@ -314,10 +369,13 @@ impl Situation {
         if background.is_empty() {
             return None;
         }
+        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, &shielded);
         Some(Contention {
             protected,
             name: front.name.clone(),
+            units: weigh::weighable(self, front, class().map(|(_, g)| g), alone),
             allowed: class().map(|(id, _)| *id).collect(),
+            neighbours: self.neighbours.clone(),
             context: Context {
                 binding: bound,
                 cores: Cores::of(facts.cores),
@@ -338,11 +396,9 @@ impl Situation {
     /// the build runs does not block its own session; a shell at its prompt with the build in the
     /// background (`make &`) is a foreground job that does not burn, so that session is left alone.
     fn shared_sessions(&self, shielded: &BTreeSet<GroupId>) -> BTreeSet<u64> {
-        let alone = |id: &GroupId, g: &Group| {
-            g.touchable && !shielded.contains(id) && (!g.foreground || g.hungry)
-        };
-        let others = self.groups.iter().filter(|(id, g)| !alone(id, g));
+        let others = self.groups.iter();
         others
+            .filter(|(id, g)| !is_alone(**id, g, shielded))
             .flat_map(|(_, g)| g.autogroups.iter().copied())
             .collect()
     }
@@ -371,6 +427,11 @@ impl Situation {
     }
 }
 
+/// Whether a weight on what a job shares with others may bind it: see [`Situation::shared_sessions`].
+fn is_alone(id: GroupId, job: &Group, shielded: &BTreeSet<GroupId>) -> bool {
+    job.touchable && !shielded.contains(&id) && (!job.foreground || job.hungry)
+}
+
 /// What decides between two jobs (`research/optimizer.md` 7.2).
 fn binding(front: &Group, back: &Group, facts: &MachineFacts) -> Binding {
     if front.cgroup != back.cgroup {
@@ -386,6 +447,10 @@ fn binding(front: &Group, back: &Group, facts: &MachineFacts) -> Binding {
 fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group> {
     let by_pid: BTreeMap<u32, &Process> = survey.processes.iter().map(|p| (p.pid, p)).collect();
     let spared = own_line(survey, &by_pid);
+    let boxed = |process: &Process| {
+        let group = survey.cgroups.get(&process.cgroup);
+        group.is_some_and(|group| group.kind == CgroupKind::Container)
+    };
     let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
     for process in &survey.processes {
         let first = !groups.contains_key(&process.group);
@@ -400,14 +465,14 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             job.cgroup = process.cpu_cgroup;
         }
         // A value that somebody else has set is theirs, and so are their processes.
-        let ours = process.nice == BACKGROUND_NICE && yardstick.niced.contains(&process.group);
         let plain = process.uid == yardstick.facts.uid
-            && (process.nice == 0 || ours)
-            && process.ordinary
+            && (yardstick.is_worn(process) || (process.nice == 0 && process.ordinary))
             && process.pid != 1
+            && !(boxed(process) && yardstick.containers == Containers::LeftAlone)
             && !yardstick.never.contains(&process.name);
         job.protectable &= plain;
         job.autogroups.extend(process.autogroup);
+        job.homes.insert(process.cgroup);
         job.touchable &= plain
             && !process.service
             && !spared.contains(&process.pid)

@@ -1,5 +1,6 @@
 //! Record: what is kept in the store and what is said to the hive.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use crate::id::{PatternId, ProgramName, WorkloadKey};
 use crate::machine::former::says_nothing;
 use crate::machine::learn::Ledger;
 use crate::machine::{Machine, MachineEffect, Pause};
+use crate::pattern::Action;
 use crate::reply::Mode;
 use crate::statement::{Statement, StrategyCell};
 use crate::time::{Instant, Now, Span, WallTime};
@@ -20,6 +22,7 @@ const SAY_AGAIN: Span = Span::from_secs(15 * 60);
 const MODE_KEY: &[u8] = b"mode";
 const PAUSE_KEY: &[u8] = b"pause";
 const REST_KEY: &[u8] = b"rest";
+const ALLOWED_KEY: &[u8] = b"allowed";
 
 /// A pause, or the rest after an undo, as it is stored: the boot clock means nothing after a reboot, so its end is on the calendar.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -49,6 +52,11 @@ impl StoredPause {
 /// The mode that was set by a person, if one was.
 pub(super) fn restored_mode(records: &[Record]) -> Option<Mode> {
     stored(records, MODE_KEY)
+}
+
+/// The actions that a person allowed. A list that names one which this version does not know allows none.
+pub(super) fn restored_allowed(records: &[Record]) -> BTreeSet<Action> {
+    stored(records, ALLOWED_KEY).unwrap_or_default()
 }
 
 /// The pause that was still on, if one was.
@@ -84,7 +92,11 @@ impl Machine {
     /// Stores a pattern's entry.
     pub(super) fn keep(&mut self, id: PatternId) {
         if let Some(entry) = self.ledger.get(id) {
-            let records = Vec::from([entry.record()]);
+            let mut records = Vec::from([entry.record()]);
+            if entry.holdout.pairs > 0 {
+                records.push(self.gains.record(id));
+            }
+            records.extend(self.ledger.discovery_record());
             self.out.push_back(MachineEffect::Keep(records));
         }
     }
@@ -92,6 +104,12 @@ impl Machine {
     /// Stores the mode.
     pub(super) fn keep_mode(&mut self) {
         let records = Vec::from([record(MODE_KEY, Some(&self.mode))]);
+        self.out.push_back(MachineEffect::Keep(records));
+    }
+
+    /// Stores what a person allowed.
+    pub(super) fn keep_allowed(&mut self) {
+        let records = Vec::from([record(ALLOWED_KEY, Some(&self.allowed))]);
         self.out.push_back(MachineEffect::Keep(records));
     }
 
@@ -178,6 +196,7 @@ impl Machine {
             if let Some(name) = names.get(&entry.def.workload) {
                 records.push(Ledger::forget(id));
                 entry.def.workload = name.key(&secret);
+                records.extend(self.gains.rename(id, entry.def.id()));
                 renewed.push(entry.def.id());
             } else if says_nothing(&entry, now.wall) {
                 records.push(Ledger::forget(id));
@@ -193,6 +212,7 @@ impl Machine {
             .into_values()
             .map(|name| (name.key(&secret), name))
             .collect();
+        records.extend(self.ledger.discovery_record());
         self.out.push_back(MachineEffect::Keep(records));
         if is_behind {
             self.leave_behind(before);

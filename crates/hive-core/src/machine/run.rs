@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use crate::id::PatternId;
 use crate::machine::facts::{GroupId, Reading, SampleRequest};
-use crate::machine::hands::Wanted;
+use crate::machine::hands::{Allowed, Wanted};
 use crate::machine::observe::Contention;
 use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
+use crate::machine::weigh::Weighable;
 use crate::machine::window::{Window, real};
 use crate::pattern::{Action, PatternDef, Side};
 use crate::time::{Instant, Span};
@@ -26,6 +27,21 @@ const STARVED_SHARE: f64 = 0.05;
 
 /// ... or the rail falls after this long (`research/optimizer.md` 7.5).
 const STARVED_SPAN: Span = Span::from_secs(3);
+
+/// Share of a treated window in which everything may wait for memory (`research/optimizer.md` 7.5) ...
+const MEMORY_RAIL: f64 = 0.10;
+
+/// ... and how many times the controls' mean it must be besides: a machine that is short of memory anyway says nothing
+/// of the action. A guess, that of [`WAIT_RAIL`].
+const MEMORY_RAIL_TIMES: f64 = 2.0;
+
+/// What a control window showed, for the guard rails to compare with.
+#[derive(Clone, Copy, Debug)]
+struct Calm {
+    wait: f64,
+    cores: f64,
+    memory: f64,
+}
 
 /// One pattern being run.
 #[derive(Clone, Debug)]
@@ -51,9 +67,10 @@ pub struct Run {
     background: Vec<GroupId>,
     next_background: Vec<GroupId>,
     allowed: Vec<GroupId>,
+    units: Weighable,
     block: Option<Progress>,
     phase: Phase,
-    controls: VecDeque<(f64, f64)>,
+    controls: VecDeque<Calm>,
     waits_high: u32,
     starved: Span,
 }
@@ -121,6 +138,7 @@ impl Run {
             background: contention.background.clone(),
             next_background: contention.background.clone(),
             allowed: contention.allowed.clone(),
+            units: contention.units.clone(),
             block: None,
             phase: Phase::Settle,
             controls: VecDeque::new(),
@@ -129,12 +147,19 @@ impl Run {
         }
     }
 
+    /// Whether a contention is one for this pattern.
+    #[must_use]
+    pub fn fits(&self, contention: &Contention) -> bool {
+        contention.context == self.def.context && contention.offers(self.def.action)
+    }
+
     /// The contention still holds; who takes part in it counts from the next block.
     pub fn renew(&mut self, contention: &Contention, now: Instant) {
         self.open = true;
         self.open_at = now;
         self.next_background.clone_from(&contention.background);
         self.allowed.clone_from(&contention.allowed);
+        self.units.clone_from(&contention.units);
     }
 
     /// Whether a new block may begin.
@@ -179,15 +204,26 @@ impl Run {
             Side::Protected => Vec::from([self.protected]),
             Side::Background => self.background.clone(),
         };
-        Some(Wanted { action, targets })
+        let units = match action {
+            Action::BackgroundWeight => self.units.wanted.clone(),
+            _ => Vec::new(),
+        };
+        Some(Wanted {
+            action,
+            targets,
+            units,
+        })
     }
 
-    /// Jobs that may keep a change although it is not wanted on them any more.
+    /// Jobs and units that may keep a change although it is not wanted on them any more.
     #[must_use]
-    pub fn allowed(&self) -> &[GroupId] {
+    pub fn allowed(&self) -> Allowed<'_> {
         match self.def.action.side() {
-            Side::Protected => &[],
-            Side::Background => &self.allowed,
+            Side::Protected => Allowed::default(),
+            Side::Background => Allowed {
+                jobs: &self.allowed,
+                units: &self.units.allowed,
+            },
         }
     }
 
@@ -297,8 +333,11 @@ impl Run {
     }
 
     fn on_control(&mut self, window: &Window) {
-        self.controls
-            .push_back((window.wait(), window.background_cores()));
+        self.controls.push_back(Calm {
+            wait: window.wait(),
+            cores: window.background_cores(),
+            memory: window.memory_stalled(),
+        });
         if self.controls.len() > CONTROLS_KEPT {
             self.controls.pop_front();
         }
@@ -311,8 +350,9 @@ impl Run {
         if self.controls.is_empty() {
             return false;
         }
-        let wait = self.controls.iter().map(|c| c.0).sum::<f64>() / count;
-        let cores = self.controls.iter().map(|c| c.1).sum::<f64>() / count;
+        let mean = |of: fn(&Calm) -> f64| self.controls.iter().map(of).sum::<f64>() / count;
+        let (wait, cores) = (mean(|calm| calm.wait), mean(|calm| calm.cores));
+        let memory = MEMORY_RAIL.max(MEMORY_RAIL_TIMES * mean(|calm| calm.memory));
         let high = window.wait() > WAIT_RAIL * wait;
         self.waits_high = if high { self.waits_high + 1 } else { 0 };
         let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
@@ -321,7 +361,8 @@ impl Run {
         } else {
             0
         };
-        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN {
+        let stalled = window.memory_stalled() > memory;
+        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN && !stalled {
             return false;
         }
         // The load may have changed since those controls: compare with new ones after this.

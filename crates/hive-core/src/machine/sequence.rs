@@ -35,6 +35,21 @@ pub fn range(stats: &PairStats, alpha: f64) -> Option<Range> {
     range_with(stats, alpha, TAU_SQUARED)
 }
 
+/// Natural logarithm of the Bayes factor against "the mean is `null`": evidence that is at most one in expectation if
+/// that is true, whenever one stops. It is [`range`] read the other way: `null` lies outside where this is at least
+/// `ln(1/alpha)`.
+#[must_use]
+pub fn log_bayes_factor(stats: &PairStats, null: f64) -> f64 {
+    if stats.pairs < 2 {
+        return 0.0;
+    }
+    let n = f64::from(stats.pairs);
+    let g = 1.0 + n * TAU_SQUARED;
+    let gain = stats.mean() - null;
+    let x = n * gain * gain / (stats.variance() + VARIANCE_FLOOR) / (n - 1.0);
+    (n * (libm::log1p(x) - libm::log1p(x / g)) - libm::log(g)) / 2.0
+}
+
 fn range_with(stats: &PairStats, alpha: f64, tau_squared: f64) -> Option<Range> {
     if stats.pairs < 2 {
         return None;

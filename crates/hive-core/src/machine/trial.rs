@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::chance::Chance;
 use crate::machine::learn::{ALPHA_SHOWN, Entry, Work};
-use crate::machine::sequence;
+use crate::machine::{discovery, sequence};
 use crate::pattern::{PairStats, Verdict};
 use crate::time::Span;
 
@@ -186,9 +186,10 @@ impl Block {
     }
 }
 
-/// What the pairs so far say; `None` while more are needed.
+/// What the pairs so far say; `None` while more are needed. "Helps" needs evidence of `asked` (a natural logarithm)
+/// against "no gain at all" ([`discovery`]) besides a range beyond the margin.
 #[must_use]
-pub fn judge(entry: &Entry) -> Option<Verdict> {
+pub fn judge(entry: &Entry, asked: f64) -> Option<Verdict> {
     if entry.rails >= RAILS_MAX {
         return Some(Verdict::Harms);
     }
@@ -200,7 +201,8 @@ pub fn judge(entry: &Entry) -> Option<Verdict> {
         return capped;
     };
     let (good, bad) = (libm::log(MARGIN_LOW), libm::log(MARGIN_HIGH));
-    if range.high < good && stands_the_placebo_check(range.high, &entry.placebo) {
+    let beyond = range.high < good && discovery::evidence(&entry.trial) >= asked;
+    if beyond && stands_the_placebo_check(range.high, &entry.placebo) {
         // What it costs is known less well at first than what it gains.
         if too_costly(&entry.work) {
             (entry.trial.pairs >= COST_PAIRS_MIN).then_some(Verdict::Undecided)

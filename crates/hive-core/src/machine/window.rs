@@ -35,6 +35,8 @@ pub struct Window {
     pub background: Span,
     /// Live processes of the background at the end.
     pub processes: u32,
+    /// Time in which everything waited for memory.
+    pub memory_stall: Span,
 }
 
 /// What a pair of arms is worth.
@@ -42,10 +44,9 @@ pub struct Window {
 pub enum PairValue {
     /// `ln(treated / control)` of the wait per wake-up.
     Ln(f64),
-    /// The treated window starved: harm, and the value at which it counts.
+    /// A treated window starved: harm, and the value at which it counts.
     Starved(f64),
-    /// The control shows hardly a wake-up, so there is nothing to compare with. Dropping such pairs
-    /// can only hide a gain (they have a starved control), never make one.
+    /// The program hardly woke at all, so there is nothing to compare with.
     Idle,
 }
 
@@ -55,6 +56,12 @@ impl Window {
     pub fn between(first: &Reading, last: &Reading) -> Self {
         let mut window = Self {
             span: last.at.since(first.at),
+            memory_stall: Span(
+                last.pressure
+                    .memory_full
+                    .0
+                    .saturating_sub(first.pressure.memory_full.0),
+            ),
             ..Self::default()
         };
         let before: BTreeMap<_, _> = first
@@ -97,6 +104,12 @@ impl Window {
         real(self.wakeups) * 1e6 / real(self.span.0.max(1))
     }
 
+    /// Share of the window in which everything waited for memory.
+    #[must_use]
+    pub fn memory_stalled(&self) -> f64 {
+        real(self.memory_stall.0) / real(self.span.0.max(1))
+    }
+
     /// Cores that the background used.
     #[must_use]
     pub fn background_cores(&self) -> f64 {
@@ -104,23 +117,48 @@ impl Window {
     }
 }
 
-/// Compares the treated windows of a block with its control.
+/// Compares the treated windows of a block with its control, one by one.
+///
+/// The mean of logarithms, not the logarithm of the mean: the latter lies above it the more the windows differ, and a
+/// block of several treated windows would count harm where there is none.
 #[must_use]
 pub fn pair_value(treated: &[Window], control: &Window) -> PairValue {
-    let count = treated.iter().fold(0.0, |n, _| n + 1.0);
-    if count < 1.0 || control.wakeups < WAKEUPS_STARVED {
+    let values = || {
+        treated
+            .iter()
+            .filter_map(|window| ln_ratio(window, control))
+    };
+    let count = values().fold(0.0, |n, _| n + 1.0);
+    if count < 1.0 {
         return PairValue::Idle;
     }
-    // The mean of logarithms, not the logarithm of the mean: the latter lies above it the more the windows
-    // differ, and a block of several treated windows would count harm where there is none.
-    let ln = |window: &Window| libm::log(window.wait());
-    let value = treated.iter().map(ln).sum::<f64>() / count - ln(control);
-    let starved = treated.iter().any(|w| w.wakeups < WAKEUPS_STARVED);
-    if starved && control.wakeups >= WAKEUPS_LIVELY {
-        PairValue::Starved(value.max(STARVED_LN))
+    let value = values().sum::<f64>() / count;
+    if treated.iter().any(|window| starves(window, control)) {
+        PairValue::Starved(value)
     } else {
         PairValue::Ln(value)
     }
+}
+
+/// `ln(treated / control)` of two windows; exchanging them changes its sign and nothing else.
+///
+/// So what happens by itself, as a program that sleeps now and then, counts no harm: it hits either arm alike. A window
+/// that starved is worth [`STARVED_LN`] at least, on whichever side it is.
+fn ln_ratio(treated: &Window, control: &Window) -> Option<f64> {
+    let idle = |window: &Window| window.wakeups < WAKEUPS_STARVED;
+    let ln = libm::log(treated.wait()) - libm::log(control.wait());
+    if starves(treated, control) {
+        Some(ln.max(STARVED_LN))
+    } else if starves(control, treated) {
+        Some(ln.min(-STARVED_LN))
+    } else {
+        (!idle(treated) && !idle(control)).then_some(ln)
+    }
+}
+
+/// Whether the one starved beside the other.
+fn starves(one: &Window, other: &Window) -> bool {
+    one.wakeups < WAKEUPS_STARVED && other.wakeups >= WAKEUPS_LIVELY
 }
 
 /// A count as a real number.
@@ -215,8 +253,28 @@ mod tests {
         let control = window(100, 100_000_000);
         assert!(matches!(pair_value(&[window(3, 0)], &control), PairValue::Starved(v) if v > 0.6));
         assert_eq!(
-            pair_value(&[window(90, 0)], &window(3, 9_000)),
+            pair_value(&[window(3, 0)], &window(3, 9_000)),
             PairValue::Idle
         );
+    }
+
+    #[test]
+    fn exchanging_the_arms_changes_the_sign_and_nothing_else() {
+        let wakeups = [0, 3, 9, 10, 15, 20, 100];
+        let windows = wakeups.map(|wakeups| Window {
+            waited_ns: wakeups * wakeups * 50_000 + 700_000,
+            wakeups,
+            ..Window::default()
+        });
+        let value = |treated: &Window, control: &Window| match pair_value(&[*treated], control) {
+            PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
+            PairValue::Idle => None,
+        };
+        for one in &windows {
+            for other in &windows {
+                let (there, back) = (value(one, other), value(other, one));
+                assert_eq!(there, back.map(|ln| 0.0 - ln), "{one:?} {other:?}");
+            }
+        }
     }
 }

@@ -8,16 +8,17 @@ use hive_core::chance::Chance;
 use hive_core::event_log::Happening;
 use hive_core::hive::outside::{Record, Table};
 use hive_core::id::{ChangeId, PatternId, ProgramName};
-use hive_core::machine::act::{Outcome, Receipt};
+use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, MachineFacts, Pressure, Process, Reading, Rights, Sample,
-    SampleRequest, Survey, ThreadCounters,
+    Cgroup, CgroupId, CgroupKind, GroupCounters, GroupId, MachineFacts, Memory, Pressure, Process,
+    Reading, Rights, Sample, SampleRequest, Survey, Swap, ThreadCounters, Tuners,
 };
-use hive_core::machine::{Machine, MachineConfig, MachineEffect};
+use hive_core::machine::{Containers, Machine, MachineConfig, MachineEffect};
 use hive_core::pattern::{Action, BACKGROUND_NICE, Evidence};
 use hive_core::reply::{Mode, PatternView};
 use hive_core::statement::Statement;
 use hive_core::time::{Instant, Now, Span, WallTime};
+use hive_core::units::Permille;
 
 /// The interactive program's job.
 pub const FRONT: GroupId = GroupId {
@@ -25,9 +26,18 @@ pub const FRONT: GroupId = GroupId {
     group: 11,
 };
 /// The job that burns.
+/// What holds the units of both.
+pub const APPS: CgroupId = CgroupId(30);
+pub const FRONT_UNIT: CgroupId = CgroupId(31);
+pub const BACK_UNIT: CgroupId = CgroupId(32);
 pub const BACK: GroupId = GroupId {
     session: 20,
     group: 21,
+};
+/// A job that never runs.
+pub const SLEEPER: GroupId = GroupId {
+    session: 30,
+    group: 31,
 };
 /// The hive's secret.
 pub const SECRET: [u8; 32] = [3; 32];
@@ -41,9 +51,15 @@ pub struct Truth {
     pub loss: f64,
     /// Share of its wake-ups that the protected program loses.
     pub starve: f64,
+    /// Share of the time in which everything waits for memory.
+    pub memory_stall: f64,
 }
 
 /// How the world is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that a test sets one by one"
+)]
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u8,
@@ -51,12 +67,18 @@ pub struct Plan {
     pub rights: Rights,
     pub across_sessions: bool,
     pub across_cgroups: bool,
+    /// Whether both are applications of a desktop, each in its unit.
+    pub applications: bool,
+    /// Others that tune the machine.
+    pub tuners: Tuners,
     /// Truth by action; a missing one does nothing.
     pub truth: BTreeMap<Action, Truth>,
     /// What any act does to the figure, the placebo's included.
     pub bias: f64,
     /// Spread of a window's logarithm.
     pub noise: f64,
+    /// Whether memory is short, there is compressed swap, and a job sleeps that holds much.
+    pub short_of_memory: bool,
     /// What the host says to an act, when it does not do it.
     pub refuse: Option<Outcome>,
     /// The store of an earlier life.
@@ -76,12 +98,17 @@ impl Default for Plan {
                 nice: true,
                 autogroup_nice: true,
                 slice: true,
+                advise: true,
+                unit_weight: true,
             },
             across_sessions: false,
             across_cgroups: false,
+            applications: false,
+            tuners: Tuners::default(),
             truth: BTreeMap::new(),
             bias: 0.0,
             noise: 0.2,
+            short_of_memory: false,
             refuse: None,
             store: BTreeMap::new(),
             wall: 1_000_000_000,
@@ -96,7 +123,7 @@ impl Plan {
         let truth = Truth {
             effect: 0.4_f64.ln(),
             loss: 0.17,
-            starve: 0.0,
+            ..Truth::default()
         };
         let plan = Self {
             seed,
@@ -124,6 +151,8 @@ pub struct World {
     pub front: bool,
     pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
     pub acts: Vec<Action>,
+    /// The units of the latest step that had any.
+    pub units: Vec<CgroupId>,
     /// When an undoing was asked for.
     pub undos: Vec<u64>,
     /// So many undoings fail from now on.
@@ -143,8 +172,11 @@ pub struct World {
     pub busy_time: u64,
     chance: Chance,
     stalled: u64,
+    memory_stalled: f64,
     level: f64,
     waited_ns: f64,
+    /// What the interactive program waited while the background was nice.
+    pub waited_while_on_ns: f64,
     wakeups: f64,
     back_cpu: f64,
 }
@@ -164,6 +196,7 @@ impl World {
             mode: plan.mode,
             protect: vec![],
             never: vec![],
+            containers: Containers::default(),
         };
         let records: Vec<Record> = plan
             .store
@@ -196,6 +229,7 @@ impl World {
             front: true,
             on: None,
             acts: vec![],
+            units: vec![],
             undos: vec![],
             undo_fails: 0,
             late: false,
@@ -207,8 +241,10 @@ impl World {
             on_time: 0,
             busy_time: 0,
             stalled: 0,
+            memory_stalled: 0.0,
             level: 1.0,
             waited_ns: 0.0,
+            waited_while_on_ns: 0.0,
             wakeups: 0.0,
             back_cpu: 0.0,
         };
@@ -270,10 +306,16 @@ impl World {
                 let sample = self.look(&request);
                 self.machine.on_sampled(self.clock(), sample);
             }
+            MachineEffect::Act(step) if step.action.bytes_max().is_some() => {
+                self.advise(&step);
+            }
             MachineEffect::Act(step) => {
                 assert!(self.on.is_none(), "two changes at once");
                 self.pass(self.now + 1_000);
                 self.acts.push(step.action);
+                if !step.units.is_empty() {
+                    self.units.clone_from(&step.units);
+                }
                 let refused = self.plan.refuse.clone();
                 let outcome = refused
                     .filter(|_| step.action != Action::Placebo)
@@ -329,6 +371,18 @@ impl World {
         }
     }
 
+    fn advise(&mut self, step: &Step) {
+        assert_eq!(step.targets, [SLEEPER]);
+        self.acts.push(step.action);
+        let outcome = Outcome::Advised {
+            bytes: 200 << 20,
+            processes: 1,
+        };
+        let change = step.change;
+        self.machine
+            .on_acted(self.clock(), Receipt { change, outcome });
+    }
+
     fn undo(&mut self, change: ChangeId) -> Outcome {
         if self.undo_fails > 0 {
             self.undo_fails -= 1;
@@ -368,7 +422,12 @@ impl World {
         self.stalled += span * 9 / 10;
         let wakeups = 100.0 * seconds * (1.0 - truth.starve);
         self.wakeups += wakeups;
-        self.waited_ns += wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        let waited = wakeups * 3e6 * self.level * (truth.effect + bias).exp();
+        self.waited_ns += waited;
+        if action == Some(Action::BackgroundNice) {
+            self.waited_while_on_ns += waited;
+        }
+        self.memory_stalled += span as f64 * truth.memory_stall;
         self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
     }
 
@@ -376,6 +435,7 @@ impl World {
         let at = Instant(self.now);
         let pressure = Pressure {
             cpu: Span(self.stalled),
+            memory_full: Span(self.memory_stalled as u64),
             ..Pressure::default()
         };
         let cpu = Span(self.back_cpu as u64);
@@ -386,6 +446,16 @@ impl World {
                     at,
                     pressure,
                     processes,
+                    memory: if self.plan.short_of_memory {
+                        Memory {
+                            available: Permille(100),
+                            swap: Swap::Compressed,
+                        }
+                    } else {
+                        Memory::default()
+                    },
+                    cgroups: Self::cgroups(),
+                    tuners: self.plan.tuners,
                 })
             }
             SampleRequest::Watch {
@@ -436,10 +506,18 @@ impl World {
             let front = process(11, FRONT, "canary-editor");
             all.push(Process {
                 foreground: true,
+                cgroup: self.home(FRONT_UNIT),
                 ..front
             });
         }
-        let niced = |on: &(ChangeId, Action, Vec<GroupId>)| on.1 == Action::BackgroundNice;
+        if self.plan.short_of_memory {
+            all.push(Process {
+                resident: 400 << 20,
+                ..process(31, SLEEPER, "canary-sleeper")
+            });
+        }
+        let on = self.on.as_ref().map(|on| on.1);
+        let idle = on == Some(Action::BackgroundIdle);
         if self.busy {
             let back = process(21, BACK, "canary-burner");
             let autogroup = Some(if self.plan.across_sessions { 2 } else { 1 });
@@ -448,7 +526,10 @@ impl World {
                 cpu,
                 autogroup,
                 cpu_cgroup,
-                nice: if self.on.as_ref().is_some_and(niced) {
+                cgroup: self.home(BACK_UNIT),
+                ordinary: !idle,
+                idle,
+                nice: if idle || on == Some(Action::BackgroundNice) {
                     BACKGROUND_NICE
                 } else {
                     0
@@ -457,6 +538,30 @@ impl World {
             });
         }
         all
+    }
+
+    fn home(&self, unit: CgroupId) -> CgroupId {
+        if self.plan.applications {
+            unit
+        } else {
+            CgroupId::default()
+        }
+    }
+
+    /// Two applications of one user.
+    fn cgroups() -> BTreeMap<CgroupId, Cgroup> {
+        let slice = (
+            APPS,
+            Cgroup {
+                parent: CgroupId::default(),
+                kind: CgroupKind::Other,
+            },
+        );
+        let unit = |id| {
+            let kind = CgroupKind::Application;
+            (id, Cgroup { parent: APPS, kind })
+        };
+        BTreeMap::from([slice, unit(FRONT_UNIT), unit(BACK_UNIT)])
     }
 
     fn normal(&mut self) -> f64 {

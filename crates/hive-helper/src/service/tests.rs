@@ -157,16 +157,27 @@ fn what_a_person_changed_meanwhile_is_left_alone_for_good() {
 fn a_daemon_that_is_killed_leaves_nothing_on_not_even_what_was_forked() {
     let mut world = World::new();
     world.set(10, Knob::Nice, 11);
+    world.set(20, Knob::Nice, 11);
     world.set(20, Knob::Policy, 5);
-    for (tid, knob, value) in [(30, Knob::Nice, 11), (31, Knob::Policy, 5)] {
+    for (tid, nice, policy) in [(30, 11, 0), (31, 11, 5), (32, 0, 5)] {
         world.paper().add(tid, tid, 60, UID);
-        *world.paper().at(tid, knob) = value;
+        *world.paper().at(tid, Knob::Nice) = nice;
+        *world.paper().at(tid, Knob::Policy) = policy;
     }
     let lease = world.lease;
     world.service.hang_up(lease, AT);
-    assert_eq!((world.nice(10), world.nice(30)), (0, 0));
+    assert_eq!((world.nice(10), world.nice(30), world.nice(31)), (0, 0, 0));
     assert_eq!(*world.paper().at(20, Knob::Policy), 0);
     assert_eq!(*world.paper().at(31, Knob::Policy), 0);
+    // It does not carry our mark: whoever started it wanted it so.
+    assert_eq!(*world.paper().at(32, Knob::Policy), 5);
+    // The mark went last, on every thread.
+    let deeds = world.paper().deeds.clone();
+    for tid in [20, 31] {
+        let back = deeds.iter().filter(|deed| deed.0.tid == tid).rev().take(2);
+        let knobs: Vec<Knob> = back.map(|deed| deed.1).collect();
+        assert_eq!(knobs, [Knob::Nice, Knob::Policy], "{tid}");
+    }
     assert_eq!(world.service.held(), 0);
 }
 
@@ -397,6 +408,35 @@ fn crowd() -> Paper {
     paper
 }
 
+/// Values that a hostile daemon asks for.
+const VALUES: [i64; 25] = [
+    -20,
+    -5,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    11,
+    19,
+    20,
+    40,
+    50_000,
+    100_000,
+    3_000_000,
+    20_000_000,
+    50_000_000,
+    1 << 13,
+    2 << 13,
+    2 << 13 | 4,
+    2 << 13 | 7,
+    3 << 13,
+    i64::MAX,
+    i64::MIN,
+];
+
 #[test]
 fn a_hundred_thousand_hostile_requests_do_nothing_that_is_not_allowed() {
     let born = crowd();
@@ -408,37 +448,10 @@ fn a_hundred_thousand_hostile_requests_do_nothing_that_is_not_allowed() {
     let threads: Vec<Thread> = born.lines.values().map(|line| line.thread).collect();
     let mut world = World::of(born, tempfile::tempfile().expect("a file"));
     let mut chance = Chance(7);
-    let values = [
-        -20,
-        -5,
-        -1,
-        0,
-        1,
-        2,
-        3,
-        5,
-        7,
-        11,
-        19,
-        20,
-        40,
-        50_000,
-        100_000,
-        3_000_000,
-        20_000_000,
-        50_000_000,
-        1 << 13,
-        2 << 13,
-        2 << 13 | 4,
-        2 << 13 | 7,
-        3 << 13,
-        i64::MAX,
-        i64::MIN,
-    ];
     for _ in 0..100_000 {
         let thread = chance.of(&threads);
         let knob = chance.of(&Knob::ALL);
-        let value = chance.of(&values);
+        let value = chance.of(&VALUES);
         let verb = match chance.next() % 16 {
             0 => Verb::Renew,
             1 => Verb::Settle,

@@ -21,6 +21,7 @@ fn change(id: u64) -> Change {
             old: 0,
         }],
         spared: Vec::new(),
+        units: vec![],
     }
 }
 

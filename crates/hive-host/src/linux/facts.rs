@@ -6,16 +6,22 @@ use std::thread;
 
 use hive_core::machine::facts::{MachineFacts, Rights};
 
+use super::units::Place;
 use super::{FINE_SLICE_NS, sys};
+use crate::Roots;
 
 /// `CAP_SYS_NICE` in the kernel's list of capabilities.
 const CAP_SYS_NICE: u32 = 23;
+
+/// The first kernel that takes advice on another process's memory (`process_madvise(2)`).
+const FOREIGN_ADVICE: (u16, u16) = (5, 10);
 
 /// The soft `RLIMIT_NICE` that reaches down to nice 0 (`setrlimit(2)`: 20 - nice).
 const NICE_LIMIT_FOR_ZERO: u64 = 20;
 
 /// The facts, and the slice a thread has that nobody gave one.
-pub(super) fn read(proc: &Path) -> (MachineFacts, Option<u64>) {
+pub(super) fn read(roots: &Roots) -> (MachineFacts, Option<u64>) {
+    let proc = &roots.proc;
     let kernel = kernel(proc);
     let autogroup = fs::read_to_string(proc.join("sys/kernel/sched_autogroup_enabled"))
         .is_ok_and(|text| text.trim() == "1");
@@ -34,6 +40,8 @@ pub(super) fn read(proc: &Path) -> (MachineFacts, Option<u64>) {
                     .open(proc.join("self/autogroup"))
                     .is_ok(),
             slice: default_slice.is_some(),
+            advise: kernel >= FOREIGN_ADVICE && may_nice_all(proc),
+            unit_weight: Place::new(roots, sys::own_uid()).is_able(),
         },
         uid: sys::own_uid(),
     };

@@ -7,10 +7,13 @@
 //! A nice that is given relative to the starter's (`nice make`, `nice -n 5 make`) adds to what is
 //! inherited. Started inside a background that carries our 11 it becomes a number of its own, which
 //! is none of ours: it counts as set by hand, is left as it is by undo, and so stays higher than it
-//! would have been without us, until that program ends.
+//! would have been without us, until that program ends. Inside a background that carries our `SCHED_IDLE` it stays
+//! on idle processors as well.
 
 mod kept;
 mod left;
+mod memory;
+mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -30,6 +33,7 @@ use super::reach::Reach;
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
+use super::units::Place;
 use super::{boot_clock, facts, place, sys};
 use crate::helper::Thread;
 use crate::journal::{Change, Journal, Record, Spared, Target};
@@ -57,6 +61,7 @@ pub(super) struct Hands {
     boot: String,
     ticks_per_second: u64,
     journal: Journal,
+    place: Place,
     on: BTreeMap<ChangeId, Change>,
     /// Those of an earlier run that could not be put back.
     stuck: BTreeSet<ChangeId>,
@@ -102,6 +107,7 @@ impl Hands {
     ) -> Self {
         let proc = config.roots.proc.clone();
         let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
+        let place = Place::new(&config.roots, facts.uid);
         Self {
             nice_all: reach.is_helped() || facts::may_nice_all(&proc),
             reach,
@@ -111,6 +117,7 @@ impl Hands {
             boot: boot.trim().to_owned(),
             ticks_per_second: sys::ticks_per_second(),
             journal,
+            place,
             on: changes
                 .into_iter()
                 .map(|change| (change.id, change))
@@ -128,6 +135,9 @@ impl Hands {
 
     /// Takes a step.
     pub(super) fn act(&mut self, eyes: &mut Eyes, step: &Step) -> Outcome {
+        if let Some(advice) = memory::advice(step.action) {
+            return self.advise(eyes, step, advice);
+        }
         if let Err(no) = self.may(step.action) {
             return no;
         }
@@ -149,10 +159,14 @@ impl Hands {
             new: knob::written(step.action),
             targets: Vec::new(),
             spared: Vec::new(),
+            units: Vec::new(),
         };
         let (scan, members) = eyes.look();
         if let Err(refusal) = self.guard(&scan, &members, step) {
             return Outcome::Refused(refusal);
+        }
+        if step.action == Action::BackgroundWeight {
+            return self.weigh(eyes, step, change, (&scan, &members));
         }
         let found = self.find(&scan, &members, &change);
         change.targets = found.targets;
@@ -207,12 +221,14 @@ impl Hands {
         let rights = self.facts.rights;
         let not_reversible = Outcome::Refused(Refusal::NotReversible);
         match action {
-            Action::Placebo => Ok(()),
+            // Who owns a thread may give it any class of the disk but the real-time one, and take it back.
+            Action::Placebo | Action::BackgroundIo => Ok(()),
             Action::FinerSlice if rights.slice => Ok(()),
             Action::AutogroupNice if rights.autogroup_nice => Ok(()),
             Action::AutogroupNice if self.facts.autogroup => Err(not_reversible),
-            Action::BackgroundNice if rights.nice => Ok(()),
-            Action::BackgroundNice => Err(not_reversible),
+            Action::BackgroundNice | Action::BackgroundIdle if rights.nice => Ok(()),
+            Action::BackgroundNice | Action::BackgroundIdle => Err(not_reversible),
+            Action::BackgroundWeight if rights.unit_weight => Ok(()),
             _ => Err(Outcome::Unsupported),
         }
     }
@@ -223,7 +239,7 @@ impl Hands {
             if !self.is_ours(scan, members, stat) {
                 return Err(Refusal::NotOurs);
             }
-            if step.action == Action::BackgroundNice
+            if matches!(step.action, Action::BackgroundNice | Action::BackgroundIdle)
                 && !self.nice_all
                 && !facts::limit_allows_zero(&self.proc, stat.pid)
                 && scan::owner(&self.proc, stat.pid).is_some()
@@ -397,6 +413,10 @@ impl Hands {
             tally.errno = Some(libc::ESTALE);
             return tally;
         }
+        if change.action == Action::BackgroundWeight {
+            self.unweigh(&change, &mut tally);
+            return tally;
+        }
         if change.action == Action::AutogroupNice {
             let (scan, _) = eyes.look();
             for target in &change.targets {
@@ -512,6 +532,8 @@ impl Hands {
         match (action, self.default_slice) {
             (Action::FinerSlice, Some(default)) => ThreadKnob::Slice { default },
             (Action::BackgroundNice, _) => ThreadKnob::Nice,
+            (Action::BackgroundIdle, slice) => ThreadKnob::Idle { slice },
+            (Action::BackgroundIo, _) => ThreadKnob::Io,
             _ => ThreadKnob::Nothing,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hive_core::pattern::{Action, BACKGROUND_NICE};
+use hive_core::pattern::{Action, BACKGROUND_NICE, BACKGROUND_WEIGHT};
 
 use super::{FINE_SLICE_NS, sys};
 
@@ -11,6 +11,19 @@ const AUTOGROUP_NICE: i64 = 10;
 
 /// `SCHED_OTHER` and `SCHED_BATCH`: only these share the processor by weight and slice.
 const FAIR_POLICIES: [u32; 2] = [0, 3];
+
+/// `SCHED_OTHER`.
+const OTHER: u32 = 0;
+
+/// `SCHED_IDLE`.
+const IDLE: u32 = 5;
+
+/// The idle class of input and output (`ioprio_set(2)`: class 3) at level 5: the level means nothing there, `ionice`
+/// writes 7, and a program that asks for the class itself 0 or 4, so this one is ours.
+const IO_IDLE: u16 = 3 << 13 | 5;
+
+/// What a thread reads that nobody gave a class: none at all, or what follows from nice 0 (best effort, level 4).
+const IO_DEFAULTS: [u16; 2] = [0, 2 << 13 | 4];
 
 /// What is changed about a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +35,13 @@ pub(super) enum ThreadKnob {
     },
     /// Its nice; 0 unless somebody set it.
     Nice,
+    /// Its policy, and its nice as the mark that tells our `SCHED_IDLE` from everybody else's.
+    Idle {
+        /// The slice of a thread that nobody gave one, where threads have slices.
+        slice: Option<u64>,
+    },
+    /// Its class of input and output.
+    Io,
     /// Nothing.
     Nothing,
 }
@@ -57,7 +77,9 @@ pub(super) const fn written(action: Action) -> i64 {
     match action {
         Action::FinerSlice => FINE_SLICE_NS.cast_signed(),
         Action::AutogroupNice => AUTOGROUP_NICE,
-        Action::BackgroundNice => BACKGROUND_NICE as i64,
+        Action::BackgroundNice | Action::BackgroundIdle => BACKGROUND_NICE as i64,
+        Action::BackgroundIo => IO_IDLE as i64,
+        Action::BackgroundWeight => BACKGROUND_WEIGHT.cast_signed(),
         _ => 0,
     }
 }
@@ -65,12 +87,22 @@ pub(super) const fn written(action: Action) -> i64 {
 impl ThreadKnob {
     /// Reads a thread. `new` is what we write.
     pub(super) fn value(self, tid: u32, new: i64) -> io::Result<Value> {
-        let now = sys::scheduling(tid)?;
         let (is, default) = match self {
             Self::Nothing => return Ok(Value::Default),
-            _ if !FAIR_POLICIES.contains(&now.policy) => return Ok(Value::Meaningless),
-            Self::Slice { default } => (now.slice_ns.cast_signed(), default.cast_signed()),
-            Self::Nice => (i64::from(now.nice), 0),
+            Self::Idle { .. } => return Ok(idle_value(sys::scheduling(tid)?, new)),
+            Self::Io => {
+                let class = sys::io_class(tid)?;
+                let plain = IO_DEFAULTS.contains(&class);
+                (if plain { 0 } else { i64::from(class) }, 0)
+            }
+            Self::Slice { .. } | Self::Nice => {
+                let now = sys::scheduling(tid)?;
+                match self {
+                    _ if !FAIR_POLICIES.contains(&now.policy) => return Ok(Value::Meaningless),
+                    Self::Slice { default } => (now.slice_ns.cast_signed(), default.cast_signed()),
+                    _ => (i64::from(now.nice), 0),
+                }
+            }
         };
         Ok(match is {
             is if is == default => Value::Default,
@@ -81,16 +113,57 @@ impl ThreadKnob {
 
     /// Writes a thread.
     pub(super) fn write(self, tid: u32, value: i64) -> io::Result<()> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
         match self {
             Self::Nothing => Ok(()),
             Self::Slice { .. } => {
                 sys::set_slice(tid, sys::scheduling(tid)?.nice, value.cast_unsigned())
             }
-            Self::Nice => sys::set_nice(
-                tid,
-                i32::try_from(value).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
-            ),
+            Self::Nice => sys::set_nice(tid, i32::try_from(value).map_err(|_| invalid())?),
+            Self::Idle { slice } => write_idle(tid, value, slice),
+            Self::Io => sys::set_io_class(tid, u16::try_from(value).map_err(|_| invalid())?),
         }
+    }
+}
+
+/// Puts our mark and `SCHED_IDLE` on a thread, or the usual policy with another nice.
+fn write_idle(tid: u32, nice: i64, default_slice: Option<u64>) -> io::Result<()> {
+    let nice = i32::try_from(nice).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let now = sys::scheduling(tid)?;
+    if nice == i32::from(BACKGROUND_NICE) {
+        // The mark first, so that whatever is found half-way is known as ours.
+        sys::set_nice(tid, nice)?;
+        return sys::set_policy(
+            tid,
+            sys::Scheduling {
+                policy: IDLE,
+                ..now
+            },
+        );
+    }
+    // Policy and nice in one call: the way back has no half. Somebody's own slice stays what it is.
+    let slice_ns = match default_slice {
+        Some(default) if now.slice_ns != default => now.slice_ns,
+        _ => 0,
+    };
+    let policy = OTHER;
+    let back = sys::Scheduling {
+        policy,
+        nice,
+        slice_ns,
+        ..now
+    };
+    sys::set_policy(tid, back)
+}
+
+/// What a thread carries of policy and mark. A step that was cut off between the two has set the mark only.
+fn idle_value(now: sys::Scheduling, new: i64) -> Value {
+    let marked = i64::from(now.nice) == new;
+    match now.policy {
+        OTHER if now.nice == 0 => Value::Default,
+        OTHER | IDLE if marked => Value::Ours,
+        policy if policy == IDLE || FAIR_POLICIES.contains(&policy) => Value::ByHand,
+        _ => Value::Meaningless,
     }
 }
 

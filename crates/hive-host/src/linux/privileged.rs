@@ -12,10 +12,6 @@ use crate::helper::{Advice, Knob, Thread};
 /// The process table in which the helper's numbers mean what its client means.
 const PROC: &str = "/proc";
 
-/// `MADV_COLD` and `MADV_PAGEOUT` of the kernel's `asm-generic/mman-common.h`.
-const MADV_COLD: i32 = 20;
-const MADV_PAGEOUT: i32 = 21;
-
 /// `SCHED_IDLE` of the kernel's `linux/sched.h`.
 const SCHED_IDLE: u32 = 5;
 
@@ -45,21 +41,21 @@ pub struct Hold(OwnedFd);
 impl Hold {
     /// Takes hold.
     pub fn on(pid: u32) -> io::Result<Self> {
-        sys::pidfd(pid).map(Self)
+        sys::process(pid).map(Self)
     }
 
     /// Tells the kernel how the private anonymous memory of this process will be used, up to so many bytes; how many it took.
     pub fn advise(&self, pid: u32, advice: Advice, bytes: u64) -> io::Result<u64> {
         let advice = match advice {
-            Advice::Cold => MADV_COLD,
-            Advice::PageOut => MADV_PAGEOUT,
+            Advice::Cold => sys::Advice::Cold,
+            Advice::PageOut => sys::Advice::PageOut,
         };
         let mut left = bytes;
         let mut taken = 0;
         let mut ranges = Vec::with_capacity(RANGES);
         let mut tell = |ranges: &mut Vec<(usize, usize)>| -> io::Result<()> {
             if !ranges.is_empty() {
-                taken += sys::advise(self.0.as_fd(), ranges, advice)? as u64;
+                taken += sys::advise(&self.0, ranges, advice)? as u64;
                 ranges.clear();
             }
             Ok(())
@@ -156,7 +152,7 @@ pub fn read(knob: Knob, tid: u32) -> io::Result<i64> {
         Knob::Nice => sys::scheduling(tid)?.nice.into(),
         Knob::Policy => sys::scheduling(tid)?.policy.into(),
         Knob::Slice => sys::scheduling(tid)?.slice_ns.cast_signed(),
-        Knob::IoPriority => sys::io_priority(tid)?.into(),
+        Knob::IoPriority => sys::io_class(tid)?.into(),
         Knob::TimerSlack => {
             let text = fs::read_to_string(slack(tid))?;
             text.trim().parse().map_err(io::Error::other)?
@@ -174,7 +170,13 @@ pub fn write(knob: Knob, tid: u32, value: i64, default_slice: Option<u64>) -> io
         Knob::Policy => {
             let now = sys::scheduling(tid)?;
             let policy = u32::try_from(value).map_err(|_| invalid())?;
-            sys::set_policy(tid, policy, slice(now.slice_ns))
+            let slice_ns = slice(now.slice_ns);
+            let to = sys::Scheduling {
+                policy,
+                slice_ns,
+                ..now
+            };
+            sys::set_policy(tid, to)
         }
         Knob::Slice => {
             let now = sys::scheduling(tid)?;
@@ -185,7 +187,7 @@ pub fn write(knob: Knob, tid: u32, value: i64, default_slice: Option<u64>) -> io
             let wanted = u64::try_from(value).map_err(|_| invalid())?;
             sys::set_slice(tid, now.nice, slice(wanted))
         }
-        Knob::IoPriority => sys::set_io_priority(tid, u16::try_from(value).map_err(|_| invalid())?),
+        Knob::IoPriority => sys::set_io_class(tid, u16::try_from(value).map_err(|_| invalid())?),
         Knob::TimerSlack => {
             let mut file = OpenOptions::new().write(true).open(slack(tid))?;
             file.write_all(value.to_string().as_bytes())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hive_core::machine::facts::MachineFacts;
 
 use super::knob::ThreadKnob;
+use super::sys;
 use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, Request, Thread, Verb, socket};
 
 /// The lease is renewed when so much of it is over: two renewals may fail. A guess.
@@ -15,6 +16,9 @@ const RENEW: Duration = Duration::from_secs(LEASE.as_secs() / 3);
 
 /// How long an answer may take. A guess: the helper may be putting back what a killed daemon had on, pass after pass.
 const ANSWERED: Duration = Duration::from_secs(5);
+
+/// `SCHED_IDLE`.
+const IDLE: i64 = 5;
 
 /// Through whom values are written.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct Line {
     heard: Instant,
     /// Whether the helper holds something for us.
     holds: bool,
+    /// Whether a helper that held something for us went away: it, or the next one, has put that back.
+    lost: bool,
 }
 
 /// What became of the lease.
@@ -58,6 +64,7 @@ impl Reach {
             number: 0,
             heard: Instant::now(),
             holds: false,
+            lost: false,
         };
         if !matches!(line.ask(Verb::Renew), Ok(Answer::Done(_))) {
             return Self::Own;
@@ -73,29 +80,48 @@ impl Reach {
 
     /// Whether this knob is written by the helper.
     pub(super) fn helps(&self, knob: ThreadKnob) -> bool {
-        self.is_helped() && of_helper(knob).is_some()
+        self.is_helped() && !of_helper(knob).is_empty()
     }
 
     /// Writes our value.
     pub(super) fn set(&mut self, knob: ThreadKnob, thread: Thread, value: i64) -> io::Result<()> {
-        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+        let Self::Helper(line) = self else {
             return knob.write(thread.tid, value);
         };
-        line.holds = true;
-        let set = Verb::Set {
-            knob: of,
-            thread,
-            value,
-        };
-        told(line.ask(set)?)
+        let parts = of_helper(knob);
+        if parts.is_empty() {
+            return knob.write(thread.tid, value);
+        }
+        for &knob in parts {
+            let value = if knob == Knob::Policy { IDLE } else { value };
+            let set = Verb::Set {
+                knob,
+                thread,
+                value,
+            };
+            told(line.ask(set)?)?;
+            line.holds = true;
+        }
+        Ok(())
     }
 
     /// Writes the old value, where ours was just seen.
     pub(super) fn restore(&mut self, knob: ThreadKnob, thread: Thread, old: i64) -> io::Result<()> {
-        let (Self::Helper(line), Some(of)) = (self, of_helper(knob)) else {
+        let Self::Helper(line) = self else {
             return knob.write(thread.tid, old);
         };
-        told(line.ask(Verb::Restore { knob: of, thread })?)
+        let parts = of_helper(knob);
+        if parts.is_empty() {
+            return knob.write(thread.tid, old);
+        }
+        for &knob in parts.iter().rev() {
+            // A step that was cut off between the two has set the mark only.
+            if knob == Knob::Policy && i64::from(sys::scheduling(thread.tid)?.policy) != IDLE {
+                continue;
+            }
+            told(line.ask(Verb::Restore { knob, thread })?)?;
+        }
+        Ok(())
     }
 
     /// Says that nothing is on any more. Where that is not heard, the lease ends by itself.
@@ -104,6 +130,7 @@ impl Reach {
             && line.holds
         {
             line.holds = line.ask(Verb::Settle).is_err();
+            line.lost = false;
         }
     }
 
@@ -112,7 +139,14 @@ impl Reach {
         let Self::Helper(line) = self else {
             return Lease::Runs;
         };
-        if !line.holds || (line.stream.is_some() && line.heard.elapsed() < RENEW) {
+        if !line.holds {
+            return Lease::Runs;
+        }
+        if std::mem::take(&mut line.lost) || line.has_hung_up() {
+            line.stream = None;
+            return Lease::Lost;
+        }
+        if line.heard.elapsed() < RENEW {
             return Lease::Runs;
         }
         match line.ask(Verb::Renew) {
@@ -128,9 +162,29 @@ impl Line {
     fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
         let was_open = self.stream.is_some();
         match self.ask_once(verb) {
+            Err(why) if was_open && self.holds => {
+                // What it held is back. A value set through the next one would hide that.
+                self.lost = true;
+                if matches!(verb, Verb::Set { .. }) {
+                    return Err(why);
+                }
+                self.ask_once(verb)
+            }
             Err(_) if was_open => self.ask_once(verb),
             asked => asked,
         }
+    }
+
+    /// Whether the helper has closed the line. It says nothing unasked, so there is nothing to read otherwise.
+    fn has_hung_up(&self) -> bool {
+        let Some(mut stream) = self.stream.as_ref() else {
+            return true;
+        };
+        let looked = stream
+            .set_nonblocking(true)
+            .and_then(|()| stream.read(&mut [0]));
+        let waits = matches!(&looked, Err(why) if why.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).is_err() || !waits
     }
 
     fn ask_once(&mut self, verb: Verb) -> io::Result<Answer> {
@@ -164,11 +218,13 @@ impl Line {
     }
 }
 
-/// What the helper calls a knob; none for those that everybody can undo.
-fn of_helper(knob: ThreadKnob) -> Option<Knob> {
+/// What the helper calls a knob, in the order of the deeds; nothing for those that everybody can undo. `SCHED_IDLE` comes after the
+/// nice that marks it as ours, and goes before it.
+fn of_helper(knob: ThreadKnob) -> &'static [Knob] {
     match knob {
-        ThreadKnob::Nice => Some(Knob::Nice),
-        ThreadKnob::Slice { .. } | ThreadKnob::Nothing => None,
+        ThreadKnob::Nice => &[Knob::Nice],
+        ThreadKnob::Idle { .. } => &[Knob::Nice, Knob::Policy],
+        ThreadKnob::Slice { .. } | ThreadKnob::Io | ThreadKnob::Nothing => &[],
     }
 }
 

@@ -1,5 +1,8 @@
 //! One line of `/proc/PID/stat`, parsed by hand: a scan reads hundreds of them.
 
+use std::fs;
+use std::path::Path;
+
 /// What this crate needs of the line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -31,6 +34,8 @@ pub(super) struct Stat {
     pub(super) threads: u32,
     /// Start in ticks since boot.
     pub(super) start: u64,
+    /// Pages in memory.
+    pub(super) pages: u64,
     /// Scheduling policy.
     pub(super) policy: u32,
 }
@@ -74,8 +79,15 @@ impl Stat {
             nice: nice(text(19))?,
             threads: id(count(20)?),
             start: count(22)?,
+            pages: count(24)?,
             policy: id(count(41)?),
         })
+    }
+
+    /// The line of a process.
+    pub(super) fn of(proc: &Path, pid: u32) -> Option<Self> {
+        let line = fs::read(proc.join(format!("{pid}/stat"))).ok()?;
+        Self::parse(&line).filter(|stat| stat.pid == pid)
     }
 
     /// Whether it still runs: not a corpse that waits to be collected.

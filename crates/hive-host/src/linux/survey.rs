@@ -6,18 +6,23 @@ use std::path::Path;
 
 use hive_core::id::ProgramName;
 use hive_core::machine::facts::{
-    GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest, Survey,
+    CgroupId, GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest, Survey,
     ThreadCounters,
 };
 use hive_core::time::{Instant, Span};
 
+use super::cgroup::{Cgroups, Ours};
 use super::scan::{self, Files, Scan, Tree};
-use super::{boot_clock, cgroup, sys};
+use super::tuners::Asker;
+use super::{boot_clock, memory, sys};
 use crate::{Roots, Scope};
 
 /// How long a process's control group is believed. Processes rarely move, and reading it for all
 /// costs as much as the scan itself (`research/optimizer.md` 3.3).
 const CGROUP_BELIEVED: Span = Span::from_secs(30);
+
+/// `SCHED_IDLE` as `/proc/PID/stat` numbers it.
+const SCHED_IDLE: u32 = 5;
 
 /// What is remembered between two looks.
 #[derive(Debug)]
@@ -25,9 +30,12 @@ pub(super) struct Eyes {
     roots: Roots,
     scope: Scope,
     ticks_per_second: u64,
+    page_bytes: u64,
     tree: Tree,
     files: Files,
     known: BTreeMap<(u32, u64), Known>,
+    pub(super) cgroups: Cgroups,
+    asker: Asker,
     /// How often the table was read.
     #[cfg(test)]
     pub(super) looks: u32,
@@ -37,16 +45,19 @@ pub(super) struct Eyes {
 struct Known {
     session: u32,
     autogroup: Option<u64>,
-    cgroup: u64,
+    cgroup: CgroupId,
     cgroup_at: Instant,
 }
 
 impl Eyes {
     pub(super) fn new(roots: Roots, scope: Scope) -> Self {
         Self {
+            cgroups: Cgroups::new(&roots.sys, sys::own_uid()),
+            asker: Asker::new(&roots, sys::own_uid()),
             roots,
             scope,
             ticks_per_second: sys::ticks_per_second(),
+            page_bytes: sys::page_bytes(),
             tree: Tree::default(),
             files: Files::new(sys::may_hold_open()),
             known: BTreeMap::new(),
@@ -55,16 +66,24 @@ impl Eyes {
         }
     }
 
-    pub(super) fn sample(&mut self, request: &SampleRequest) -> Sample {
+    /// Looks; `ours` tells whether weights of our own are on.
+    pub(super) fn sample(&mut self, request: &SampleRequest, ours: Ours) -> Sample {
         let at = boot_clock();
         let pressure = pressure(&self.roots.proc);
         let (scan, members) = self.look();
         match request {
-            SampleRequest::Survey => Sample::Survey(Survey {
-                at,
-                pressure,
-                processes: self.processes(at, &scan, &members),
-            }),
+            SampleRequest::Survey => {
+                let mut processes = self.processes(at, &scan, &members);
+                self.bind(&mut processes, ours);
+                Sample::Survey(Survey {
+                    at,
+                    pressure,
+                    memory: memory::read(&self.roots),
+                    processes,
+                    cgroups: self.cgroups.seen(),
+                    tuners: self.asker.ask(at, &scan),
+                })
+            }
             SampleRequest::Watch {
                 protected,
                 background,
@@ -75,6 +94,11 @@ impl Eyes {
                 background: self.background(&scan, &members, background),
             }),
         }
+    }
+
+    /// Where the control groups are.
+    pub(super) fn sys(&self) -> &Path {
+        &self.roots.sys
     }
 
     /// The process table, and who of it is in scope.
@@ -115,9 +139,12 @@ impl Eyes {
                 children_cpu: self.span(stat.children_ticks),
                 nice: stat.nice,
                 ordinary: stat.policy == 0,
+                idle: stat.policy == SCHED_IDLE,
+                resident: stat.pages.saturating_mul(self.page_bytes),
                 threads: stat.threads,
                 autogroup: now.autogroup,
-                cpu_cgroup: now.cgroup,
+                cgroup: now.cgroup,
+                cpu_cgroup: 0,
                 service: services && scan.is_service(stat),
             });
         }
@@ -125,7 +152,16 @@ impl Eyes {
         processes
     }
 
-    fn known(&self, at: Instant, key: (u32, u64), session: u32) -> Known {
+    /// Tells each process what binds it, as the groups are now.
+    fn bind(&mut self, processes: &mut [Process], ours: Ours) {
+        let living = processes.iter().map(|process| process.cgroup).collect();
+        self.cgroups.refresh(&living, ours);
+        for process in processes {
+            process.cpu_cgroup = self.cgroups.binding(process.cgroup).0;
+        }
+    }
+
+    fn known(&mut self, at: Instant, key: (u32, u64), session: u32) -> Known {
         let before = self.known.get(&key);
         let proc = &self.roots.proc;
         let autogroup = match before {
@@ -138,8 +174,7 @@ impl Eyes {
             }
             _ => {
                 let text = fs::read_to_string(proc.join(format!("{}/cgroup", key.0)));
-                let text = text.unwrap_or_default();
-                (cgroup::fingerprint(&text, &self.roots.sys), at)
+                (self.cgroups.enter(&text.unwrap_or_default()), at)
             }
         };
         Known {
@@ -205,18 +240,19 @@ impl Eyes {
 
 /// Pressure totals; zero where the kernel does not tell.
 pub(super) fn pressure(proc: &Path) -> Pressure {
-    let total = |name: &str| {
+    let total = |name: &str, kind: &str| {
         let text = fs::read_to_string(proc.join("pressure").join(name)).ok()?;
-        let line = text.lines().find(|line| line.starts_with("some "))?;
+        let line = text.lines().find(|line| line.starts_with(kind))?;
         let total = line
             .split_whitespace()
             .find_map(|word| word.strip_prefix("total="))?;
         total.parse().ok().map(Span)
     };
     Pressure {
-        cpu: total("cpu").unwrap_or_default(),
-        memory: total("memory").unwrap_or_default(),
-        io: total("io").unwrap_or_default(),
+        cpu: total("cpu", "some ").unwrap_or_default(),
+        memory: total("memory", "some ").unwrap_or_default(),
+        memory_full: total("memory", "full ").unwrap_or_default(),
+        io: total("io", "some ").unwrap_or_default(),
     }
 }
 

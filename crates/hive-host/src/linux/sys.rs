@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What the scheduler holds about one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) struct Scheduling {
     pub(super) nice: i32,
     /// Its slice in nanoseconds, for the fair policies.
     pub(super) slice_ns: u64,
+    /// Whether its children begin with the usual policy.
+    pub(super) resets_on_fork: bool,
 }
 
 /// The first version of the kernel's `struct sched_attr` (48 bytes): all that this crate needs, and
@@ -29,6 +31,25 @@ struct SchedAttr {
     deadline: u64,
     period: u64,
 }
+
+/// What the kernel may be told about memory. Neither changes what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Advice {
+    /// `MADV_COLD`: the first to be taken when memory runs short.
+    Cold = 20,
+    /// `MADV_PAGEOUT`: taken now.
+    PageOut = 21,
+}
+
+/// `UIO_MAXIOV`: more ranges in one call are refused.
+pub(super) const RANGES_MAX: usize = 1_024;
+
+/// `IOPRIO_WHO_PROCESS`, which names a thread.
+const IOPRIO_WHO_PROCESS: u32 = 1;
+
+/// `SCHED_FLAG_RESET_ON_FORK`.
+const RESET_ON_FORK: u64 = 0x01;
 
 /// `SCHED_FLAG_KEEP_POLICY`: policy and reset-on-fork stay as they are.
 const KEEP_POLICY: u64 = 0x08;
@@ -71,6 +92,14 @@ pub(super) fn ticks_per_second() -> u64 {
         .ok()
         .filter(|&ticks| ticks > 0)
         .unwrap_or(100)
+}
+
+/// Bytes of a page of memory.
+pub(super) fn page_bytes() -> u64 {
+    #[expect(unsafe_code, reason = "sysconf is a C function")]
+    // SAFETY: sysconf takes no pointers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4_096)
 }
 
 /// The effective user id.
@@ -127,6 +156,7 @@ pub(super) fn scheduling(tid: u32) -> io::Result<Scheduling> {
         policy: attr.policy,
         nice: attr.nice,
         slice_ns: attr.runtime,
+        resets_on_fork: attr.flags & RESET_ON_FORK != 0,
     })
 }
 
@@ -150,6 +180,93 @@ pub(super) fn set_slice(tid: u32, nice: i32, slice_ns: u64) -> io::Result<()> {
     }
 }
 
+/// Sets a thread's policy, one of the fair ones or `SCHED_IDLE`; a fair one comes with its nice and its slice in
+/// nanoseconds (0 is the kernel's default), which are passed over with the other.
+pub(super) fn set_policy(tid: u32, to: Scheduling) -> io::Result<()> {
+    let attr = SchedAttr {
+        size: u32::try_from(mem::size_of::<SchedAttr>()).expect("48 bytes"),
+        policy: to.policy,
+        flags: if to.resets_on_fork { RESET_ON_FORK } else { 0 },
+        nice: to.nice,
+        runtime: to.slice_ns,
+        ..SchedAttr::default()
+    };
+    #[expect(unsafe_code, reason = "sched_setattr has no wrapper")]
+    // SAFETY: `attr` is readable and carries its own size.
+    let code = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0_u32) };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A thread's class and level of input and output, as `ioprio_get(2)` packs them.
+pub(super) fn io_class(tid: u32) -> io::Result<u16> {
+    #[expect(unsafe_code, reason = "ioprio_get has no wrapper")]
+    // SAFETY: ioprio_get takes no pointers.
+    let found = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid) };
+    u16::try_from(found).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sets a thread's class and level of input and output.
+pub(super) fn set_io_class(tid: u32, class: u16) -> io::Result<()> {
+    let class = u32::from(class);
+    #[expect(unsafe_code, reason = "ioprio_set has no wrapper")]
+    // SAFETY: ioprio_set takes no pointers.
+    let code = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid, class) };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A handle on a process: whoever gets its number later is not meant by it.
+pub(super) fn process(pid: u32) -> io::Result<OwnedFd> {
+    #[expect(unsafe_code, reason = "pidfd_open has no wrapper")]
+    // SAFETY: pidfd_open takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[expect(unsafe_code, reason = "the kernel gave a bare descriptor")]
+    // SAFETY: the descriptor is new, open, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Advises the kernel on ranges `(start, length)` of a process's memory; tells how many bytes it took the advice for.
+/// At most [`RANGES_MAX`] ranges.
+pub(super) fn advise(
+    process: &OwnedFd,
+    ranges: &[(usize, usize)],
+    advice: Advice,
+) -> io::Result<usize> {
+    let vectors: Vec<libc::iovec> = ranges
+        .iter()
+        .take(RANGES_MAX)
+        .map(|&(start, length)| libc::iovec {
+            iov_base: start as *mut libc::c_void,
+            iov_len: length,
+        })
+        .collect();
+    #[expect(unsafe_code, reason = "process_madvise has no wrapper")]
+    // SAFETY: `vectors` is readable and of that length; its addresses are the other process's and are not followed
+    // here, and neither advice changes what that memory holds.
+    let taken = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            vectors.as_ptr(),
+            vectors.len(),
+            advice as libc::c_int,
+            0_u32,
+        )
+    };
+    usize::try_from(taken).map_err(|_| io::Error::last_os_error())
+}
+
 /// Sets the nice of one thread (on Linux `PRIO_PROCESS` names a thread, not a process).
 pub(super) fn set_nice(tid: u32, nice: i32) -> io::Result<()> {
     #[expect(unsafe_code, reason = "setpriority is a C function")]
@@ -162,100 +279,12 @@ pub(super) fn set_nice(tid: u32, nice: i32) -> io::Result<()> {
     }
 }
 
-/// `SCHED_FLAG_RESET_ON_FORK`: children begin with the default again.
-const RESET_ON_FORK: u64 = 0x01;
-
-/// `IOPRIO_WHO_PROCESS`: one thread, as with `PRIO_PROCESS`.
-const IOPRIO_WHO_THREAD: libc::c_int = 1;
-
 fn checked(code: libc::c_long) -> io::Result<libc::c_long> {
     if code < 0 {
         Err(io::Error::last_os_error())
     } else {
         Ok(code)
     }
-}
-
-/// Sets a thread's policy and nothing else: `slice_ns` is what is to be written to keep its slice.
-pub(super) fn set_policy(tid: u32, policy: u32, slice_ns: u64) -> io::Result<()> {
-    let mut attr = SchedAttr::default();
-    let size = mem::size_of::<SchedAttr>();
-    #[expect(unsafe_code, reason = "sched_getattr has no wrapper")]
-    // SAFETY: `attr` is writable and `size` is its exact size, which the kernel does not exceed.
-    let code = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0_u32) };
-    checked(code)?;
-    let attr = SchedAttr {
-        size: u32::try_from(size).expect("48 bytes"),
-        policy,
-        flags: attr.flags & RESET_ON_FORK,
-        nice: attr.nice,
-        runtime: slice_ns,
-        ..SchedAttr::default()
-    };
-    #[expect(unsafe_code, reason = "sched_setattr has no wrapper")]
-    // SAFETY: `attr` is readable and carries its own size.
-    let code = unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0_u32) };
-    checked(code).map(drop)
-}
-
-/// A thread's input and output priority as the kernel writes it: class << 13 | level.
-pub(super) fn io_priority(tid: u32) -> io::Result<u16> {
-    #[expect(unsafe_code, reason = "ioprio_get has no wrapper")]
-    // SAFETY: ioprio_get takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_THREAD, tid) };
-    u16::try_from(checked(code)?).map_err(io::Error::other)
-}
-
-/// Sets it.
-pub(super) fn set_io_priority(tid: u32, value: u16) -> io::Result<()> {
-    let value = libc::c_int::from(value);
-    #[expect(unsafe_code, reason = "ioprio_set has no wrapper")]
-    // SAFETY: ioprio_set takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_THREAD, tid, value) };
-    checked(code).map(drop)
-}
-
-/// A file that means this process and no later one of its number.
-pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    #[expect(unsafe_code, reason = "pidfd_open has no wrapper")]
-    // SAFETY: pidfd_open takes no pointers.
-    let code = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0_u32) };
-    let fd = RawFd::try_from(checked(code)?).map_err(io::Error::other)?;
-    #[expect(unsafe_code, reason = "the kernel gives a bare number")]
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Tells the kernel how a process will use these ranges of its memory (start, bytes); how many bytes it took.
-pub(super) fn advise(
-    pidfd: BorrowedFd<'_>,
-    ranges: &[(usize, usize)],
-    advice: i32,
-) -> io::Result<usize> {
-    const AT_ONCE: usize = 64;
-    let mut vectors = [libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    }; AT_ONCE];
-    let count = ranges.len().min(AT_ONCE);
-    for (vector, (start, bytes)) in vectors.iter_mut().zip(ranges) {
-        vector.iov_base = std::ptr::without_provenance_mut(*start);
-        vector.iov_len = *bytes;
-    }
-    let fd = pidfd.as_raw_fd();
-    #[expect(unsafe_code, reason = "process_madvise has no wrapper")]
-    // SAFETY: `vectors` holds `count` ranges; they are of the other process, and are not read through here.
-    let code = unsafe {
-        libc::syscall(
-            libc::SYS_process_madvise,
-            fd,
-            vectors.as_ptr(),
-            count,
-            advice,
-            0_u32,
-        )
-    };
-    usize::try_from(checked(code)?).map_err(io::Error::other)
 }
 
 /// From now on the signals that ask this process to end are read from this file, and end nothing by themselves. To be

@@ -1,6 +1,7 @@
 //! The host against the running kernel, on children of the test only. What needs a right or a kernel
 //! that is not there says `SKIPPED` on stderr.
 
+mod catalogue;
 mod crash;
 mod plain;
 
@@ -130,6 +131,7 @@ pub(super) fn step(change: u64, action: Action, targets: &[GroupId]) -> Step {
         change: ChangeId(change),
         action,
         targets: targets.to_vec(),
+        units: Vec::new(),
     }
 }
 

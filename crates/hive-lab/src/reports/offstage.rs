@@ -1,5 +1,5 @@
 //! `offstage`: an empty configuration, one consent, and programs that the hive neither started nor was told of.
-//! The loop times itself, hive on against `hive pause`; below 1 is better.
+//! They time themselves, hive on against `hive pause`; below 1 is better.
 
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use hive_mind::pattern::Verdict;
 use hive_mind::reply::PatternState;
 use serde_json::{Value, json};
 
+use crate::programs::Front;
+use crate::programs::load::Load;
 use crate::report::{Figures, Report};
-use crate::reports::scene::{Alternation, Layout, Names, OwnClock, Scene, is_used};
+use crate::reports::scene::{Alternation, Cast, Layout, Names, OwnClock, Scene, is_used};
 use crate::reports::settle::{self, Patience};
 use crate::stats::{self, Sign};
 use crate::world::daemon::until;
@@ -20,8 +22,14 @@ use crate::world::{Machine, Tools, World};
 
 /// What `signs_agree` says, in the report itself.
 const SIGNS_RULE: &str = "the side of 1 on which a 95 % range lies as a whole (better below, worse above, else \
-     no_effect): signs_agree when own_clock.ci, the loop's mean with the hive on against paused, and reward.ci, the \
+     no_effect): signs_agree when own_clock.ci, the program's mean with the hive on against paused, and reward.ci, the \
      hive's own estimate of what it kept on, lie on the same side; a hive that kept nothing on claims no_effect";
+
+/// Where the build runs.
+const LAYOUTS: [(&str, Layout); 2] = [
+    ("other_session", Layout::OtherSession),
+    ("same_session", Layout::SameSession),
+];
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
@@ -41,18 +49,67 @@ struct Case {
     helped: bool,
 }
 
-/// Runs the report.
-pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
+/// Runs the report: the paced loop on two machines, each other program on a machine of its own.
+pub async fn run(tools: &Tools, plan: Plan, programs: &[Front]) -> Result<Value> {
     let report = Report::begin("offstage");
     let mut world = World::new(tools)?;
+    let (mut cases, mut missing) = (Vec::new(), Vec::new());
+    for &front in programs {
+        if let Some(why) = front.missing().or_else(|| load_of(front).missing()) {
+            missing.push(json!({"program": front.name(), "why": why}));
+        } else if front == Front::Ticker {
+            cases.extend(of_the_loop(&mut world, plan).await?);
+        } else {
+            cases.extend(of_a_program(&mut world, front, plan).await?);
+        }
+    }
+    let mut figures = Figures::new();
+    figures.put("cases", cases);
+    figures.put("missing", missing);
+    figures.put("signs_rule", SIGNS_RULE);
+    figures.put(
+        "note",
+        "own_clock.ci is the range of the ratio of the means; p50_ci and p99_ci are those of the others; a browser's \
+         clock is the time from one picture to the next, of which 16.7 ms are the screen's",
+    );
+    Ok(report.end(figures))
+}
+
+/// What competes with a program.
+fn load_of(front: Front) -> Load {
+    match front {
+        Front::Ticker => Load::Make,
+        _ => Load::Cargo,
+    }
+}
+
+/// A program beside `cargo build`, in another terminal and in the same.
+async fn of_a_program(world: &mut World, front: Front, plan: Plan) -> Result<Vec<Value>> {
+    let machine = world.machine(front.name())?;
+    consent(&machine, &["up", "--yes"], None).await?;
+    let client = Client::new(machine.socket());
+    let cast = Cast {
+        front,
+        load: load_of(front),
+        names: Names::default(),
+    };
+    let mut cases = Vec::new();
+    for (place, layout) in LAYOUTS {
+        let scene = Scene::play(&machine, layout, &cast)?;
+        scene.is_at_work(front.warm_up_s()).await?;
+        let name = format!("{}_{place}", front.name());
+        cases.push(case(&name, &client, &scene, plan).await?.value);
+    }
+    Ok(cases)
+}
+
+/// The paced loop: on a first machine in both layouts, then on a second one that joined, where it helped most.
+async fn of_the_loop(world: &mut World, plan: Plan) -> Result<Vec<Value>> {
     let desk = world.machine("desk")?;
     consent(&desk, &["up", "--yes"], None).await?;
     let client = Client::new(desk.socket());
     let mut cases = Vec::new();
-    for (name, layout) in [
-        ("other_session", Layout::OtherSession),
-        ("same_session", Layout::SameSession),
-    ] {
+    for (name, layout) in LAYOUTS {
         let scene = Scene::open(&desk, layout, &Names::default())?;
         cases.push((layout, case(name, &client, &scene, plan).await?));
     }
@@ -74,15 +131,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Value> {
     };
     cases.push((layout, case(name, &second, &scene, plan).await?));
     drop(scene);
-    let mut figures = Figures::new();
-    let values: Vec<Value> = cases.into_iter().map(|(_, case)| case.value).collect();
-    figures.put("cases", values);
-    figures.put("signs_rule", SIGNS_RULE);
-    figures.put(
-        "note",
-        "own_clock.ci is the range of the ratio of the means; p50_ci and p99_ci are those of the others",
-    );
-    Ok(report.end(figures))
+    Ok(cases.into_iter().map(|(_, case)| case.value).collect())
 }
 
 /// Learns, then alternates. What is on stays on for the scene only.
@@ -163,7 +212,7 @@ pub fn tell_patterns(figures: &mut Figures, patterns: &[hive_mind::reply::Patter
 /// Threads that carry a value of the hive's when `pause` has answered: it answers when the old values are back.
 async fn left_on(client: &Client, scene: &Scene) -> Result<usize> {
     client.pause(None).await?;
-    let left = scene.changed();
+    let left = scene.of_the_hive();
     client.resume().await?;
     Ok(left)
 }

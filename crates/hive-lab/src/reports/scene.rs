@@ -12,8 +12,10 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::procs;
+use crate::programs::Front;
+use crate::programs::load::Load;
 use crate::stats::{self, Dice, Ratio};
-use crate::work::{self, Project};
+use crate::work;
 use crate::world::terminal::{Jobs, Terminal};
 use crate::world::{Machine, copy_or_link};
 
@@ -22,6 +24,12 @@ const WASH_OUT: Duration = Duration::from_secs(1);
 
 /// How long a proven action may take to be on again after `resume`.
 const BACK_ON: Duration = Duration::from_secs(5);
+
+/// How long a program may take to write a turn out. A guess: ten times what a busy machine showed.
+const WRITTEN_OUT: Duration = Duration::from_secs(10);
+
+/// How long a program may take to be at work: a browser beside a build takes some seconds (a guess).
+const AT_WORK: Duration = Duration::from_mins(1);
 
 /// How often the lab looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,10 +54,21 @@ impl Layout {
     }
 }
 
+/// What the programs are, and what they are called.
+#[derive(Clone, Debug)]
+pub struct Cast {
+    /// What somebody waits for.
+    pub front: Front,
+    /// What competes with it.
+    pub load: Load,
+    /// The names.
+    pub names: Names,
+}
+
 /// What the programs are called.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// The paced loop.
+    /// The program in front.
     pub pacer: String,
     /// The build's folder.
     pub project: String,
@@ -65,7 +84,7 @@ pub struct Scene {
     out: PathBuf,
 }
 
-/// The loop's own times with the hive on and with the hive paused, in pairs of windows.
+/// The front program's own times with the hive on and with the hive paused, in pairs of windows.
 #[derive(Clone, Debug, Serialize)]
 pub struct OwnClock {
     /// Ratio of the medians.
@@ -102,24 +121,37 @@ impl Default for Names {
 }
 
 impl Scene {
-    /// Starts the programs. The hive is told nothing.
+    /// Starts the paced loop beside a build of C files. The hive is told nothing.
     pub fn open(machine: &Machine, layout: Layout, names: &Names) -> Result<Self> {
-        if let Some(why) = work::no_build_tools() {
+        Self::open_with(machine, layout, Load::Make, names)
+    }
+
+    /// The same with another load.
+    pub fn open_with(machine: &Machine, layout: Layout, load: Load, names: &Names) -> Result<Self> {
+        let cast = Cast {
+            front: Front::Ticker,
+            load,
+            names: names.clone(),
+        };
+        Self::play(machine, layout, &cast)
+    }
+
+    /// Starts the programs. The hive is told nothing.
+    pub fn play(machine: &Machine, layout: Layout, cast: &Cast) -> Result<Self> {
+        if let Some(why) = cast.front.missing().or_else(|| cast.load.missing()) {
             bail!(why);
         }
+        let names = &cast.names;
         let pacer = machine.folder().join(&names.pacer);
         if !pacer.exists() {
             copy_or_link(&machine.tools().lab, &pacer)?;
         }
         let folder = machine.folder().join(&names.project);
-        let project = Project::write(&folder, 1)?;
+        let background = cast.load.prepare(&folder, &names.make)?;
         let out = machine.folder().join(format!("turns{}", clock::boot_us()));
-        let foreground = vec![
-            pacer.display().to_string(),
-            "__ticker".into(),
-            out.display().to_string(),
-        ];
-        let background = project.build_for_ever(&names.make);
+        let place = machine.folder().join(format!("{}-files", names.pacer));
+        let mut foreground = vec![pacer.display().to_string()];
+        foreground.extend(cast.front.prepare(&place, &out)?);
         let sessions = match layout {
             Layout::SameSession => vec![Jobs {
                 foreground: Some(foreground),
@@ -152,6 +184,12 @@ impl Scene {
         self.layout
     }
 
+    /// How long the loop's turns took that were due in `[from, until)` (boot clock, microseconds), in milliseconds.
+    pub fn took_ms(&self, from_us: u64, until_us: u64) -> Result<Vec<f64>> {
+        let turns = work::turns(&self.out, from_us, until_us)?;
+        Ok(turns.iter().map(|turn| turn.took_ms).collect())
+    }
+
     /// Every process of the scene.
     pub fn processes(&self) -> Vec<u32> {
         let each = self.terminals.iter();
@@ -162,6 +200,11 @@ impl Scene {
     pub fn changed(&self) -> usize {
         let me = std::process::id();
         procs::changed(&procs::settings(&self.processes()), procs::slice_ns(me, me))
+    }
+
+    /// Threads of the scene that carry a value of the hive's.
+    pub fn of_the_hive(&self) -> usize {
+        procs::of_the_hive(&procs::settings(&self.processes()))
     }
 
     /// The loop's own clock, hive on against hive paused, in random order within each pair.
@@ -212,12 +255,34 @@ impl Scene {
         })
     }
 
+    /// Waits until the program has been at work for so long.
+    pub async fn is_at_work(&self, seconds: u64) -> Result<()> {
+        let then = clock::boot_us() + seconds * 1_000_000;
+        self.has_written_past(then, AT_WORK + Duration::from_secs(seconds))
+            .await
+    }
+
+    /// Waits until a turn is written out that was due after this moment.
+    async fn has_written_past(&self, moment_us: u64, at_most: Duration) -> Result<()> {
+        let began = std::time::Instant::now();
+        while began.elapsed() < at_most {
+            if self.out.exists() && !work::turns(&self.out, moment_us, u64::MAX)?.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        bail!(
+            "the program in front wrote nothing for {} s",
+            at_most.as_secs()
+        )
+    }
+
     async fn window(&self, length: Duration) -> Result<Window> {
         let from = clock::boot_us();
         tokio::time::sleep(length).await;
         let until = clock::boot_us();
-        // The loop writes its turns out in batches of half a second.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        // Programs write their turns out in batches, and the slow ones are what counts: all must be there.
+        self.has_written_past(until, WRITTEN_OUT).await?;
         let turns = work::turns(&self.out, from, until)?;
         let took: Vec<f64> = turns.iter().map(|turn| turn.took_ms).collect();
         let spread = stats::spread(&took).context("the loop made no turn in a whole window")?;

@@ -1,10 +1,12 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
 use hive_mind::ClientError;
-use hive_mind::reply::{ActiveView, StatusView, TrialView, UndoneView};
+use hive_mind::reply::{ActiveView, Mode, StatusView, TrialView, UndoneView};
 use serde::Serialize;
 
-use crate::args::{Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, UndoArgs, WhyArgs};
+use crate::args::{
+    Format, PauseArgs, Place, Rehearsal, StatusArgs, TuneArgs, TuneWord, UndoArgs, WhyArgs,
+};
 use crate::commands::{bare, down, show};
 use crate::consent;
 use crate::left;
@@ -91,8 +93,17 @@ pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
 
 /// Sets how much may be done.
 pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
+    let mode = match args.word {
+        TuneWord::Observe => Mode::Observe,
+        TuneWord::Suggest => Mode::Suggest,
+        TuneWord::Auto => Mode::Auto,
+        TuneWord::Actions => {
+            print!("{}", text::catalogue());
+            return Ok(Exit::Ok);
+        }
+        TuneWord::Allow | TuneWord::Forbid => return allow(at, args),
+    };
     let link = Link::new(at)?;
-    let mode = args.mode.mode();
     let words = screen::mode_words(mode);
     if args.rehearsal.dry_run {
         println!("would set: {words}");
@@ -101,6 +112,23 @@ pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
     link.ask(link.client().tune(mode))?;
     consent::note_answered(&place::paths(at)?.state)?;
     println!("from now on: {words}");
+    Ok(Exit::Ok)
+}
+
+/// Allows one action that is asked about, or takes that back.
+fn allow(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
+    let Some(action) = args.action else {
+        return Err(Problem::new(Exit::Usage, "tune.what", "which action?")
+            .known("hive tune actions lists them")
+            .try_next("hive tune allow cold_memory"));
+    };
+    let link = Link::new(at)?;
+    if args.rehearsal.dry_run {
+        print!("{}", text::terms(action));
+        return Ok(Exit::Ok);
+    }
+    let done = link.ask(link.client().allow(action, args.word == TuneWord::Allow))?;
+    println!("{}", done.words);
     Ok(Exit::Ok)
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Proof {
     pub(crate) ci: Option<[f64; 2]>,
     pub(crate) pairs: u32,
     pub(crate) background_loss: Option<f64>,
+    /// Seconds of contention from the first one to the verdict.
+    pub(crate) contention_s: Option<f64>,
 }
 
 /// One step and how long it took.
@@ -126,6 +128,7 @@ impl Proof {
                 .filter(|ends| ends.iter().all(|end| end.is_finite())),
             pairs: pattern.pairs,
             background_loss: pattern.background_loss,
+            contention_s: pattern.contention_s,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `hive patterns`, `why` and `undo`: what was learned, what it is worth, and how to be rid of it.
 
-use hive_mind::pattern::Verdict;
+use hive_mind::pattern::{Action, Verdict};
 use hive_mind::reply::{
     Mode, OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView,
 };
@@ -24,6 +24,29 @@ fn none(mode: Mode) -> String {
         }
     }
     .to_owned()
+}
+
+/// Everything that may ever be done, with whose yes it takes.
+pub(crate) fn catalogue() -> String {
+    let real = Action::ALL.into_iter().filter(|it| *it != Action::Placebo);
+    real.map(terms).collect()
+}
+
+/// One action, with all that a person should know of it before it is done.
+pub(crate) fn terms(action: Action) -> String {
+    let terms = action.terms();
+    let mut out = format!("{}: {}\n", action.name(), terms.tier.words());
+    for (what, words) in [
+        ("does", action.words()),
+        ("when", terms.when),
+        ("rights", terms.rights),
+        ("bound", terms.bound),
+        ("cost", terms.cost),
+        ("undo", terms.undo),
+    ] {
+        out.push_str(&wrap(&format!("{what}: {words}"), 2, 4));
+    }
+    out
 }
 
 /// All patterns, two lines each, on a machine in this mode.

@@ -1,5 +1,6 @@
 //! `hive status`: what is on, what is being tried, what needs a person, and what an idle machine did.
 
+use hive_mind::pattern::catalogue::Tier;
 use hive_mind::reply::{Mode, NeedView, PatternState, StatusView};
 
 use crate::render::text::{WIDTH, bytes, count, span, wrap};
@@ -8,6 +9,9 @@ use crate::render::text::{WIDTH, bytes, count, span, wrap};
 pub(crate) fn screen(view: &StatusView) -> String {
     let mut out = head(view);
     out.push_str(&wrap(&watched(view), 0, 2));
+    if let Some(gained) = gained(view) {
+        out.push_str(&wrap(&gained, 0, 2));
+    }
     if !view.active.is_empty() {
         out.push_str("\nOn now\n");
         for active in &view.active {
@@ -39,6 +43,17 @@ pub(crate) fn screen(view: &StatusView) -> String {
         out.extend([format!("\nNeeds you ({})\n", view.needs.len())]);
         for need in &view.needs {
             out.push_str(&need_lines(need));
+        }
+    }
+    let suggested = || {
+        view.suggestions
+            .iter()
+            .filter(|it| it.tier == Tier::Suggest)
+    };
+    if suggested().count() > 0 {
+        out.push_str("\nYou could\n");
+        for it in suggested() {
+            out.push_str(&wrap(&format!("{} ({})", it.words, it.try_next), 2, 4));
         }
     }
     let hints = hints(view);
@@ -87,6 +102,24 @@ pub(crate) fn watched(view: &StatusView) -> String {
         return format!("{time}; just started looking");
     }
     format!("{time}; nothing worth changing so far")
+}
+
+/// What was gained, from hold-outs; nothing before any proven setting was on.
+fn gained(view: &StatusView) -> Option<String> {
+    let gain = view.gain?;
+    if gain.holdouts == 0 {
+        let on = span(gain.untold_s);
+        return Some(format!(
+            "settings on for {on}; what they spared is not known yet (too few hold-outs)"
+        ));
+    }
+    let [low, high] = gain.range_s;
+    Some(format!(
+        "waiting saved {:.0} s [{low:.0} to {high:.0}] in {} with settings on, by {}",
+        gain.saved_s,
+        span(gain.on_s),
+        count(gain.holdouts as usize, "hold-out pair", "hold-out pairs")
+    ))
 }
 
 /// The mode in a person's words.
@@ -156,6 +189,7 @@ fn hints(view: &StatusView) -> Vec<String> {
             wait.count, wait.kind, wait.why
         ));
     }
+    hints.extend(view.memory.clone());
     for limit in &view.limits {
         hints.push(format!("limit: {limit}"));
     }

@@ -85,6 +85,7 @@ fn are_changed(jobs: &[&Job], machine: &Machine, action: Action) -> bool {
             change: ChangeId(number),
             action,
             targets: vec![group],
+            units: vec![],
         });
         let done = matches!(receipt.outcome, Outcome::Applied { .. });
         if !done {

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 
 use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
 use crate::id::ProgramName;
+use crate::machine::Containers;
 use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
 use crate::machine::window::Window;
-use crate::pattern::{Binding, WorkloadType};
+use crate::pattern::{Action, Binding, WorkloadType};
 use crate::time::{Instant, Span};
 
 const SHELL: GroupId = GroupId {
@@ -68,6 +69,7 @@ fn two_seconds() -> (Survey, Survey) {
                 ..Pressure::default()
             },
             processes,
+            ..Survey::default()
         }
     };
     let first = vec![process(21, 20, MAKE, 10), process(22, 21, MAKE, 900)];
@@ -82,7 +84,7 @@ fn two_seconds() -> (Survey, Survey) {
     (still(first, 10_000), still(second, 12_000))
 }
 
-fn seen(change: impl Fn(&mut Process), niced: &[GroupId]) -> Situation {
+fn seen(change: impl Fn(&mut Process), worn: Option<(Action, &[GroupId])>) -> Situation {
     let (mut first, mut second) = two_seconds();
     for process in first.processes.iter_mut().chain(&mut second.processes) {
         change(process);
@@ -92,7 +94,8 @@ fn seen(change: impl Fn(&mut Process), niced: &[GroupId]) -> Situation {
         facts: &facts,
         protect: &[],
         never: &[],
-        niced,
+        containers: Containers::LeftAlone,
+        worn,
     };
     let mut observer = Observer::default();
     assert!(observer.on_survey(first, &yardstick).is_none());
@@ -109,7 +112,7 @@ fn contention(situation: &Situation) -> Option<Contention> {
 
 #[test]
 fn a_build_in_the_background_competes_with_the_editor() {
-    let situation = seen(|_| {}, &[]);
+    let situation = seen(|_| {}, None);
     // 1.9 s of ended children, of which 0.9 s were counted while they lived, and 1.8 s of live ones.
     let cores = situation.groups[&MAKE].cores;
     assert!((cores - 1.4).abs() < 0.01, "{cores}");
@@ -137,17 +140,40 @@ fn what_is_not_ours_to_touch_is_no_background() {
                     change(p);
                 }
             },
-            &[],
+            None,
         );
         assert_eq!(contention(&situation), None, "{case}");
     }
-    let ours = seen(|p| p.nice = if p.group == MAKE { 11 } else { 0 }, &[MAKE]);
+    let nice = |p: &mut Process| p.nice = if p.group == MAKE { 11 } else { 0 };
+    let ours = seen(nice, Some((Action::BackgroundNice, &[MAKE])));
     assert!(contention(&ours).is_some(), "we ourselves made it nice");
 }
 
 #[test]
+fn what_we_put_on_idle_processors_is_still_ours_and_what_others_put_there_is_theirs() {
+    let idle = |nice: i8| {
+        move |p: &mut Process| {
+            if p.group == MAKE {
+                (p.nice, p.ordinary, p.idle) = (nice, false, true);
+            }
+        }
+    };
+    let worn = Some((Action::BackgroundIdle, &[MAKE][..]));
+    assert!(contention(&seen(idle(11), worn)).is_some());
+    for (nice, worn) in [
+        (0, worn),
+        (16, worn),
+        (11, None),
+        (11, Some((Action::BackgroundNice, &[MAKE][..]))),
+        (11, Some((Action::BackgroundIdle, &[EDITOR][..]))),
+    ] {
+        assert_eq!(contention(&seen(idle(nice), worn)), None, "{nice} {worn:?}");
+    }
+}
+
+#[test]
 fn a_burner_in_the_foreground_is_background_once_it_was_measured() {
-    let situation = seen(|p| p.foreground |= p.group == MAKE, &[]);
+    let situation = seen(|p| p.foreground |= p.group == MAKE, None);
     assert_eq!(contention(&situation), None, "not measured yet: shielded");
     let wakes = |wakeups, ran_ns| Window {
         span: Span::from_ms(1_000),
@@ -179,7 +205,7 @@ fn what_shows_the_editor_is_never_its_background() {
                 p.group = SHELL;
             }
         },
-        &[],
+        None,
     );
     assert!(situation.groups[&SHELL].hungry);
     assert_eq!(contention(&situation), None);
@@ -192,6 +218,7 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         group: 12,
     };
     let survey = |at: u64, processes| Survey {
+        cgroups: BTreeMap::new(),
         at: Instant(at),
         processes,
         ..Survey::default()
@@ -205,7 +232,8 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
         facts: &facts,
         protect: &[],
         never: &[],
-        niced: &[],
+        containers: Containers::LeftAlone,
+        worn: None,
     };
     let mut observer = Observer::default();
     observer.on_survey(first, &yardstick);
@@ -215,10 +243,10 @@ fn a_shell_is_not_busy_when_its_long_job_ends() {
 
 #[test]
 fn the_binding_follows_the_majority_and_a_shared_session_is_left_alone() {
-    let across = seen(|p| p.autogroup = Some(u64::from(p.group.session)), &[]);
+    let across = seen(|p| p.autogroup = Some(u64::from(p.group.session)), None);
     let found = contention(&across).expect("contention");
     assert_eq!(found.context.binding, Binding::Autogroup);
-    let cgroups = seen(|p| p.cpu_cgroup = u64::from(p.group.session), &[]);
+    let cgroups = seen(|p| p.cpu_cgroup = u64::from(p.group.session), None);
     let found = contention(&cgroups).expect("contention");
     assert_eq!(found.context.binding, Binding::Cgroup);
     // Without autogroups, or below the root group, tasks decide.
@@ -227,7 +255,7 @@ fn the_binding_follows_the_majority_and_a_shared_session_is_left_alone() {
             p.cpu_cgroup = 9;
             p.autogroup = Some(u64::from(p.group.session));
         },
-        &[],
+        None,
     );
     assert_eq!(
         contention(&below).expect("contention").context.binding,
@@ -258,7 +286,8 @@ fn a_session_is_acted_on_only_when_nothing_in_it_must_be_left_alone() {
             facts: &facts,
             protect: &[],
             never: &[ProgramName::new("precious")],
-            niced: &[],
+            containers: Containers::LeftAlone,
+            worn: None,
         };
         let mut observer = Observer::default();
         observer.on_survey(first, &yardstick);

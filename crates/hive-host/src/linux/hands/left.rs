@@ -111,9 +111,14 @@ impl Hands {
         let (scan, members) = eyes.look();
         let of_this_boot = |change: &&Change| !self.boot.is_empty() && change.boot == self.boot;
         let mut found = BTreeSet::new();
+        let mut units = BTreeSet::new();
         for change in self.on.values().filter(of_this_boot) {
+            units.extend(self.units_on(change));
             if change.action == Action::AutogroupNice {
                 found.extend(self.sessions_on(&scan, change).map(|number| (0, number)));
+                continue;
+            }
+            if change.action == Action::BackgroundWeight {
                 continue;
             }
             let knob = self.knob(change.action);
@@ -125,7 +130,7 @@ impl Hands {
             let heirs = heirs.filter(|(pid, tid)| self.inherited(change, *pid, *tid).is_some());
             found.extend(heirs.map(|(_, tid)| (tid, 0)));
         }
-        u32::try_from(found.len()).unwrap_or(u32::MAX)
+        u32::try_from(found.len() + units.len()).unwrap_or(u32::MAX)
     }
 
     /// The autogroups of a change in which anybody lives, and which carry its nice.

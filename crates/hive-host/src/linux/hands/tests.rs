@@ -7,7 +7,7 @@ use crate::linux::tests::{Job, ONE, alone, can, config, step};
 
 fn hands(state: &Path) -> (Hands, Eyes) {
     let config = config(state);
-    let (facts, default_slice) = facts::read(&config.roots.proc);
+    let (facts, default_slice) = facts::read(&config.roots);
     let eyes = Eyes::new(config.roots.clone(), config.scope);
     let hands = Hands::open(&config, &facts, default_slice).expect("opened");
     (hands, eyes)

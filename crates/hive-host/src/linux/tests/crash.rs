@@ -112,6 +112,7 @@ fn write_journal(state: &Path, boot: &str, pid: u32, start: u64, old: i64) -> Ve
         new: BACKGROUND_NICE.into(),
         targets: vec![target],
         spared: Vec::new(),
+        units: vec![],
     };
     journal.append(&Record::Intent(change)).expect("written");
     fs::read(folder.join("journal")).expect("read")
@@ -199,5 +200,8 @@ fn recovery_from_a_journal_cut_at_any_byte_restores_all_or_nothing() {
 }
 
 fn facts_nice() -> bool {
-    crate::linux::facts::read(Path::new("/proc")).0.rights.nice
+    crate::linux::facts::read(&crate::Roots::default())
+        .0
+        .rights
+        .nice
 }

@@ -33,7 +33,12 @@ fn helper_acts_without_rights() {
         session: number(2),
         group: number(2),
     };
-    for action in [Action::Placebo, Action::FinerSlice, Action::AutogroupNice] {
+    for action in [
+        Action::Placebo,
+        Action::FinerSlice,
+        Action::AutogroupNice,
+        Action::BackgroundIo,
+    ] {
         let possible = match action {
             Action::FinerSlice => host.facts().rights.slice,
             Action::AutogroupNice => host.facts().rights.autogroup_nice,
@@ -63,8 +68,12 @@ fn helper_acts_without_rights() {
         );
         assert_eq!(job.threads(), before);
     }
-    let receipt = host.act(&step(2, Action::BackgroundNice, &[job.group()]));
-    assert_eq!(receipt.outcome, Outcome::Refused(Refusal::NotReversible));
+    for action in [Action::BackgroundNice, Action::BackgroundIdle] {
+        let receipt = host.act(&step(2, action, &[job.group()]));
+        assert_eq!(receipt.outcome, Outcome::Refused(Refusal::NotReversible));
+    }
+    let receipt = host.act(&step(2, Action::ColdMemory, &[job.group()]));
+    assert_eq!(receipt.outcome, Outcome::Unsupported);
     assert_eq!(job.threads(), before);
     println!("ready");
 }

@@ -62,6 +62,7 @@ pub fn hands(args: &HandsArgs) -> Result<()> {
     let step = |change, action| Step {
         change: ChangeId(change),
         action,
+        units: Vec::new(),
         targets: vec![group],
     };
     for line in std::io::stdin().lock().lines() {

@@ -1,0 +1,69 @@
+//! What other programs that tune this machine say of themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hive_core::machine::facts::Tuners;
+use hive_core::time::{Instant, Span};
+
+use super::bus::{Bus, BusError, Reader};
+use super::scan::Scan;
+use crate::Roots;
+
+/// How long an answer is believed: games last longer. A guess.
+const BELIEVED: Span = Span::from_secs(10);
+
+/// What `gamemoded` is called on the user's bus.
+const GAMEMODE: &str = "com.feralinteractive.GameMode";
+
+/// Asks for them.
+#[derive(Debug)]
+pub(super) struct Asker {
+    scheduler: PathBuf,
+    bus: PathBuf,
+    uid: u32,
+    games: Option<(Instant, u32)>,
+}
+
+impl Asker {
+    pub(super) fn new(roots: &Roots, uid: u32) -> Self {
+        Self {
+            scheduler: roots.sys.join("kernel/sched_ext/state"),
+            bus: roots.run.join(format!("user/{uid}/bus")),
+            uid,
+            games: None,
+        }
+    }
+
+    /// What is so at this moment.
+    pub(super) fn ask(&mut self, at: Instant, scan: &Scan) -> Tuners {
+        let state = fs::read_to_string(&self.scheduler).unwrap_or_default();
+        // It is there to be asked only while it runs; nobody starts it for this.
+        let runs = scan
+            .stats
+            .iter()
+            .any(|stat| stat.alive() && stat.name == "gamemoded");
+        let fresh = |(asked, _): &(Instant, u32)| runs && at.since(*asked) < BELIEVED;
+        self.games = self.games.filter(fresh);
+        if runs && self.games.is_none() {
+            // One that does not answer has no game to speak of.
+            self.games = Some((at, games(&self.bus, self.uid).unwrap_or(0)));
+        }
+        Tuners {
+            sched_ext: state.trim() == "enabled",
+            games: self.games.map_or(0, |(_, games)| games),
+        }
+    }
+}
+
+/// How many games have asked `gamemoded` for its settings.
+fn games(socket: &Path, uid: u32) -> Result<u32, BusError> {
+    let mut bus = Bus::connect(socket, uid)?;
+    bus.greet()?;
+    let object = "/com/feralinteractive/GameMode";
+    let answer = bus.property(Some(GAMEMODE), object, (GAMEMODE, "ClientCount"))?;
+    let count = Reader::new(&answer).variant_i32();
+    count
+        .and_then(|count| u32::try_from(count).ok())
+        .ok_or(BusError::Garbled)
+}
