@@ -1,17 +1,13 @@
 //! A small D-Bus client: one connection, one call at a time, the few types that the user's service manager speaks.
 //!
 //! It follows the D-Bus specification (freedesktop.org): little-endian messages, `EXTERNAL` authentication. It takes no
-//! files, exports nothing, and passes over whatever is not the answer it waits for. A peer that breaks a rule or a bound,
-//! or keeps it waiting, ends the connection.
+//! files, exports nothing, and passes over whatever is not the answer it waits for. A peer that breaks a rule or a bound
+//! ends the connection. All waiting on one connection, for however many answers, ends at one deadline.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long to wait for any part of an answer. A guess: the service manager answers within milliseconds, and while it
-/// reloads itself within a second or two.
-const PATIENCE: Duration = Duration::from_secs(5);
+use std::time::{Duration, Instant};
 
 /// A longer answer is none of those that are asked for here: a number, a path, an error's text.
 const BODY_MAX: u32 = 64 * 1024;
@@ -76,31 +72,68 @@ pub(super) struct Reader<'a> {
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Bus {
-    stream: UnixStream,
+    line: Line,
     serial: u32,
 }
 
-impl Bus {
-    /// Connects and says who we are.
-    pub(super) fn connect(socket: &Path, uid: u32) -> Result<Self, BusError> {
-        Self::over(UnixStream::connect(socket)?, uid)
+/// A socket that nobody is waited for at after a moment, also where each byte comes in time.
+#[derive(Debug)]
+struct Line {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Line {
+    /// Waits no longer than what is left.
+    fn limit(&self) -> io::Result<()> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.set_write_timeout(Some(left))
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.limit()?;
+        self.stream.read(into)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.limit()?;
+        self.stream.write(bytes)
     }
 
-    fn over(mut stream: UnixStream, uid: u32) -> Result<Self, BusError> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl Bus {
+    /// Connects and says who we are. `patience` is for this and all calls together.
+    pub(super) fn connect(socket: &Path, uid: u32, patience: Duration) -> Result<Self, BusError> {
+        Self::over(UnixStream::connect(socket)?, uid, patience)
+    }
+
+    fn over(stream: UnixStream, uid: u32, patience: Duration) -> Result<Self, BusError> {
+        let until = Instant::now() + patience;
+        let mut line = Line { stream, until };
         // The name of a user is its number in decimal, each digit told in hexadecimal: 30 to 39.
         let name: String = uid
             .to_string()
             .bytes()
             .flat_map(|digit| ['3', char::from(digit)])
             .collect();
-        stream.write_all(format!("\0AUTH EXTERNAL {name}\r\n").as_bytes())?;
-        if !line(&mut stream)?.starts_with("OK ") {
+        line.write_all(format!("\0AUTH EXTERNAL {name}\r\n").as_bytes())?;
+        if !said(&mut line)?.starts_with("OK ") {
             return Err(BusError::Refused("AUTH".to_owned()));
         }
-        stream.write_all(b"BEGIN\r\n")?;
-        Ok(Self { stream, serial: 0 })
+        line.write_all(b"BEGIN\r\n")?;
+        Ok(Self { line, serial: 0 })
     }
 
     /// Takes part in the bus at the other end, as everybody there has to first.
@@ -138,7 +171,7 @@ impl Bus {
     pub(super) fn call(&mut self, method: Method<'_>, body: &Body) -> Result<Vec<u8>, BusError> {
         self.serial += 1;
         let message = message(self.serial, method, body).ok_or(BusError::Garbled)?;
-        self.stream.write_all(&message)?;
+        self.line.write_all(&message)?;
         for _ in 0..PASSED_OVER_MAX {
             let (kind, fields, body) = self.receive()?;
             if fields.answers != Some(self.serial) {
@@ -155,7 +188,7 @@ impl Bus {
 
     fn receive(&mut self) -> Result<(u8, Fields, Vec<u8>), BusError> {
         let mut head = [0; 16];
-        self.stream.read_exact(&mut head)?;
+        self.line.read_exact(&mut head)?;
         let number = |at: usize| {
             let bytes = [head[at], head[at + 1], head[at + 2], head[at + 3]];
             u32::from_le_bytes(bytes)
@@ -168,7 +201,7 @@ impl Bus {
         // The fields are filled up to a multiple of eight.
         let padded = fields.next_multiple_of(8);
         let mut rest = vec![0; (padded + body) as usize];
-        self.stream.read_exact(&mut rest)?;
+        self.line.read_exact(&mut rest)?;
         let body = rest.split_off(padded as usize);
         rest.truncate(fields as usize);
         let fields = Fields::read(&rest).ok_or(BusError::Garbled)?;
@@ -177,7 +210,7 @@ impl Bus {
 }
 
 /// One line of the authentication, byte by byte: what follows it is not ours to take.
-fn line(stream: &mut UnixStream) -> Result<String, BusError> {
+fn said(stream: &mut impl Read) -> Result<String, BusError> {
     let mut line = Vec::new();
     let mut byte = [0];
     while line.len() < LINE_MAX {

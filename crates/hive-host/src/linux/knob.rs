@@ -142,10 +142,7 @@ fn write_idle(tid: u32, nice: i64, default_slice: Option<u64>) -> io::Result<()>
         );
     }
     // Policy and nice in one call: the way back has no half. Somebody's own slice stays what it is.
-    let slice_ns = match default_slice {
-        Some(default) if now.slice_ns != default => now.slice_ns,
-        _ => 0,
-    };
+    let slice_ns = own_slice(now.slice_ns, default_slice);
     let policy = OTHER;
     let back = sys::Scheduling {
         policy,
@@ -154,6 +151,15 @@ fn write_idle(tid: u32, nice: i64, default_slice: Option<u64>) -> io::Result<()>
         ..now
     };
     sys::set_policy(tid, back)
+}
+
+/// What is written beside a policy, so that somebody's own slice stays what it is: 0 is the kernel's default. Where the default is
+/// not known nobody's own can be told from it, and a written default would be one's own for good.
+pub(super) fn own_slice(now: u64, default: Option<u64>) -> u64 {
+    match default {
+        Some(default) if now != default => now,
+        _ => 0,
+    }
 }
 
 /// What a thread carries of policy and mark. A step that was cut off between the two has set the mark only.
@@ -180,5 +186,19 @@ impl Tally {
             Err(error) if ended(&error) => self.gone += 1,
             Err(error) => self.errno = Some(error.raw_os_error().unwrap_or(libc::EIO)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_slice;
+
+    #[test]
+    fn only_a_slice_that_is_known_to_be_somebodys_own_is_written_again() {
+        let default = 2_800_000;
+        assert_eq!(own_slice(default, Some(default)), 0);
+        assert_eq!(own_slice(100_000, Some(default)), 100_000);
+        assert_eq!(own_slice(default, None), 0);
+        assert_eq!(own_slice(100_000, None), 0);
     }
 }

@@ -5,8 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::scan;
-use super::{FINE_SLICE_NS, sys};
+use super::{knob, scan, sys};
 use crate::helper::{Advice, Knob, Thread};
 
 /// The process table in which the helper's numbers mean what its client means.
@@ -170,7 +169,7 @@ pub fn write(knob: Knob, tid: u32, value: i64, default_slice: Option<u64>) -> io
         Knob::Policy => {
             let now = sys::scheduling(tid)?;
             let policy = u32::try_from(value).map_err(|_| invalid())?;
-            let slice_ns = slice(now.slice_ns);
+            let slice_ns = knob::own_slice(now.slice_ns, default_slice);
             let to = sys::Scheduling {
                 policy,
                 slice_ns,
@@ -202,7 +201,7 @@ fn slack(tid: u32) -> String {
 
 /// The slice of a thread that nobody gave one: tried on a thread that ends at once. None before Linux 6.12.
 pub fn default_slice() -> Option<u64> {
-    super::facts::try_slice().filter(|slice| *slice != FINE_SLICE_NS)
+    super::facts::try_slice()
 }
 
 /// Calls back with every thread of this user that was born since `ticks`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hive_core::machine::facts::Tuners;
 use hive_core::time::{Instant, Span};
@@ -12,6 +13,9 @@ use crate::Roots;
 
 /// How long an answer is believed: games last longer. A guess.
 const BELIEVED: Span = Span::from_secs(10);
+
+/// How long it is waited for, its bus included: the next look waits meanwhile. A guess: an answer takes milliseconds.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What `gamemoded` is called on the user's bus.
 const GAMEMODE: &str = "com.feralinteractive.GameMode";
@@ -58,7 +62,7 @@ impl Asker {
 
 /// How many games have asked `gamemoded` for its settings.
 fn games(socket: &Path, uid: u32) -> Result<u32, BusError> {
-    let mut bus = Bus::connect(socket, uid)?;
+    let mut bus = Bus::connect(socket, uid, PATIENCE)?;
     bus.greet()?;
     let object = "/com/feralinteractive/GameMode";
     let answer = bus.property(Some(GAMEMODE), object, (GAMEMODE, "ClientCount"))?;

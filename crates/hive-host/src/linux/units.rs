@@ -25,6 +25,10 @@ const REALIZED_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// How long to wait on one connection, for all answers together. A guess: the manager answers within milliseconds, and while
+/// it reloads itself within a second or two.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Longest name of a unit (`UNIT_NAME_MAX` of systemd).
 const NAME_MAX: usize = 255;
 
@@ -75,13 +79,14 @@ impl Place {
     /// Connects: over the user's bus, as its interface is documented for; where there is none, at the manager's own
     /// socket, which `systemctl --user` goes by.
     pub(super) fn connect(&self) -> Result<Manager, BusError> {
-        match Bus::connect(&self.runtime.join("bus"), self.uid) {
+        match Bus::connect(&self.runtime.join("bus"), self.uid, PATIENCE) {
             Ok(mut bus) => {
                 bus.greet()?;
                 Ok(Manager { bus, named: true })
             }
             Err(BusError::Unavailable(_)) => {
-                let bus = Bus::connect(&self.runtime.join("systemd/private"), self.uid)?;
+                let socket = self.runtime.join("systemd/private");
+                let bus = Bus::connect(&socket, self.uid, PATIENCE)?;
                 Ok(Manager { bus, named: false })
             }
             Err(other) => Err(other),
@@ -244,6 +249,15 @@ impl Manager {
             member,
         };
         self.bus.call(method, body)
+    }
+}
+
+/// What was answered, be it a no; the error is of a connection that is of no more use.
+pub(super) fn answered<T>(answer: Result<T, BusError>) -> Result<io::Result<T>, BusError> {
+    match answer {
+        Ok(value) => Ok(Ok(value)),
+        Err(no @ BusError::Refused(_)) => Ok(Err(no.as_io())),
+        Err(broken) => Err(broken),
     }
 }
 

@@ -3,6 +3,9 @@
 use super::*;
 use std::thread;
 
+/// No peer of these tests keeps anybody waiting.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn method() -> Method<'static> {
     Method {
         destination: Some("a.b"),
@@ -50,7 +53,7 @@ fn told(said: Vec<u8>) -> Result<Vec<u8>, BusError> {
         }
         rest
     });
-    let mut bus = Bus::over(ours, 1_000).expect("let in");
+    let mut bus = Bus::over(ours, 1_000, PATIENCE).expect("let in");
     let result = bus.call(method(), &Body::default());
     drop(bus);
     let rest = other.join().expect("ended");
@@ -129,6 +132,25 @@ fn a_peer_that_breaks_a_rule_is_left() {
     }
     let nobody_answers = answer(4, 0, None, &Body::default()).repeat(PASSED_OVER_MAX as usize);
     assert!(matches!(told(nobody_answers), Err(BusError::Garbled)));
+}
+
+#[test]
+fn who_has_always_something_to_say_is_left_when_the_time_is_over() {
+    let is_late = |error: &BusError| matches!(error, BusError::Unavailable(why) if why.raw_os_error() == Some(libc::ETIMEDOUT));
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    theirs.write_all(b"OK 00\r\n").expect("said");
+    let ready = answer(ANSWER, 1, None, &Body::default()).repeat(2);
+    theirs.write_all(&ready).expect("said");
+    let mut bus = Bus::over(ours, 1_000, PATIENCE).expect("let in");
+    bus.call(method(), &Body::default()).expect("answered");
+    // The next answer lies there, but all of them together took too long.
+    bus.line.until = Instant::now();
+    let late = bus.call(method(), &Body::default());
+    assert!(is_late(&late.expect_err("too late")));
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    theirs.write_all(b"OK 00\r\n").expect("said");
+    let late = Bus::over(ours, 1_000, Duration::ZERO);
+    assert!(is_late(&late.expect_err("too late")));
 }
 
 #[test]

@@ -139,17 +139,19 @@ impl Hands {
         if change.units.is_empty() {
             return;
         }
-        match self.place.connect() {
-            Ok(mut manager) => {
-                for unit in &change.units {
-                    let new = change.new.cast_unsigned();
-                    self.unweigh_one(&mut manager, unit, new, tally);
-                }
+        let mut left = u32::try_from(change.units.len()).unwrap_or(u32::MAX);
+        let told = self.place.connect().and_then(|mut manager| {
+            // After one that was not answered, no later answer could be told from that one's.
+            for unit in &change.units {
+                self.unweigh_one(&mut manager, unit, change.new.cast_unsigned(), tally)?;
+                left -= 1;
             }
+            Ok(())
+        });
+        match told {
+            Ok(()) => {}
             // With the manager went all that it was told.
-            Err(_) if self.place.is_gone() => {
-                tally.gone += u32::try_from(change.units.len()).unwrap_or(u32::MAX);
-            }
+            Err(_) if self.place.is_gone() => tally.gone += left,
             // Also where its socket is missing: that is no word about the units.
             Err(error) => {
                 let errno = error.as_io().raw_os_error();
@@ -158,31 +160,35 @@ impl Hands {
         }
     }
 
-    fn unweigh_one(&self, manager: &mut Manager, unit: &UnitTarget, new: u64, tally: &mut Tally) {
-        let restored = match manager.weight(&unit.name) {
-            Ok(Weight::Is(weight)) if weight == new => manager
-                .set_weight(&unit.name, UNSET)
-                .map_err(|error| error.as_io())
-                .and_then(|()| self.place.wait_for_default(&unit.path)),
-            Ok(Weight::Is(_)) => {
-                tally.left_alone += 1;
-                return;
+    /// Takes one weight back; the error is of a connection that is of no more use.
+    fn unweigh_one(
+        &self,
+        manager: &mut Manager,
+        unit: &UnitTarget,
+        new: u64,
+        tally: &mut Tally,
+    ) -> Result<(), BusError> {
+        match units::answered(manager.weight(&unit.name))? {
+            Ok(Weight::Is(weight)) if weight == new => {
+                let restored = units::answered(manager.set_weight(&unit.name, UNSET))?
+                    .and_then(|()| self.place.wait_for_default(&unit.path))
+                    .and_then(|()| self.place.clear_away(&unit.name, UNSET));
+                tally.count(restored);
             }
+            Ok(Weight::Is(_)) => tally.left_alone += 1,
             // The intent was written and the deed not done, or somebody was faster.
             Ok(Weight::Default) => {
                 if let Err(error) = self.place.clear_away(&unit.name, UNSET) {
                     tally.count(Err(error));
                 }
-                return;
             }
             Ok(Weight::NoUnit) => {
                 let left = self.place.clear_away(&unit.name, new);
                 tally.count(left.and(Err(io::ErrorKind::NotFound.into())));
-                return;
             }
-            Err(error) => Err(error.as_io()),
-        };
-        tally.count(restored.and_then(|()| self.place.clear_away(&unit.name, UNSET)));
+            Err(no) => tally.count(Err(no)),
+        }
+        Ok(())
     }
 
     /// How many units carry a change's weight. Only the kernel is asked.

@@ -90,6 +90,18 @@ impl Made {
         self.write("stalls", "");
     }
 
+    /// From now on it answers nonsense.
+    pub(in crate::linux) fn garbles(&self) {
+        self.write("garbled", "");
+    }
+
+    /// How often it was asked since, and sense again from now on.
+    pub(in crate::linux) fn garbled(&self) -> usize {
+        let times = fs::read(self.file("garbled")).expect("it garbles").len();
+        fs::remove_file(self.file("garbled")).expect("was there");
+        times
+    }
+
     /// The log-in ends: manager, runtime folder and control groups.
     pub(in crate::linux) fn log_in_ends(&mut self) {
         self.falls_silent();
@@ -180,6 +192,12 @@ impl Served {
             let length = number(12).next_multiple_of(8) + number(4);
             let mut rest = vec![0; length as usize];
             stream.read_exact(&mut rest)?;
+            let garbled = self.root.join("garbled");
+            if let Ok(times) = fs::read(&garbled) {
+                fs::write(&garbled, [times, vec![b'.']].concat()).expect("written");
+                stream.write_all(&[b'B'; 16])?;
+                continue;
+            }
             stream.write_all(&self.answer(number(8), &rest))?;
         }
     }

@@ -228,6 +228,27 @@ fn what_cannot_be_taken_back_stays_on_until_it_can() {
 }
 
 #[test]
+fn a_connection_on_which_nonsense_came_is_not_asked_about_the_next_unit() {
+    let _alone = alone();
+    let world = World::new();
+    let (mut hands, mut eyes, _) = world.hands();
+    let second = Job::start(ONE);
+    world.made.unit("app-next.scope", &[second.pid()]);
+    let mut step = world.step(&mut eyes, &[UNIT, "app-next.scope"]);
+    step.targets.push(second.group());
+    assert_eq!(hands.act(&mut eyes, &step), Outcome::Applied { touched: 2 });
+    world.made.garbles();
+    let errno = libc::EPROTO;
+    assert_eq!(
+        hands.undo(&mut eyes, ChangeId(1)),
+        Outcome::Failed { errno }
+    );
+    assert_eq!((world.made.garbled(), hands.on()), (1, vec![ChangeId(1)]));
+    assert_eq!(hands.undo(&mut eyes, ChangeId(1)), restored(2, 0, 0));
+    assert!(world.is_as_before());
+}
+
+#[test]
 fn what_ended_took_its_weight_along() {
     let _alone = alone();
     let mut world = World::new();
