@@ -43,6 +43,8 @@ pub struct Paper {
     pub now: u64,
     /// While this is so, the kernel says no to every write.
     pub is_stubborn: bool,
+    /// The same for this one thread.
+    pub stubborn: Option<u32>,
 }
 
 impl Paper {
@@ -96,7 +98,7 @@ impl Kernel for Paper {
     }
 
     fn write(&mut self, knob: Knob, tid: u32, value: i64) -> io::Result<()> {
-        if self.is_stubborn {
+        if self.is_stubborn || self.stubborn == Some(tid) {
             return Err(Errno::PERM.into());
         }
         let line = self.lines.get_mut(&tid).ok_or(Errno::SRCH)?;

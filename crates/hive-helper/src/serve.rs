@@ -52,8 +52,14 @@ enum After {
     Ends,
 }
 
-/// Serves until it is told to end, or nobody needs it; puts everything back.
+/// Serves until it is told to end, or nobody needs it; puts everything back, also where it cannot go on.
 pub fn serve<K: Kernel>(ears: &Ears, service: &mut Service<K>, began: Instant) -> io::Result<()> {
+    let ended = turn(ears, service, began);
+    service.end(began.elapsed());
+    ended
+}
+
+fn turn<K: Kernel>(ears: &Ears, service: &mut Service<K>, began: Instant) -> io::Result<()> {
     ears.listener.set_nonblocking(true)?;
     let mut connections: [Option<Connection>; LEASES] = [const { None }; LEASES];
     let mut quiet_since = began.elapsed();
@@ -74,7 +80,6 @@ pub fn serve<K: Kernel>(ears: &Ears, service: &mut Service<K>, began: Instant) -
             wake.map(|wake| wake.saturating_sub(now)),
         )?;
         if heard.ending {
-            service.end(began.elapsed());
             return Ok(());
         }
         for (slot, _) in connections.iter_mut().zip(heard.speak).filter(|it| it.1) {

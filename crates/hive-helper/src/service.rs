@@ -36,6 +36,17 @@ enum Owner {
     Nobody,
 }
 
+/// What a sweep found of one value of one thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swept {
+    /// It was not inherited, or its thread has ended or is not ours to touch.
+    Clean,
+    /// It was, and is put back.
+    Back,
+    /// The kernel said no.
+    Failed,
+}
+
 /// What the service knows of a note besides.
 struct Hand<H> {
     owner: Owner,
@@ -368,7 +379,8 @@ impl<K: Kernel> Service<K> {
         !matches!(done, Err(Answer::Failed(_)))
     }
 
-    /// Puts back what was born since and carries exactly what this owner set; whether two looks in a row found none.
+    /// Puts back what was born since and carries exactly what this owner set; whether two looks in a row found none, and none that
+    /// the kernel keeps.
     fn sweep(&mut self, owner: Owner) -> bool {
         let owned = || self.notes.all().filter(|(at, _)| self.is_of(*at, owner));
         let Some(since) = owned().map(|(_, note)| note.since).min() else {
@@ -383,37 +395,51 @@ impl<K: Kernel> Service<K> {
             let mut born = std::mem::take(&mut self.born);
             born.clear();
             self.kernel.born_since(self.served.uid, since, &mut born);
-            let mut is_dirty = false;
+            let (mut is_dirty, mut is_kept) = (false, false);
             for thread in &born {
                 for (knob, _) in knobs() {
-                    is_dirty |= self.sweep_one(owner, knob, *thread);
+                    let swept = self.sweep_one(owner, knob, *thread);
+                    is_dirty |= swept == Swept::Back;
+                    is_kept |= swept == Swept::Failed;
                 }
             }
             self.born = born;
             clean = if is_dirty { 0 } else { clean + 1 };
             if clean == CLEAN_PASSES {
-                return true;
+                return !is_kept;
             }
             self.kernel.settle();
         }
         false
     }
 
-    /// Puts back what this thread inherited; whether it had.
-    fn sweep_one(&mut self, owner: Owner, knob: Knob, thread: Thread) -> bool {
+    /// Puts back what this thread inherited.
+    fn sweep_one(&mut self, owner: Owner, knob: Knob, thread: Thread) -> Swept {
         if self.notes.find(knob, thread).is_some() {
-            return false;
+            return Swept::Clean;
         }
-        let Ok(now) = self.kernel.read(knob, thread.tid) else {
-            return false;
-        };
-        let Ok(nice) = self.kernel.read(Knob::Nice, thread.tid) else {
-            return false;
-        };
+        match self.bequeathed(owner, knob, thread) {
+            Ok(Some(_)) => Swept::Back,
+            Ok(None) | Err(Answer::Refused(_) | Answer::Done(_)) => Swept::Clean,
+            Err(Answer::Failed(_)) => Swept::Failed,
+        }
+    }
+
+    /// The value that a thread has back which inherited one of this owner's; none if it did not.
+    fn bequeathed(
+        &mut self,
+        owner: Owner,
+        knob: Knob,
+        thread: Thread,
+    ) -> Result<Option<i64>, Answer> {
+        let now = self.read(knob, thread)?;
+        let nice = self.read(Knob::Nice, thread)?;
         let Some(old) = self.inherited(Some(owner), (knob, now), nice, thread) else {
-            return false;
+            return Ok(None);
         };
-        self.reach(thread).is_ok() && self.kernel.write(knob, thread.tid, old).is_ok()
+        self.reach(thread)?;
+        let written = self.kernel.write(knob, thread.tid, old);
+        written.map_err(|why| failed(&why)).map(|()| Some(old))
     }
 
     /// Forgets an owner's notes. Where the file cannot be written they are met again at the next start, and their values are then

@@ -317,6 +317,22 @@ fn what_the_kernel_does_not_let_us_put_back_is_tried_again() {
 }
 
 #[test]
+fn an_heir_that_the_kernel_keeps_is_not_forgotten() {
+    let mut world = World::new();
+    world.set(10, Knob::Nice, 11);
+    world.paper().add(30, 30, 60, UID);
+    *world.paper().at(30, Knob::Nice) = 11;
+    world.paper().stubborn = Some(30);
+    let lease = world.lease;
+    world.service.hang_up(lease, AT);
+    assert_eq!((world.nice(10), world.nice(30)), (0, 11));
+    let again = world.service.deadline().expect("not over");
+    world.paper().stubborn = None;
+    world.service.tick(again);
+    assert_eq!((world.nice(30), world.service.held()), (0, 0));
+}
+
+#[test]
 fn who_became_another_user_meanwhile_is_not_put_back() {
     let mut world = World::new();
     world.set(10, Knob::Nice, 11);
