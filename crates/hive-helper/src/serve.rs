@@ -93,7 +93,13 @@ fn turn<K: Kernel>(ears: &Ears, service: &mut Service<K>, began: Instant) -> io:
         if heard.knock {
             admit(ears, &mut connections, service, began);
         }
-        service.tick(began.elapsed());
+        let now = began.elapsed();
+        service.tick(now);
+        for slot in &mut connections {
+            if let Some(silent) = slot.take_if(|it| service.has_ended(it.lease, now)) {
+                service.hang_up(silent.lease, now);
+            }
+        }
     }
 }
 

@@ -106,6 +106,11 @@ impl<K: Kernel> Service<K> {
         self.leases[lease.0] = None;
     }
 
+    /// Whether a lease has ended: whoever does not renew it is hung up on, or four that say nothing would shut all others out.
+    pub fn has_ended(&self, lease: Lease, now: Duration) -> bool {
+        self.leases[lease.0].is_none_or(|end| end <= now)
+    }
+
     /// Everything is put back: the helper is asked to end.
     pub fn end(&mut self, now: Duration) {
         for at in 0..LEASES {
@@ -114,14 +119,10 @@ impl<K: Kernel> Service<K> {
         self.put_back(Owner::Nobody, now);
     }
 
-    /// When [`Service::tick`] is to be called; none while nothing is on.
+    /// When [`Service::tick`] is to be called; none while nobody has a lease and nothing is to be put back.
     pub fn deadline(&self) -> Option<Duration> {
-        let owners = self.notes.all().map(|(at, _)| self.hands[at].owner);
-        let ends = owners.filter_map(|owner| match owner {
-            Owner::Lease(lease) => self.leases[lease],
-            Owner::Nobody => self.again,
-        });
-        ends.min()
+        let ends = self.leases.iter().copied().chain([self.again]);
+        ends.flatten().min()
     }
 
     /// Puts back what leases that ended have on.

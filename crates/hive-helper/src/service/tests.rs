@@ -192,9 +192,28 @@ fn a_daemon_that_hangs_loses_its_lease_after_30_seconds_and_not_before() {
         .tick(end.checked_sub(Duration::from_nanos(1)).expect("later"));
     assert_eq!(world.nice(10), 11);
     world.service.tick(end);
-    assert_eq!((world.nice(10), world.service.deadline()), (0, None));
-    // Its heartbeat then tells it.
+    assert_eq!(world.nice(10), 0);
+    // Its heartbeat then tells it, or that it was hung up on.
+    let lease = world.lease;
+    assert!(world.service.has_ended(lease, end));
     assert_eq!(world.ask(Verb::Renew), Answer::Done(0));
+    world.service.hang_up(lease, end);
+    assert_eq!(world.service.deadline(), None);
+}
+
+#[test]
+fn who_says_nothing_keeps_no_place() {
+    let mut world = World::new();
+    let others = [(); LEASES - 1].map(|()| world.service.connect(AT).expect("a place"));
+    assert_eq!(world.service.connect(AT), None);
+    let end = world.service.deadline().expect("though nothing is on");
+    assert_eq!(end, AT + LEASE);
+    world.service.tick(end);
+    for lease in others {
+        assert!(world.service.has_ended(lease, end));
+        world.service.hang_up(lease, end);
+    }
+    assert!(world.service.connect(end).is_some());
 }
 
 #[test]
