@@ -87,6 +87,8 @@ pub enum Refusal {
     NotTheActor,
     /// Its undoing was asked for before it was begun.
     Withdrawn,
+    /// The privileged helper has no room to note so many old values.
+    HelperFull,
 }
 
 impl Refusal {
@@ -107,6 +109,9 @@ impl Refusal {
                 "another hive daemon already acts on this machine; this one observes"
             }
             Self::Withdrawn => "nothing: it was not wanted any more",
+            Self::HelperFull => {
+                "the job has more threads than the privileged helper can note (4,096; on idle processors 2,048); it is left alone"
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use hive_core::pattern::Action;
 
 use super::autogroup::{self, Member};
 use super::knob::{self, Tally, ThreadKnob, Value};
-use super::reach::Reach;
+use super::reach::{Reach, Set, SetError};
 use super::scan::{self, Scan};
 use super::stat::Stat;
 use super::survey::Eyes;
@@ -190,10 +190,7 @@ impl Hands {
         match self.apply(eyes, step.change, first) {
             Ok(0) => self.give_up(eyes, step.change, Outcome::Refused(Refusal::Gone)),
             Ok(touched) => Outcome::Applied { touched },
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                self.give_up(eyes, step.change, Outcome::Failed { errno })
-            }
+            Err(error) => self.give_up(eyes, step.change, error.into()),
         }
     }
 
@@ -322,8 +319,12 @@ impl Hands {
 
     /// Writes until two looks in a row find nothing new; tells how many targets carry the value. The
     /// placebo takes the same looks and pauses, so that it costs what a real action costs.
-    fn apply(&mut self, eyes: &mut Eyes, id: ChangeId, first: Vec<Target>) -> io::Result<u32> {
-        let mut targets = first;
+    fn apply(
+        &mut self,
+        eyes: &mut Eyes,
+        id: ChangeId,
+        mut targets: Vec<Target>,
+    ) -> Result<u32, SetError> {
         let mut touched = 0;
         let mut clean = 0;
         for _ in 0..PASSES_MAX {
@@ -359,8 +360,8 @@ impl Hands {
         Ok(touched)
     }
 
-    /// Writes one target and reads it back; `false` if it has ended.
-    fn write(&mut self, id: ChangeId, target: &Target) -> io::Result<bool> {
+    /// Writes one target and reads it back; `false` if it has ended, or the helper spares it.
+    fn write(&mut self, id: ChangeId, target: &Target) -> Result<bool, SetError> {
         let Some(change) = self.on.get(&id) else {
             return Ok(false);
         };
@@ -370,7 +371,8 @@ impl Hands {
                 start: target.start,
                 number: target.autogroup,
             };
-            autogroup::write(&self.proc, member, change.new, autogroup::APPLYING)
+            let written = autogroup::write(&self.proc, member, change.new, autogroup::APPLYING);
+            written.map(|()| Set::Done).map_err(SetError::from)
         } else if self.lives(target) {
             let (knob, new) = (self.knob(change.action), change.new);
             self.write_thread(knob, target, new)
@@ -378,18 +380,20 @@ impl Hands {
             return Ok(false);
         };
         match written {
-            Ok(()) => Ok(true),
-            Err(error) if knob::ended(&error) => Ok(false),
+            Ok(set) => Ok(set == Set::Done),
+            Err(SetError::Failed(error)) if knob::ended(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn write_thread(&mut self, knob: ThreadKnob, target: &Target, new: i64) -> io::Result<()> {
-        self.reach.set(knob, target.thread(), new)?;
-        match knob.value(target.tid, new)? {
-            Value::Ours => Ok(()),
-            Value::Default if knob == ThreadKnob::Nothing => Ok(()),
-            _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+    fn write_thread(&mut self, knob: ThreadKnob, on: &Target, new: i64) -> Result<Set, SetError> {
+        if self.reach.set(knob, on.thread(), new)? == Set::Spared {
+            return Ok(Set::Spared);
+        }
+        match knob.value(on.tid, new)? {
+            Value::Ours => Ok(Set::Done),
+            Value::Default if knob == ThreadKnob::Nothing => Ok(Set::Done),
+            _ => Err(io::Error::from_raw_os_error(libc::EIO).into()),
         }
     }
 

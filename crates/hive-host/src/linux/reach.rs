@@ -5,11 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hive_core::machine::act::{Outcome, Refusal};
 use hive_core::machine::facts::MachineFacts;
 
 use super::knob::ThreadKnob;
 use super::sys;
-use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, Request, Thread, Verb, socket};
+use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, No, Request, Thread, Verb, socket};
 
 /// The lease is renewed when so much of it is over: two renewals may fail. A guess.
 const RENEW: Duration = Duration::from_secs(LEASE.as_secs() / 3);
@@ -52,6 +53,37 @@ pub(super) enum Lease {
     Lost,
 }
 
+/// What became of a value that was to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Set {
+    /// It is set.
+    Done,
+    /// The helper would not: it is not to be touched, or somebody was faster. Nothing is changed.
+    Spared,
+}
+
+/// Why a value could not be set.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SetError {
+    /// The kernel said no, or the helper was not heard.
+    #[error("it could not be set: {0}")]
+    Failed(#[from] io::Error),
+    /// The helper has no room for another old value.
+    #[error("the helper's notes are full")]
+    Full,
+}
+
+impl From<SetError> for Outcome {
+    fn from(error: SetError) -> Self {
+        match error {
+            SetError::Failed(why) => Self::Failed {
+                errno: why.raw_os_error().unwrap_or(libc::EIO),
+            },
+            SetError::Full => Self::Refused(Refusal::HelperFull),
+        }
+    }
+}
+
 impl Reach {
     /// Finds the helper where our own rights do not let us undo a nice; the facts then say that it can be undone.
     pub(super) fn find(run: &Path, facts: &mut MachineFacts) -> Self {
@@ -84,25 +116,37 @@ impl Reach {
     }
 
     /// Writes our value.
-    pub(super) fn set(&mut self, knob: ThreadKnob, thread: Thread, value: i64) -> io::Result<()> {
-        let Self::Helper(line) = self else {
-            return knob.write(thread.tid, value);
-        };
+    pub(super) fn set(
+        &mut self,
+        knob: ThreadKnob,
+        thread: Thread,
+        value: i64,
+    ) -> Result<Set, SetError> {
         let parts = of_helper(knob);
+        let Self::Helper(line) = self else {
+            knob.write(thread.tid, value)?;
+            return Ok(Set::Done);
+        };
         if parts.is_empty() {
-            return knob.write(thread.tid, value);
+            knob.write(thread.tid, value)?;
+            return Ok(Set::Done);
         }
-        for &knob in parts {
+        for (at, &knob) in parts.iter().enumerate() {
             let value = if knob == Knob::Policy { IDLE } else { value };
             let set = Verb::Set {
                 knob,
                 thread,
                 value,
             };
-            told(line.ask(set)?)?;
+            if became(line.ask(set)?)? == Set::Spared {
+                for &knob in parts[..at].iter().rev() {
+                    told(line.ask(Verb::Restore { knob, thread })?)?;
+                }
+                return Ok(Set::Spared);
+            }
             line.holds = true;
         }
-        Ok(())
+        Ok(Set::Done)
     }
 
     /// Writes the old value, where ours was just seen.
@@ -228,9 +272,19 @@ fn of_helper(knob: ThreadKnob) -> &'static [Knob] {
     }
 }
 
+/// What an answer to [`Verb::Set`] means. A no that is about one thread only spares that one.
+fn became(answer: Answer) -> Result<Set, SetError> {
+    match answer {
+        Answer::Refused(No::NotYours | No::NotFair | No::Privileged | No::ByHand | No::NotLess) => {
+            Ok(Set::Spared)
+        }
+        Answer::Refused(No::Full) => Err(SetError::Full),
+        answer => Ok(told(answer).map(|()| Set::Done)?),
+    }
+}
+
 /// An answer as an error of the kernel.
 fn told(answer: Answer) -> io::Result<()> {
-    use crate::helper::No;
     let errno = match answer {
         Answer::Done(_) => return Ok(()),
         // Between our look and its deed the thread ended.
@@ -240,3 +294,7 @@ fn told(answer: Answer) -> io::Result<()> {
     };
     Err(io::Error::from_raw_os_error(errno))
 }
+
+#[cfg(test)]
+#[path = "reach/tests.rs"]
+mod tests;
