@@ -226,18 +226,21 @@ fn kind(version: Version, path: &str, uid: u32) -> CgroupKind {
     if path.split('/').any(is_container) {
         return CgroupKind::Container;
     }
-    // What an application makes below its own unit is not the manager's.
+    // What an application makes below its own unit is not the manager's, whatever it calls it: only slices hold units.
+    let is_slice = |part: &str| !part.starts_with('_') && part.ends_with(".slice");
     let is_unit = |part: &str| {
-        let kinds = [".scope", ".service", ".slice"];
-        !part.starts_with('_') && kinds.iter().any(|kind| part.ends_with(kind))
+        let kinds = [".scope", ".service"];
+        is_slice(part) || (!part.starts_with('_') && kinds.iter().any(|kind| part.ends_with(kind)))
+    };
+    let is_path = |below: &str| {
+        let (above, last) = below.rsplit_once('/').unzip();
+        above.is_none_or(|above| above.split('/').all(is_slice)) && is_unit(last.unwrap_or(below))
     };
     let below = path
         .strip_prefix(manager(uid).as_str())
         .and_then(|rest| rest.strip_prefix("/app.slice/"));
     match below {
-        Some(below) if version == Version::Two && below.split('/').all(is_unit) => {
-            CgroupKind::Application
-        }
+        Some(below) if version == Version::Two && is_path(below) => CgroupKind::Application,
         _ => CgroupKind::Other,
     }
 }

@@ -165,6 +165,10 @@ fn only_units_of_the_users_own_applications_are_weighed() {
         // What an application made below its own unit is its own, not the manager's.
         format!("{APPS}/app-konsole-7.scope/tab(3)"),
         format!("{APPS}/_x.scope"),
+        // Also where it has the name of a unit that the manager has elsewhere.
+        format!("{APPS}/app-manager-7.scope/dbus.service"),
+        format!("{APPS}/app-manager@1.service/app.slice/dbus.service"),
+        format!("{APPS}/app-manager@1.service/x.slice"),
         format!("{manager}/session.slice/org.gnome.Shell@wayland.service"),
         format!("{manager}/background.slice/tracker.service"),
         format!("{manager}/init.scope"),
