@@ -1,7 +1,8 @@
 //! The journal of what is on: an intent is durable here before anything is touched.
 //!
 //! Records are `length u32 | crc32 u32 | postcard`, little-endian. A tail that was cut by a crash is
-//! dropped: an intent that was not wholly written was never acted on.
+//! dropped: an intent that was not wholly written was never acted on. A whole record that cannot be read is a later
+//! program's: it stays, for that program to put back what it tells of.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -124,6 +125,17 @@ pub(crate) struct Journal {
     folder: PathBuf,
     file: File,
     bytes: u64,
+    /// The whole records that could not be read, as they stand in the file.
+    unread: Vec<u8>,
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+struct Content {
+    records: Vec<Record>,
+    /// Bytes up to the end of the last whole record.
+    valid: usize,
+    unread: Vec<u8>,
 }
 
 impl Journal {
@@ -136,9 +148,9 @@ impl Journal {
         let mut file = options.open(&path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let (records, valid) = decode(&content);
-        let bytes = valid as u64;
-        if valid < content.len() {
+        let found = decode(&content);
+        let bytes = found.valid as u64;
+        if found.valid < content.len() {
             file.set_len(bytes)?;
         }
         file.sync_all()?;
@@ -147,8 +159,9 @@ impl Journal {
             folder: folder.to_path_buf(),
             file,
             bytes,
+            unread: found.unread,
         };
-        Ok((journal, replay(records)))
+        Ok((journal, replay(found.records)))
     }
 
     /// The same where nothing is to be changed, not even a tail that was cut: what it opens cannot be written.
@@ -158,13 +171,14 @@ impl Journal {
         let mut file = options.open(folder.join("journal"))?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let (records, valid) = decode(&content);
+        let found = decode(&content);
         let journal = Self {
             folder: folder.to_path_buf(),
             file,
-            bytes: valid as u64,
+            bytes: found.valid as u64,
+            unread: found.unread,
         };
-        Ok((journal, replay(records)))
+        Ok((journal, replay(found.records)))
     }
 
     /// Writes a record and waits until it is on the disk.
@@ -187,9 +201,10 @@ impl Journal {
         }
     }
 
-    /// Starts the file anew if it has grown long. To be called only when nothing is on.
+    /// Starts the file anew, with what could not be read, if it has grown long. To be called only when nothing is on.
     pub(crate) fn compact(&mut self) -> io::Result<()> {
-        if self.bytes <= COMPACT_BYTES {
+        let kept = self.unread.len() as u64;
+        if self.bytes <= COMPACT_BYTES + kept {
             return Ok(());
         }
         let fresh = self.folder.join("journal.new");
@@ -200,12 +215,13 @@ impl Journal {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create_new(true);
         private(&mut options);
-        let file = options.open(&fresh)?;
+        let mut file = options.open(&fresh)?;
+        file.write_all(&self.unread)?;
         file.sync_all()?;
         fs::rename(&fresh, self.folder.join("journal"))?;
         File::open(&self.folder)?.sync_all()?;
         self.file = file;
-        self.bytes = 0;
+        self.bytes = kept;
         Ok(())
     }
 }
@@ -216,34 +232,36 @@ fn private(options: &mut OpenOptions) {
 }
 
 fn encode(record: &Record) -> io::Result<Vec<u8>> {
-    let body = postcard::to_allocvec(record).map_err(io::Error::other)?;
+    framed(&postcard::to_allocvec(record).map_err(io::Error::other)?)
+}
+
+fn framed(body: &[u8]) -> io::Result<Vec<u8>> {
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     if body.len() > RECORD_BYTES_MAX {
         return Err(io::Error::other("a change of too many targets"));
     }
     let mut bytes = Vec::with_capacity(body.len() + 8);
     bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+    bytes.extend_from_slice(body);
     Ok(bytes)
 }
 
-/// All whole records, and how many bytes they are. A damaged record between whole ones is skipped:
-/// what follows it may still have to be restored.
-fn decode(content: &[u8]) -> (Vec<Record>, usize) {
-    let mut records = Vec::new();
+/// All whole records. A damaged record between whole ones is skipped: what follows it may still have to be restored.
+fn decode(content: &[u8]) -> Content {
+    let mut found = Content::default();
     let mut at = 0;
-    let mut valid = 0;
     while let Some((body, crc, next)) = frame(content, at) {
-        if crc32fast::hash(body) == crc
-            && let Ok(record) = postcard::from_bytes(body)
-        {
-            records.push(record);
-            valid = next;
+        if crc32fast::hash(body) == crc {
+            match postcard::from_bytes(body) {
+                Ok(record) => found.records.push(record),
+                Err(_) => found.unread.extend_from_slice(&content[at..next]),
+            }
+            found.valid = next;
         }
         at = next;
     }
-    (records, valid)
+    found
 }
 
 fn frame(content: &[u8], at: usize) -> Option<(&[u8], u32, usize)> {

@@ -79,10 +79,42 @@ fn a_damaged_record_costs_only_itself() {
     for at in 8..first {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x40;
-        let (records, valid) = decode(&damaged);
-        assert_eq!(replay(records), vec![change(2)]);
-        assert_eq!(valid, whole.len());
+        let found = decode(&damaged);
+        assert_eq!(replay(found.records), vec![change(2)]);
+        assert_eq!((found.valid, found.unread), (whole.len(), Vec::new()));
     }
+}
+
+#[test]
+fn what_a_later_program_wrote_stays_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut whole = encode(&Record::Intent(change(1))).expect("small");
+    // Of a kind that is not known yet, at the end of the file.
+    let later = framed(&[99, 1, 2, 3]).expect("small");
+    whole.extend(&later);
+    fs::write(&path, &whole).expect("written");
+    let (mut journal, open) = Journal::open(folder.path()).expect("opened");
+    assert_eq!(open, [change(1)]);
+    assert_eq!(fs::read(&path).expect("there"), whole);
+    let restored = Record::Restored(ChangeId(1));
+    let mut long = change(2);
+    long.targets = vec![long.targets[0]; 20_000];
+    for record in [
+        restored,
+        Record::Intent(long),
+        Record::Restored(ChangeId(2)),
+    ] {
+        journal.append(&record).expect("appended");
+    }
+    journal.compact().expect("compacted");
+    assert_eq!(fs::read(&path).expect("there"), later);
+    journal
+        .append(&Record::Intent(change(3)))
+        .expect("appended to the new file");
+    let (_, open) = Journal::open(folder.path()).expect("opened again");
+    assert_eq!(open, [change(3)]);
+    assert!(fs::read(&path).expect("there").starts_with(&later));
 }
 
 #[test]
