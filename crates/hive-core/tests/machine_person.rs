@@ -736,6 +736,45 @@ fn an_undo_outlives_a_join_although_the_program_was_not_seen_meanwhile() {
 }
 
 #[test]
+fn what_was_gained_moves_with_its_pattern_once_its_program_is_seen_again() {
+    let joined = [8; 32];
+    let gains = |world: &World| -> Vec<Vec<u8>> {
+        let keys = world.store.keys().map(|key| key.to_vec());
+        keys.filter(|key| key.starts_with(b"g") && key.len() > 16)
+            .collect()
+    };
+    let of = |secret: &[u8; 32]| {
+        let mut def = here(Action::BackgroundNice);
+        def.workload = ProgramName::new("canary-editor").key(secret);
+        [&b"g"[..], &def.id().0].concat()
+    };
+    let mut world = World::new(Plan::strong(1));
+    proven(&mut world);
+    assert!(world.run_until(60, |w| !gains(w).is_empty()), "hold-outs");
+    assert_eq!(
+        gains(&world),
+        [[&b"g"[..], &here(Action::BackgroundNice).id().0].concat()]
+    );
+    let wall = world.clock().wall.0;
+    let mut world = World::new(Plan {
+        store: world.store.clone(),
+        wall,
+        ..Plan::strong(1)
+    });
+    let clock = world.clock();
+    world.machine.rekey(clock, joined);
+    world.drain();
+    let mut world = World::new(Plan {
+        store: world.store.clone(),
+        wall,
+        secret: joined,
+        ..Plan::strong(1)
+    });
+    world.run(900);
+    assert_eq!(gains(&world), [of(&joined)]);
+}
+
+#[test]
 fn what_was_left_behind_without_a_verdict_is_not_in_trial_for_ever() {
     let mut world = World::new(Plan::strong(1));
     assert!(world.run_until(60, |w| {

@@ -56,8 +56,15 @@ impl Machine {
             entry.def.workload = name.key(&self.secret);
             entry.shared = true;
             let renewed = entry.def.id();
-            let entry = joined(entry, self.ledger.remove(renewed), now.wall);
-            let mut records = Vec::from([Ledger::forget(*id), entry.record()]);
+            let here = self.ledger.remove(renewed).filter(has_numbers);
+            let mut records = Vec::from([Ledger::forget(*id)]);
+            if here.is_some() {
+                records.extend(self.gains.forget(*id));
+            } else {
+                records.extend(self.gains.rename(*id, renewed));
+            }
+            let entry = joined(entry, here, now.wall);
+            records.push(entry.record());
             self.ledger.insert(entry);
             records.extend(self.ledger.discovery_record());
             self.out.push_back(MachineEffect::Keep(records));
@@ -74,10 +81,12 @@ impl Machine {
         if ids.is_empty() {
             return;
         }
-        for id in &ids {
-            self.ledger.remove(*id);
+        let mut records = Vec::new();
+        for id in ids {
+            self.ledger.remove(id);
+            records.push(Ledger::forget(id));
+            records.extend(self.gains.forget(id));
         }
-        let records = ids.into_iter().map(Ledger::forget).collect();
         self.out.push_back(MachineEffect::Keep(records));
         self.forget_former();
     }
@@ -111,9 +120,14 @@ pub(super) fn says_nothing(entry: &Entry, wall: WallTime) -> bool {
     entry.trials == 0 && !denied
 }
 
+/// Whether this machine measured anything of it.
+fn has_numbers(entry: &Entry) -> bool {
+    entry.trials > 0 || entry.trial.pairs > 0
+}
+
 /// One pattern from both: own numbers in this hive are the newer ones, and a no holds.
 fn joined(before: Entry, here: Option<Entry>, wall: WallTime) -> Entry {
-    let Some(mut here) = here.filter(|it| it.trials > 0 || it.trial.pairs > 0) else {
+    let Some(mut here) = here else {
         return before;
     };
     here.backoff_until = here.backoff_until.max(before.backoff_until);

@@ -200,6 +200,7 @@ impl Machine {
                 renewed.push(entry.def.id());
             } else if says_nothing(&entry, now.wall) {
                 records.push(Ledger::forget(id));
+                records.extend(self.gains.forget(id));
                 continue;
             } else {
                 is_behind |= entry.shared;

@@ -113,13 +113,32 @@ fn gained(view: &StatusView) -> Option<String> {
             "settings on for {on}; what they spared is not known yet (too few hold-outs)"
         ));
     }
+    let best = gain.saved_s;
     let [low, high] = gain.range_s;
-    Some(format!(
-        "waiting saved {:.0} s [{low:.0} to {high:.0}] in {} with settings on, by {}",
-        gain.saved_s,
+    let by = format!(
+        "in {} with settings on, by {}",
         span(gain.on_s),
         count(gain.holdouts as usize, "hold-out pair", "hold-out pairs")
-    ))
+    );
+    Some(if high < 0.0 {
+        let (least, most) = (seconds(-high), seconds(-low));
+        format!(
+            "waiting grew by {} s [{least} to {most}] {by}",
+            seconds(-best)
+        )
+    } else if low < 0.0 {
+        let (low, best, high) = (seconds(low), seconds(best), seconds(high));
+        format!("no waiting is known to be saved: {best} s [{low} to {high}] {by}")
+    } else {
+        let (low, best, high) = (seconds(low), seconds(best), seconds(high));
+        format!("waiting saved {best} s [{low} to {high}] {by}")
+    })
+}
+
+/// Whole seconds; nothing below zero that rounds to it.
+fn seconds(exact: f64) -> String {
+    // Minus zero and zero are zero.
+    format!("{:.0}", exact.round() + 0.0)
 }
 
 /// The mode in a person's words.
@@ -207,7 +226,7 @@ fn hints(view: &StatusView) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use hive_mind::pattern::Action;
-    use hive_mind::reply::{ActiveView, TrialView};
+    use hive_mind::reply::{ActiveView, GainView, TrialView};
 
     use super::*;
 
@@ -335,6 +354,33 @@ mod tests {
              \n\
              Needs you (1)\n  \
              ! \"lab-07\" wants to join, 2 min                            hive approve lab-07\n"
+        );
+    }
+
+    #[test]
+    fn a_gain_is_claimed_only_where_its_whole_range_is_one() {
+        let told = |saved_s: f64, range_s: [f64; 2]| {
+            let gain = Some(GainView {
+                saved_s,
+                range_s,
+                on_s: 7_200,
+                holdouts: 12,
+                untold_s: 0,
+            });
+            gained(&StatusView { gain, ..quiet() }).expect("told")
+        };
+        let by = "in 2 h with settings on, by 12 hold-out pairs";
+        assert_eq!(
+            told(90.4, [10.0, 200.0]),
+            format!("waiting saved 90 s [10 to 200] {by}")
+        );
+        assert_eq!(
+            told(-0.2, [-5.0, 30.0]),
+            format!("no waiting is known to be saved: 0 s [-5 to 30] {by}")
+        );
+        assert_eq!(
+            told(-20.0, [-40.0, -0.3]),
+            format!("waiting grew by 20 s [0 to 40] {by}")
         );
     }
 
