@@ -227,14 +227,14 @@ fn kind(version: Version, path: &str, uid: u32) -> CgroupKind {
         return CgroupKind::Container;
     }
     // What an application makes below its own unit is not the manager's, whatever it calls it: only slices hold units.
-    let is_slice = |part: &str| !part.starts_with('_') && part.ends_with(".slice");
-    let is_unit = |part: &str| {
-        let kinds = [".scope", ".service"];
-        is_slice(part) || (!part.starts_with('_') && kinds.iter().any(|kind| part.ends_with(kind)))
+    let is_one = |part: &str, kinds: &[&str]| {
+        !part.starts_with('_') && kinds.iter().any(|kind| part.ends_with(kind))
     };
     let is_path = |below: &str| {
         let (above, last) = below.rsplit_once('/').unzip();
-        above.is_none_or(|above| above.split('/').all(is_slice)) && is_unit(last.unwrap_or(below))
+        let mut above = above.into_iter().flat_map(|above| above.split('/'));
+        above.all(|part| is_one(part, &[".slice"]))
+            && is_one(last.unwrap_or(below), &[".scope", ".service", ".slice"])
     };
     let below = path
         .strip_prefix(manager(uid).as_str())
