@@ -210,7 +210,7 @@ pub struct WaitView {
     pub ready_s: Option<u64>,
 }
 
-/// Bytes by kind. Estimated where the transport adds to them: 160 for a frame, 3,726 for a connection.
+/// Bytes by kind. Estimated where the transport adds to them: 160 for a frame, 4,396 for a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficView {
     /// Changes of maps.

@@ -29,7 +29,7 @@ const BACKOFF_MAX: Span = Span::from_secs(6 * 3_600);
 const BACKOFF_MAX_LONELY: Span = Span::from_secs(3_600);
 
 /// Longest pause between two questions to the network in a small hive. A question and its answers are
-/// 81 + 218 bytes for each that answers (`research/transport.md` 3.2).
+/// 81 + 232 bytes for each that answers (`research/transport.md` 3.2).
 const SEEK_MAX: Span = Span::from_secs(2 * 3_600);
 
 /// Who loses a connection asks the network this much later. A guess, longer than the restart of a daemon: who returns
@@ -459,6 +459,9 @@ impl Hive {
         let left = DAY_MS - now.wall.0 % DAY_MS;
         self.links.tomorrow = Some(now.boot.after(Span::from_ms(left)));
         if self.links.said != Some(beacon) {
+            if self.links.said.is_none() {
+                self.traffic.count_goodbye(self.allowed.len() + 1);
+            }
             self.links.said = Some(beacon);
             self.traffic.count_announcement(self.allowed.len() + 1);
             self.outbox.push_back(HiveEffect::Beacon(beacon));

@@ -3,8 +3,8 @@
 use alloc::collections::BTreeMap;
 
 use crate::hive::budget::share::{
-    ANNOUNCED_BYTES, ANSWER_BYTES, ARP_BYTES, ARP_LASTS, Allowance, DAY, HANDSHAKE_BYTES,
-    MESSAGE_BYTES, QUESTION_BYTES, count,
+    ANNOUNCED_BYTES, ANSWER_BYTES, ARP_BYTES, ARP_LASTS, Allowance, DAY, GOODBYE_BYTES,
+    HANDSHAKE_BYTES, MESSAGE_BYTES, QUESTION_BYTES, count,
 };
 use crate::id::NodeId;
 use crate::time::Instant;
@@ -117,6 +117,13 @@ impl Traffic {
     /// Counts what everybody hears when this machine's record is new.
     pub fn count_announcement(&mut self, members: usize) {
         let all = ANNOUNCED_BYTES.saturating_mul(count(members));
+        self.search = self.search.saturating_add(all);
+    }
+
+    /// Counts what everybody heard when the process before this one ended: it could not count its last word itself. The very first start of a
+    /// machine counts one that nobody said.
+    pub fn count_goodbye(&mut self, members: usize) {
+        let all = GOODBYE_BYTES.saturating_mul(count(members));
         self.search = self.search.saturating_add(all);
     }
 }
