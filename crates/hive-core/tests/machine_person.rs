@@ -739,7 +739,7 @@ fn an_undo_outlives_a_join_although_the_program_was_not_seen_meanwhile() {
 fn what_was_gained_moves_with_its_pattern_once_its_program_is_seen_again() {
     let joined = [8; 32];
     let gains = |world: &World| -> Vec<Vec<u8>> {
-        let keys = world.store.keys().map(|key| key.to_vec());
+        let keys = world.store.keys().cloned();
         keys.filter(|key| key.starts_with(b"g") && key.len() > 16)
             .collect()
     };

@@ -17,8 +17,11 @@ use crate::{HostConfig, Roots, privileged};
 /// What it says no to.
 type Refuses = fn(Verb, u32) -> Option<No>;
 
+/// What was asked about one thread: whether it was to be set or put back, and what.
+type Asked = Vec<(bool, Knob)>;
+
 /// Serves one connection to its end; tells what was set and put back on the thread that it refuses something.
-fn serve(socket: &Path, refused: u32, refuses: Refuses) -> JoinHandle<Vec<(bool, Knob)>> {
+fn serve(socket: &Path, spared: u32, refuses: Refuses) -> JoinHandle<Asked> {
     std::fs::create_dir_all(socket.parent().expect("a folder")).expect("made");
     let listener = UnixListener::bind(socket).expect("bound");
     let answer = move |verb: Verb| match verb {
@@ -26,13 +29,13 @@ fn serve(socket: &Path, refused: u32, refuses: Refuses) -> JoinHandle<Vec<(bool,
             knob,
             thread,
             value,
-        } => match refuses(verb, refused) {
-            Some(no) => no.into(),
-            None => {
-                privileged::write(knob, thread.tid, value, None).expect("written");
-                Answer::Done(0)
+        } => {
+            if let Some(no) = refuses(verb, spared) {
+                return no.into();
             }
-        },
+            privileged::write(knob, thread.tid, value, None).expect("written");
+            Answer::Done(0)
+        }
         Verb::Restore { knob, thread } => {
             privileged::write(knob, thread.tid, 0, None).expect("written");
             Answer::Done(0)
@@ -47,9 +50,11 @@ fn serve(socket: &Path, refused: u32, refuses: Refuses) -> JoinHandle<Vec<(bool,
             let (number, verb) = Request::decode(&bytes);
             let verb = verb.expect("a verb");
             match verb {
-                Verb::Set { knob, thread, .. } if thread.tid == refused => asked.push((true, knob)),
-                Verb::Restore { knob, thread } if thread.tid == refused => {
-                    asked.push((false, knob))
+                Verb::Set { knob, thread, .. } if thread.tid == spared => {
+                    asked.push((true, knob));
+                }
+                Verb::Restore { knob, thread } if thread.tid == spared => {
+                    asked.push((false, knob));
                 }
                 _ => {}
             }
@@ -62,7 +67,7 @@ fn serve(socket: &Path, refused: u32, refuses: Refuses) -> JoinHandle<Vec<(bool,
 }
 
 /// What became of going to idle with two jobs, of which the helper refuses the second something.
-fn with_a_no(refuses: Refuses) -> Option<(Outcome, [u32; 2], Vec<(bool, Knob)>)> {
+fn with_a_no(refuses: Refuses) -> Option<(Outcome, [u32; 2], Asked)> {
     let state = tempfile::tempdir().expect("a folder");
     let config = HostConfig {
         roots: Roots {
