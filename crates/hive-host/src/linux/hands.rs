@@ -10,6 +10,7 @@
 //! would have been without us, until that program ends. Inside a background that carries our `SCHED_IDLE` it stays
 //! on idle processors as well.
 
+mod found;
 mod kept;
 mod left;
 mod memory;
@@ -27,6 +28,8 @@ use hive_core::machine::act::{Outcome, Refusal, Step};
 use hive_core::machine::facts::{GroupId, MachineFacts};
 use hive_core::pattern::Action;
 
+use found::Found;
+
 use super::autogroup::{self, Member};
 use super::knob::{self, Tally, ThreadKnob, Value};
 use super::reach::{Reach, Set, SetError};
@@ -36,7 +39,7 @@ use super::survey::Eyes;
 use super::units::Place;
 use super::{boot_clock, facts, place, sys};
 use crate::helper::Thread;
-use crate::journal::{Change, Journal, Record, Spared, Target};
+use crate::journal::{Change, Journal, Record, Target};
 use crate::{HostConfig, OpenError};
 
 /// A pass that finds nothing new is clean; after two in a row a tree counts as done. One pass left
@@ -66,13 +69,6 @@ pub(super) struct Hands {
     /// Those of an earlier run that could not be put back.
     stuck: BTreeSet<ChangeId>,
     _lock: File,
-}
-
-/// What a look at the target groups found.
-#[derive(Debug, Default)]
-struct Found {
-    targets: Vec<Target>,
-    spared: Vec<Spared>,
 }
 
 impl Hands {
@@ -544,46 +540,6 @@ impl Hands {
 
     fn ticks(&self) -> u64 {
         boot_clock().0.saturating_mul(self.ticks_per_second) / 1_000_000
-    }
-}
-
-impl Found {
-    fn add(
-        &mut self,
-        change: &Change,
-        stat: &Stat,
-        tid: u32,
-        born: u64,
-        autogroup: u64,
-        value: Value,
-    ) {
-        let pid = stat.pid;
-        // Inherited from one of ours. At the first look nothing is ours yet.
-        let heir = born >= change.ticks && !change.targets.is_empty();
-        match value {
-            // An heir of the real action would carry its value: the placebo passes it over likewise.
-            Value::Default if heir && change.action == Action::Placebo => {}
-            Value::Default => self.targets.push(Target {
-                pid,
-                tid,
-                start: born,
-                autogroup,
-                old: 0,
-            }),
-            Value::Ours if heir => {}
-            Value::Ours | Value::ByHand => self.spared.push(Spared {
-                pid,
-                tid,
-                start: born,
-            }),
-            Value::Meaningless => {}
-        }
-    }
-}
-
-impl Change {
-    fn spares(&self, pid: u32, tid: u32, start: u64) -> bool {
-        self.spared.contains(&Spared { pid, tid, start })
     }
 }
 
