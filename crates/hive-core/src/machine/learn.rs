@@ -9,6 +9,7 @@ use crate::hive::outside::{Record, Table};
 use crate::id::PatternId;
 use crate::machine::act::Outcome;
 use crate::machine::discovery::{self, Asked};
+use crate::machine::run::Rail;
 use crate::machine::sequence;
 use crate::machine::trial::{HOLDOUT_PAIRS_MAX, RAILS_MAX, holdouts_deny};
 use crate::machine::window::{PairValue, Window, real};
@@ -209,9 +210,12 @@ impl Entry {
         holdouts_deny(&self.recent, &self.trial)
     }
 
-    /// Counts a guard rail that fell.
-    pub fn add_rail(&mut self) {
-        self.rails = self.rails.saturating_add(1);
+    /// Counts a guard rail that fell. A wait that doubled in a trial counts by its pair's value only: where waits are
+    /// rare and long it doubles by chance, and two of them would be a verdict that nothing bounds (decision 0067).
+    pub fn add_rail(&mut self, rail: Rail) {
+        if rail != Rail::Wait || self.state != PatternState::Trial {
+            self.rails = self.rails.saturating_add(1);
+        }
         self.harms = self.harms.saturating_add(1);
     }
 

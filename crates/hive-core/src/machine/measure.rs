@@ -4,8 +4,8 @@ use crate::event_log::Happening;
 use crate::id::PatternId;
 use crate::machine::facts::Reading;
 use crate::machine::observe::WAKEUPS_GATE;
-use crate::machine::run::Measured;
-use crate::machine::trial::{Arm, Purpose, Regime, judge};
+use crate::machine::run::{Measured, Rail};
+use crate::machine::trial::{Arm, Purpose, RAILS_MAX, Regime, judge};
 use crate::machine::window::{PairValue, pair_value};
 use crate::machine::{Machine, MachineEffect};
 use crate::pattern::{Action, Verdict};
@@ -39,12 +39,12 @@ impl Machine {
             self.held.0 = self.held.0.saturating_add(window.span.0);
             self.gains.add(id, &window);
         }
-        if step.railed {
-            self.on_rail(now, id, action);
+        if let Some(rail) = step.railed {
+            self.on_rail(now, id, action, rail);
         }
         if let Some(measured) = step.measured {
             // A block that starved and tripped a rail as well is one harm, not two.
-            if !measured.railed && starved(&measured) {
+            if measured.railed.is_none() && starved(&measured) {
                 self.on_starved(now, id, action);
             }
             self.on_measured(now, id, &measured);
@@ -52,10 +52,10 @@ impl Machine {
     }
 
     /// A guard rail fell: off at once, counted, told.
-    fn on_rail(&mut self, now: Now, id: PatternId, action: Action) {
+    fn on_rail(&mut self, now: Now, id: PatternId, action: Action, rail: Rail) {
         self.out.extend(self.hands.release(now.boot));
         if let Some(entry) = self.ledger.get_mut(id) {
-            entry.add_rail();
+            entry.add_rail(rail);
         }
         self.out
             .push_back(MachineEffect::Tell(Happening::GuardRail { action }));
@@ -101,6 +101,13 @@ impl Machine {
                 entry.denied()
             }
             Purpose::Rest => entry.denied(),
+        };
+        // Waits that doubled end what was let in without an own trial, or long ago; they prove no harm.
+        let stopped = entry.rails >= RAILS_MAX && measured.railed == Some(Rail::Wait);
+        let verdict = if stopped {
+            Some(Verdict::Undecided)
+        } else {
+            verdict
         };
         if let Some(verdict) = verdict {
             self.conclude(now, id, verdict);

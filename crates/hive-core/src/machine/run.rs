@@ -19,6 +19,9 @@ const CONTROLS_KEPT: usize = 5;
 /// The wait may be this many times the control's mean (`research/optimizer.md` 7.5).
 const WAIT_RAIL: f64 = 2.0;
 
+/// ... and must be longer by this, per wake-up: less is not felt. A guess: a thirtieth of a frame at 60 a second.
+const WAIT_FELT_NS: f64 = 5e5;
+
 /// In so many treated windows in a row (`research/optimizer.md` 7.5).
 const WAIT_RAIL_WINDOWS: u32 = 2;
 
@@ -34,6 +37,17 @@ const MEMORY_RAIL: f64 = 0.10;
 /// ... and how many times the controls' mean it must be besides: a machine that is short of memory anyway says nothing
 /// of the action. A guess, that of [`WAIT_RAIL`].
 const MEMORY_RAIL_TIMES: f64 = 2.0;
+
+/// A guard rail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rail {
+    /// The program waited twice as long. That comes about by itself, too, where waits are rare and long.
+    Wait,
+    /// The background got next to nothing, for seconds.
+    Background,
+    /// Everything waited for memory.
+    Memory,
+}
 
 /// What a control window showed, for the guard rails to compare with.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +93,7 @@ pub struct Run {
 struct Progress {
     purpose: Purpose,
     ahead: VecDeque<Slot>,
-    railed: bool,
+    railed: Option<Rail>,
     done: Vec<(Arm, Window)>,
 }
 
@@ -106,8 +120,8 @@ pub struct Measured {
     pub treated: Vec<Window>,
     /// The window without.
     pub control: Option<Window>,
-    /// Whether a guard rail fell in it.
-    pub railed: bool,
+    /// The guard rail that fell in it.
+    pub railed: Option<Rail>,
 }
 
 /// What a reading led to.
@@ -116,7 +130,7 @@ pub struct Step {
     /// The window that ended, and what was on.
     pub window: Option<(Arm, Window)>,
     /// A guard rail fell.
-    pub railed: bool,
+    pub railed: Option<Rail>,
     /// The block that ended.
     pub measured: Option<Measured>,
 }
@@ -181,7 +195,7 @@ impl Run {
         self.block = Some(Progress {
             purpose: block.purpose,
             ahead: block.slots.into(),
-            railed: false,
+            railed: None,
             done: Vec::new(),
         });
     }
@@ -292,10 +306,10 @@ impl Run {
         let railed = match slot.arm {
             Arm::Control => {
                 self.on_control(&window);
-                false
+                None
             }
             Arm::Treated => self.on_treated(&window),
-            Arm::Placebo => false,
+            Arm::Placebo => None,
         };
         Step {
             window: Some((slot.arm, window)),
@@ -306,10 +320,10 @@ impl Run {
 
     /// Ends the block when nothing is ahead. A fallen rail cuts the treated windows that are ahead and
     /// leaves the control, so that the windows that tripped it still count.
-    fn finish(&mut self, railed: bool) -> Option<Measured> {
+    fn finish(&mut self, railed: Option<Rail>) -> Option<Measured> {
         let block = self.block.as_mut()?;
-        if railed {
-            block.railed = true;
+        if railed.is_some() {
+            block.railed = railed;
             block.ahead.retain(|slot| slot.arm == Arm::Control);
         }
         if !block.ahead.is_empty() {
@@ -344,16 +358,16 @@ impl Run {
     }
 
     /// The guard rails. Without a control there is nothing to compare with; the first comes within a block.
-    fn on_treated(&mut self, window: &Window) -> bool {
+    fn on_treated(&mut self, window: &Window) -> Option<Rail> {
         self.held.0 = self.held.0.saturating_add(window.span.0);
         let count = real(self.controls.len() as u64);
         if self.controls.is_empty() {
-            return false;
+            return None;
         }
         let mean = |of: fn(&Calm) -> f64| self.controls.iter().map(of).sum::<f64>() / count;
         let (wait, cores) = (mean(|calm| calm.wait), mean(|calm| calm.cores));
         let memory = MEMORY_RAIL.max(MEMORY_RAIL_TIMES * mean(|calm| calm.memory));
-        let high = window.wait() > WAIT_RAIL * wait;
+        let high = window.wait() > WAIT_RAIL * wait && window.wait() - wait > WAIT_FELT_NS;
         self.waits_high = if high { self.waits_high + 1 } else { 0 };
         let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
         self.starved.0 = if starved {
@@ -361,15 +375,20 @@ impl Run {
         } else {
             0
         };
-        let stalled = window.memory_stalled() > memory;
-        if self.waits_high < WAIT_RAIL_WINDOWS && self.starved < STARVED_SPAN && !stalled {
-            return false;
-        }
+        let rail = if window.memory_stalled() > memory {
+            Rail::Memory
+        } else if self.starved >= STARVED_SPAN {
+            Rail::Background
+        } else if self.waits_high >= WAIT_RAIL_WINDOWS {
+            Rail::Wait
+        } else {
+            return None;
+        };
         // The load may have changed since those controls: compare with new ones after this.
         self.controls.clear();
         self.waits_high = 0;
         self.starved = Span::default();
         self.rests = 0;
-        true
+        Some(rail)
     }
 }

@@ -38,6 +38,7 @@ pub enum Load {
 #[derive(Debug)]
 pub struct Play {
     name: String,
+    layout: Layout,
     front: GroupId,
     back: Vec<GroupId>,
     _terminals: Vec<Terminal>,
@@ -83,6 +84,7 @@ impl Play {
                 tokio::time::sleep(WARM_UP).await;
                 return Ok(Self {
                     name: name(load, layout),
+                    layout,
                     front,
                     back,
                     _terminals: terminals,
@@ -113,6 +115,7 @@ impl Play {
         }
         Ok(Tape {
             name: self.name.clone(),
+            one_session: self.layout == Layout::SameSession,
             slices,
         })
     }

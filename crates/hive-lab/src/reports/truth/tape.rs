@@ -37,6 +37,8 @@ pub struct Slice {
 pub struct Tape {
     /// What ran, and where.
     pub name: String,
+    /// Whether all of it ran in one session, where nice decides.
+    pub one_session: bool,
     /// What was counted.
     pub slices: Vec<Slice>,
 }
@@ -44,7 +46,7 @@ pub struct Tape {
 /// A file of tapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tapes {
-    /// `hive-lab.tapes/1`.
+    /// `hive-lab.tapes/2`.
     pub schema: String,
     /// The kernel that it was recorded under.
     pub kernel: String,
@@ -54,7 +56,7 @@ pub struct Tapes {
     pub tapes: Vec<Tape>,
 }
 
-const SCHEMA: &str = "hive-lab.tapes/1";
+const SCHEMA: &str = "hive-lab.tapes/2";
 
 impl Slice {
     /// What the core's own subtraction of two readings says.
@@ -155,6 +157,7 @@ mod tests {
     fn tape(length: u32) -> Tape {
         Tape {
             name: "counted".into(),
+            one_session: true,
             slices: (0..length)
                 .map(|nth| Slice {
                     us: 100_000.0,
