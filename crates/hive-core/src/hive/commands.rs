@@ -330,6 +330,7 @@ impl Hive {
         needs.extend(self.need_of_the_lost());
         needs.extend(self.need_of_the_bare());
         needs.extend(self.need_of_the_doubled());
+        needs.extend(self.need_of_the_outrun());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),
