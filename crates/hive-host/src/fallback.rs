@@ -7,6 +7,7 @@ use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{MachineFacts, Reading, Rights, Sample, SampleRequest, Survey};
 use hive_core::time::{Instant, Now, WallTime};
 
+use crate::helper::Heard;
 use crate::{Acting, HostConfig, Left, OpenError, Recovery, Roots};
 
 /// No eyes and no hands.
@@ -100,6 +101,11 @@ pub fn left_on(_config: &HostConfig) -> Result<Left, OpenError> {
 /// None is ever made.
 pub fn damaged_journals(_roots: &Roots, _state: &std::path::Path) -> Vec<std::path::PathBuf> {
     Vec::new()
+}
+
+/// There is none.
+pub fn helper_heard(_run: &std::path::Path, _uid: u32) -> Heard {
+    Heard::NoSocket
 }
 
 /// None is ever made.

@@ -12,13 +12,16 @@ mod journal;
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Host, boot_clock, damaged_journals, has_journal, left_on, now, privileged, recover,
+    Host, boot_clock, damaged_journals, has_journal, helper_heard, left_on, now, privileged,
+    recover,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{Host, boot_clock, damaged_journals, has_journal, left_on, now, recover};
+pub use fallback::{
+    Host, boot_clock, damaged_journals, has_journal, helper_heard, left_on, now, recover,
+};
 
 use std::io;
 use std::path::PathBuf;

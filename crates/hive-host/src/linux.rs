@@ -26,6 +26,7 @@ use hive_core::machine::act::{Outcome, Receipt, Refusal, Step};
 use hive_core::machine::facts::{MachineFacts, Sample, SampleRequest};
 use hive_core::time::{Instant, Now, WallTime};
 
+use crate::helper::Heard;
 use crate::journal::kept;
 use crate::{Acting, HostConfig, Left, OpenError, Recovery, Roots, Scope};
 
@@ -183,6 +184,11 @@ pub fn left_on(config: &HostConfig) -> Result<Left, OpenError> {
 /// The journals in a state folder that were found damaged in this boot and are kept; none where that cannot be told.
 pub fn damaged_journals(roots: &Roots, state: &Path) -> Vec<PathBuf> {
     kept::of_boot(state, &place::boot(roots)).unwrap_or_default()
+}
+
+/// Whether the helper of a user answers. It takes some seconds where one listens and says nothing.
+pub fn helper_heard(run: &Path, uid: u32) -> Heard {
+    reach::heard(run, uid)
 }
 
 /// Whether there is a journal in a state folder, be it one that cannot be read.
