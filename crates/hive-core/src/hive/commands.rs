@@ -192,6 +192,7 @@ impl Hive {
             .take(8)
             .collect();
         status.members = members;
+        status.unheard = self.sponsor.is_some() && !self.roster.has(self.me);
         status.peers_online = online;
         status.patterns_shared = self.advice.patterns.len();
         status.collective_optimizations = self.advice.wins;

@@ -77,7 +77,7 @@ fn rights(folder: &Path) -> Finding {
             return finding(Outcome::Problem, what).try_next(format!("sudo chown $USER {shown}"));
         }
         if is_wide(&about) {
-            let what = format!("{shown} is open to other users; the daemon refuses to start");
+            let what = format!("{shown} is open to other users, so the daemon refuses to start");
             return finding(Outcome::Problem, what).try_next(format!("chmod {wanted} {shown}"));
         }
     }
