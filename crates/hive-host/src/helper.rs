@@ -145,7 +145,7 @@ pub enum No {
     NotLess = 10,
     /// Somebody with rights has given it more than the default.
     Privileged = 11,
-    /// It is set already, to something else.
+    /// It is set already: to something else, or by another connection, with which it goes.
     SetAlready = 12,
     /// Nothing of this was set here.
     NotOurs = 13,
