@@ -110,11 +110,16 @@ fn cause(why: &Problem, full: Option<&str>) -> String {
 fn unsure(why: &Problem, waits: bool, node: &str, full: Option<&str>) -> Problem {
     let cause = cause(why, full);
     if !waits {
-        let problem = Problem::new(why.exit, &why.code, why.what.as_str());
+        // Without room it is no conflict: it failed.
+        let (exit, next) = match full {
+            Some(_) => (Exit::Failed, "make room, then: hive rotate"),
+            None => (why.exit, why.try_next.as_str()),
+        };
+        let problem = Problem::new(exit, &why.code, why.what.as_str());
         let known = cause.strip_prefix(&format!("{}; ", why.what));
         let known = known.map_or_else(String::new, |known| format!("{known}; "));
         let known = format!("{known}the key was not changed");
-        return problem.known(known).try_next(why.try_next.as_str());
+        return problem.known(known).try_next(next);
     }
     let what = "whether this machine has its new key is known once it has started again";
     let first = if full.is_some() {
@@ -209,6 +214,9 @@ mod tests {
         let not = unsure(&down(), false, "3f9a0c12", None);
         assert_eq!(not.exit, Exit::DaemonDown);
         assert_eq!(not.known, "nothing listens; the key was not changed");
+        let full = unsure(&down(), false, "3f9a0c12", Some("the disk is full"));
+        assert_eq!(full.exit, Exit::Failed);
+        assert_eq!(full.try_next, "make room, then: hive rotate");
         let maybe = unsure(&down(), true, "3f9a0c12", Some("the disk is full"));
         assert_eq!(
             (maybe.exit, maybe.code.as_str()),
