@@ -78,6 +78,13 @@ pub enum Input {
         /// Who said so.
         peer: NodeId,
     },
+    /// What a member said first to the key that this machine had before, while [`HiveEffect::HandOver`] was done.
+    ToldOldKey {
+        /// Who said it.
+        peer: NodeId,
+        /// Its frame, at most [`crate::limits::FRAME_BYTES_MAX`].
+        frame: Vec<u8>,
+    },
     /// Somebody was heard by mDNS.
     Found(Sighting),
     /// An interface came, went or changed its address, or the machine woke.

@@ -98,6 +98,8 @@ pub struct Hive {
     bare: bool,
     /// To which key this one's place went, as this machine was told.
     moved: Option<Rotate>,
+    /// The word that gave the place of a key before this one to another key.
+    rival: Option<Rotate>,
     /// How often removed machines were told so.
     told_off: BTreeMap<NodeId, u32>,
     allowed: Vec<NodeId>,
@@ -169,6 +171,7 @@ impl Hive {
             dismissed: meta.dismissed,
             bare: meta.bare,
             moved: meta.moved.filter(|rotate| rotate.old == me),
+            rival: meta.moved.filter(|rotate| rotate.old != me),
             told_off: BTreeMap::new(),
             allowed: Vec::new(),
             announced: Vec::new(),

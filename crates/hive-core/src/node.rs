@@ -140,6 +140,7 @@ impl Node {
             }
             Input::Misdialled { address } => self.hive.on_misdialled(now, address),
             Input::Ousted { peer } => self.hive.on_ousted(now, peer),
+            Input::ToldOldKey { peer, frame } => self.hive.on_told_old_key(now, peer, &frame),
             Input::Found(sighting) => self.hive.on_found(now, sighting),
             Input::NetworkChanged => self.hive.on_network_changed(now),
             Input::PairUp {

@@ -144,6 +144,12 @@ pub struct StatusView {
     pub active: Vec<ActiveView>,
     /// What is being tried right now.
     pub trial: Option<TrialView>,
+    /// Patterns whose trials have begun and are not decided, this one included.
+    #[serde(default)]
+    pub trials_open: usize,
+    /// Whether this machine was let into a hive and has not heard from it who else belongs.
+    #[serde(default)]
+    pub unheard: bool,
     /// Why nothing is changed although there is contention, when that is so.
     #[serde(default)]
     pub left_alone: Option<String>,

@@ -507,6 +507,9 @@ fn memory_is_advised_on_only_after_a_person_allowed_it_and_once_per_sleep() {
             .expect_err("no question");
         assert_eq!(refused.code, code);
     }
+    let placebo = world.machine.allow(clock, Action::Placebo, true);
+    let known = placebo.expect_err("it is none to allow").known;
+    assert!(known.contains("it changes nothing"), "{known}");
     world
         .machine
         .allow(clock, Action::ColdMemory, true)

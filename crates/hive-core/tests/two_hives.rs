@@ -525,6 +525,11 @@ fn a_junior_cannot_remove_a_senior() {
     let error = world.remove(1, &founder).expect_err("refused");
     assert_eq!(error.code, "member.senior");
     assert_eq!(world.members(0).len(), 2);
+    let error = world.remove(0, &founder).expect_err("refused");
+    assert_eq!(
+        (error.code.as_str(), error.try_next.as_str()),
+        ("member.self", "hive leave")
+    );
     let error = world.remove(0, "nobody").expect_err("refused");
     assert_eq!(error.code, "member.unknown");
 }

@@ -218,7 +218,10 @@ impl<K: Kernel> Service<K> {
                     self.notes.mark(at, State::ByHand);
                     return Err(No::ByHand.into());
                 }
-                State::On if value == note.new => return Ok(note.old),
+                State::On if value == note.new && self.takes(at, owner) => {
+                    self.hands[at].hold = Some(hold);
+                    return Ok(note.old);
+                }
                 State::On => return Err(No::SetAlready.into()),
                 State::ByHand => return Err(No::ByHand.into()),
                 State::Back => {}
@@ -251,6 +254,15 @@ impl<K: Kernel> Service<K> {
             return Err(Answer::Failed(Errno::IO.raw_os_error()));
         }
         Ok(now)
+    }
+
+    /// Whether what is on belongs to who asks for it once more: it does already, or the lease that it was set under has
+    /// ended. What another connection keeps on goes with that one, so nobody else is told that it is done.
+    fn takes(&mut self, at: usize, owner: Owner) -> bool {
+        if self.is_of(at, Owner::Nobody) {
+            self.hands[at].owner = owner;
+        }
+        self.is_of(at, owner)
     }
 
     fn read(&mut self, knob: Knob, thread: Thread) -> Result<i64, Answer> {

@@ -7,7 +7,8 @@ use hive_core::machine::act::{Outcome, Receipt, Step};
 use hive_core::machine::facts::{MachineFacts, Reading, Rights, Sample, SampleRequest, Survey};
 use hive_core::time::{Instant, Now, WallTime};
 
-use crate::{Acting, HostConfig, OpenError, Recovery};
+use crate::helper::Heard;
+use crate::{Acting, HostConfig, Left, OpenError, Recovery, Roots};
 
 /// No eyes and no hands.
 #[derive(Debug)]
@@ -93,8 +94,18 @@ pub fn recover(_config: &HostConfig) -> Result<Recovery, OpenError> {
 }
 
 /// Nothing is ever left on.
-pub fn left_on(_config: &HostConfig) -> Result<u32, OpenError> {
-    Ok(0)
+pub fn left_on(_config: &HostConfig) -> Result<Left, OpenError> {
+    Ok(Left::default())
+}
+
+/// None is ever made.
+pub fn damaged_journals(_roots: &Roots, _state: &std::path::Path) -> Vec<std::path::PathBuf> {
+    Vec::new()
+}
+
+/// There is none.
+pub fn helper_heard(_run: &std::path::Path, _uid: u32) -> Heard {
+    Heard::NoSocket
 }
 
 /// None is ever made.

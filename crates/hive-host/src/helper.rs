@@ -27,6 +27,17 @@ pub fn socket(run: &Path, uid: u32) -> PathBuf {
     run.join(format!("hive-helper/{uid}.sock"))
 }
 
+/// What is heard of the helper of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// There is no socket of one.
+    NoSocket,
+    /// There is a socket, and nobody answers there.
+    Silent,
+    /// It answers.
+    Answers,
+}
+
 /// One thread, told apart from every other one of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thread {
@@ -134,7 +145,7 @@ pub enum No {
     NotLess = 10,
     /// Somebody with rights has given it more than the default.
     Privileged = 11,
-    /// It is set already, to something else.
+    /// It is set already: to something else, or by another connection, with which it goes.
     SetAlready = 12,
     /// Nothing of this was set here.
     NotOurs = 13,

@@ -2,11 +2,15 @@
 //!
 //! Records are `length u32 | crc32 u32 | postcard`, little-endian. A tail that was cut by a crash is
 //! dropped: an intent that was not wholly written was never acted on. A whole record that cannot be read is a later
-//! program's: it stays, for that program to put back what it tells of.
+//! program's: it stays, for that program to put back what it tells of. Whatever else is no record is damage: the file
+//! is kept aside as it is, every whole record in it counts, and that something may be lost is told.
+
+mod content;
+pub(crate) mod kept;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +21,17 @@ use hive_core::machine::facts::GroupId;
 use hive_core::pattern::Action;
 
 use crate::helper::Thread;
+use content::{Content, decode};
 
 /// Above this size a journal with nothing open is started anew. A guess: some thousand small changes.
 const COMPACT_BYTES: u64 = 64 * 1024;
 
 /// A longer record cannot be ours. A guess: half a million targets.
 const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// No more of a journal is read; what stands behind counts as damage. A guess: sixteen of the longest records, and far
+/// more than a journal grows to between two moments with nothing on.
+const READ_BYTES_MAX: u64 = 16 * RECORD_BYTES_MAX as u64;
 
 /// One thing that is about to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,56 +138,62 @@ pub(crate) struct Journal {
     unread: Vec<u8>,
 }
 
-/// What a journal holds.
-#[derive(Debug, Default)]
-struct Content {
-    records: Vec<Record>,
-    /// Bytes up to the end of the last whole record.
-    valid: usize,
-    unread: Vec<u8>,
+/// What an opened journal tells.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The file.
+    pub(crate) journal: Journal,
+    /// The changes that are still on.
+    pub(crate) changes: Vec<Change>,
+    /// How many journals were found damaged in this boot, this one included: each may have named changes that nobody
+    /// knows of any more.
+    pub(crate) damaged: u32,
 }
 
 impl Journal {
-    /// Opens or makes the journal in `folder` and tells what is still on.
-    pub(crate) fn open(folder: &Path) -> io::Result<(Self, Vec<Change>)> {
+    /// Opens or makes the journal in `folder` and tells what is still on. A damaged one is kept aside first, under the
+    /// name of this `boot`, and what is whole in it goes into a new one.
+    pub(crate) fn open(folder: &Path, boot: &str) -> io::Result<Opened> {
         let path = folder.join("journal");
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
         private(&mut options);
         let mut file = options.open(&path)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        let found = decode(&content);
-        let bytes = found.valid as u64;
-        if found.valid < content.len() {
-            file.set_len(bytes)?;
+        let found = read(&mut file)?;
+        if found.damaged > 0 {
+            kept::keep(folder, &mut file, boot)?;
+            file = anew(folder, &found.whole)?;
+        } else if (found.whole.len() as u64) < file.metadata()?.len() {
+            file.set_len(found.whole.len() as u64)?;
         }
         file.sync_all()?;
         File::open(folder)?.sync_all()?;
-        let journal = Self {
-            folder: folder.to_path_buf(),
-            file,
-            bytes,
-            unread: found.unread,
-        };
-        Ok((journal, replay(found.records)))
+        let damaged = count(&kept::of_boot(folder, boot)?);
+        Ok(Self::with(folder, file, found, damaged))
     }
 
     /// The same where nothing is to be changed, not even a tail that was cut: what it opens cannot be written.
-    pub(crate) fn look(folder: &Path) -> io::Result<(Self, Vec<Change>)> {
+    pub(crate) fn look(folder: &Path, boot: &str) -> io::Result<Opened> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NOFOLLOW);
         let mut file = options.open(folder.join("journal"))?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        let found = decode(&content);
+        let found = read(&mut file)?;
+        let damaged = count(&kept::of_boot(folder, boot)?) + u32::from(found.damaged > 0);
+        Ok(Self::with(folder, file, found, damaged))
+    }
+
+    fn with(folder: &Path, file: File, found: Content, damaged: u32) -> Opened {
         let journal = Self {
             folder: folder.to_path_buf(),
             file,
-            bytes: found.valid as u64,
+            bytes: found.whole.len() as u64,
             unread: found.unread,
         };
-        Ok((journal, replay(found.records)))
+        Opened {
+            journal,
+            changes: replay(found.records),
+            damaged,
+        }
     }
 
     /// Writes a record and waits until it is on the disk.
@@ -207,23 +222,45 @@ impl Journal {
         if self.bytes <= COMPACT_BYTES + kept {
             return Ok(());
         }
-        let fresh = self.folder.join("journal.new");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create_new(true);
-        private(&mut options);
-        let mut file = options.open(&fresh)?;
-        file.write_all(&self.unread)?;
-        file.sync_all()?;
-        fs::rename(&fresh, self.folder.join("journal"))?;
-        File::open(&self.folder)?.sync_all()?;
-        self.file = file;
+        self.file = anew(&self.folder, &self.unread)?;
         self.bytes = kept;
         Ok(())
     }
+}
+
+/// All that is in a journal.
+fn read(file: &mut File) -> io::Result<Content> {
+    let bytes = file.metadata()?.len();
+    let mut content = Vec::new();
+    file.take(READ_BYTES_MAX).read_to_end(&mut content)?;
+    let mut found = decode(&content);
+    let behind = bytes.saturating_sub(content.len() as u64);
+    found.damaged = found
+        .damaged
+        .saturating_add(usize::try_from(behind).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// Puts a new journal with these records in the old one's place.
+fn anew(folder: &Path, whole: &[u8]) -> io::Result<File> {
+    let fresh = folder.join("journal.new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create_new(true);
+    private(&mut options);
+    let mut file = options.open(&fresh)?;
+    file.write_all(whole)?;
+    file.sync_all()?;
+    fs::rename(&fresh, folder.join("journal"))?;
+    File::open(folder)?.sync_all()?;
+    Ok(file)
+}
+
+fn count(kept: &[PathBuf]) -> u32 {
+    u32::try_from(kept.len()).unwrap_or(u32::MAX)
 }
 
 /// Readable by this user only, and never through a symbolic link.
@@ -245,33 +282,6 @@ fn framed(body: &[u8]) -> io::Result<Vec<u8>> {
     bytes.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
     bytes.extend_from_slice(body);
     Ok(bytes)
-}
-
-/// All whole records. A damaged record between whole ones is skipped: what follows it may still have to be restored.
-fn decode(content: &[u8]) -> Content {
-    let mut found = Content::default();
-    let mut at = 0;
-    while let Some((body, crc, next)) = frame(content, at) {
-        if crc32fast::hash(body) == crc {
-            match postcard::from_bytes(body) {
-                Ok(record) => found.records.push(record),
-                Err(_) => found.unread.extend_from_slice(&content[at..next]),
-            }
-            found.valid = next;
-        }
-        at = next;
-    }
-    found
-}
-
-fn frame(content: &[u8], at: usize) -> Option<(&[u8], u32, usize)> {
-    let length = u32::from_le_bytes(content.get(at..at + 4)?.try_into().ok()?);
-    let crc = u32::from_le_bytes(content.get(at + 4..at + 8)?.try_into().ok()?);
-    let length = usize::try_from(length)
-        .ok()
-        .filter(|&length| length > 0 && length <= RECORD_BYTES_MAX)?;
-    let body = content.get(at + 8..at + 8 + length)?;
-    Some((body, crc, at + 8 + length))
 }
 
 fn replay(records: Vec<Record>) -> Vec<Change> {

@@ -11,12 +11,17 @@ mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub use linux::{Host, boot_clock, has_journal, left_on, now, privileged, recover};
+pub use linux::{
+    Host, boot_clock, damaged_journals, has_journal, helper_heard, left_on, now, privileged,
+    recover,
+};
 
 #[cfg(not(target_os = "linux"))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
-pub use fallback::{Host, boot_clock, has_journal, left_on, now, recover};
+pub use fallback::{
+    Host, boot_clock, damaged_journals, has_journal, helper_heard, left_on, now, recover,
+};
 
 use std::io;
 use std::path::PathBuf;
@@ -91,6 +96,17 @@ pub struct Recovery {
     pub discarded: u32,
     /// Changes that could not be restored: they stay in the journal for the next try.
     pub failed: u32,
+    /// Journals that were found damaged in this boot: what the lost part of them named may still be on.
+    pub damaged: u32,
+}
+
+/// What is still on although no daemon runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Threads and sessions that carry what the journal says is on.
+    pub on: u32,
+    /// Journals that were found damaged in this boot: what the lost part of them named may be on besides.
+    pub damaged: u32,
 }
 
 /// Why a host could not be opened. Nothing was changed on the machine.

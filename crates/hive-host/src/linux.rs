@@ -18,7 +18,7 @@ mod hands;
 pub mod privileged;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hive_core::id::ChangeId;
@@ -26,7 +26,9 @@ use hive_core::machine::act::{Outcome, Receipt, Refusal, Step};
 use hive_core::machine::facts::{MachineFacts, Sample, SampleRequest};
 use hive_core::time::{Instant, Now, WallTime};
 
-use crate::{Acting, HostConfig, OpenError, Recovery, Scope};
+use crate::helper::Heard;
+use crate::journal::kept;
+use crate::{Acting, HostConfig, Left, OpenError, Recovery, Roots, Scope};
 
 /// The slice of `Action::FinerSlice`: the least that the kernel takes (`research/optimizer.md` 3.1).
 const FINE_SLICE_NS: u64 = 100_000;
@@ -168,15 +170,25 @@ pub fn recover(config: &HostConfig) -> Result<Recovery, OpenError> {
     hands::Hands::open(config, &facts, default_slice)?.recover(&mut eyes)
 }
 
-/// How many threads and sessions carry what the journal in the state folder says is on. Nothing is changed.
+/// What the journal in the state folder says is still on. Nothing is changed.
 /// [`OpenError::Busy`] while a daemon lives, or its guardian works.
-pub fn left_on(config: &HostConfig) -> Result<u32, OpenError> {
+pub fn left_on(config: &HostConfig) -> Result<Left, OpenError> {
     if !has_journal(&config.state) || !place::is_our_proc(&config.roots.proc) {
-        return Ok(0);
+        return Ok(Left::default());
     }
     let (facts, default_slice) = facts::read(&config.roots);
     let mut eyes = survey::Eyes::new(config.roots.clone(), config.scope);
-    Ok(hands::Hands::look_only(config, &facts, default_slice)?.still_on(&mut eyes))
+    Ok(hands::Hands::look_only(config, &facts, default_slice)?.left(&mut eyes))
+}
+
+/// The journals in a state folder that were found damaged in this boot and are kept; none where that cannot be told.
+pub fn damaged_journals(roots: &Roots, state: &Path) -> Vec<PathBuf> {
+    kept::of_boot(state, &place::boot(roots)).unwrap_or_default()
+}
+
+/// Whether the helper of a user answers. It takes some seconds where one listens and says nothing.
+pub fn helper_heard(run: &Path, uid: u32) -> Heard {
+    reach::heard(run, uid)
 }
 
 /// Whether there is a journal in a state folder, be it one that cannot be read.

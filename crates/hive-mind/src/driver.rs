@@ -431,7 +431,9 @@ impl Driver {
     fn needs(&self) -> impl Iterator<Item = NeedView> {
         let is_unguarded = self.guarded.as_ref().is_some_and(|there| !*there.borrow());
         let unguarded = is_unguarded.then(unguarded);
-        unguarded.into_iter().chain(self.net.need())
+        let damaged = self.hands.has_damage().then(damaged);
+        let own = unguarded.into_iter().chain(damaged);
+        own.chain(self.net.need())
     }
 
     fn tell(&self, happening: Happening) {
@@ -529,6 +531,20 @@ fn left_on(changes: u32) -> NeedView {
         fix: vec![
             "hive down, then hive up with the rights that the daemon had".to_owned(),
             "restart this machine, which ends what is on".to_owned(),
+        ],
+    }
+}
+
+fn damaged() -> NeedView {
+    NeedView {
+        code: "journal.damaged".to_owned(),
+        words:
+            "the journal of what was on was damaged: what could be read of it was put back, what \
+                the rest named may still be on and cannot be put back by us"
+                .to_owned(),
+        fix: vec![
+            "log out, or restart this machine, which ends it".to_owned(),
+            "hive doctor, which names the damaged file".to_owned(),
         ],
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Hands {
     facts: MachineFacts,
     /// How many changes of an earlier run could not be put back, as far as the host's thread knows.
     stuck: Arc<AtomicU32>,
+    /// The state folder, if its journal was found damaged in this boot.
+    damaged: Option<PathBuf>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -138,6 +140,13 @@ impl Hands {
         } else {
             tracing::warn!(?recovery, "not everything could be put back");
         }
+        if recovery.damaged > 0 {
+            let kept = hive_host::damaged_journals(&config.roots, &config.state);
+            tracing::warn!(
+                ?kept,
+                "the journal of what is on was damaged in this boot; what its lost part named may still be on"
+            );
+        }
         let facts = host.facts().clone();
         let stuck = Arc::new(AtomicU32::new(recovery.failed));
         let still = Arc::clone(&stuck);
@@ -174,6 +183,7 @@ impl Hands {
         Ok(Self {
             facts,
             stuck,
+            damaged: (recovery.damaged > 0).then_some(config.state),
             jobs: Some(jobs),
             thread: Some(thread),
         })
@@ -187,6 +197,14 @@ impl Hands {
     /// How many changes of an earlier run could not be put back; they stay noted for the next one.
     pub(crate) fn stuck(&self) -> u32 {
         self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether a journal that was found damaged in this boot is still kept: whoever knows better deletes it.
+    pub(crate) fn has_damage(&self) -> bool {
+        let kept = |state| hive_host::damaged_journals(&Roots::default(), state);
+        self.damaged
+            .as_deref()
+            .is_some_and(|state| !kept(state).is_empty())
     }
 
     /// Tries again what an earlier run left on, and tells what came of it; none where nothing was.

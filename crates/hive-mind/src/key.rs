@@ -28,7 +28,7 @@ pub(crate) const UNUSED: &str = "key.unused";
 #[non_exhaustive]
 pub enum KeyError {
     /// Others may enter the state folder.
-    #[error("the state folder {0} is open to other users; try: chmod 700 {0}")]
+    #[error("the state folder {0} is open to other users (chmod 700 {0} closes it)")]
     FolderTooWide(PathBuf),
     /// Others may read the key, so it is no secret any more.
     #[error(
@@ -36,7 +36,7 @@ pub enum KeyError {
     )]
     FileTooWide(PathBuf),
     /// The folder or the key belongs to somebody else.
-    #[error("{0} belongs to another user; try: chown it to the user who runs the daemon")]
+    #[error("{0} belongs to another user (chown gives it to the user who runs the daemon)")]
     NotOurs(PathBuf),
     /// The key has another length than 32 bytes, or is nothing but zeros, as a file that a power cut left is.
     #[error(
@@ -47,7 +47,7 @@ pub enum KeyError {
     #[error("the system gives no random bytes")]
     NoChance,
     /// A new key was made in this run, and the next start uses or forgets it.
-    #[error("a new key was made already; try: hive down, then hive up")]
+    #[error("a new key was made already (hive down, then hive up ends that)")]
     NextWaits,
     /// The folder or file cannot be read or written.
     #[error("{path}: {why}")]

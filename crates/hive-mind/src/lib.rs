@@ -52,8 +52,11 @@ pub use hive_core::reply;
 pub use hive_core::statement::Role;
 
 /// Puts back what a killed daemon had left on, or only looks at it: for a guardian that outlives it, and for clients.
-pub use hive_host::helper::socket as helper_socket;
-pub use hive_host::{HostConfig, OpenError, Recovery, Roots, has_journal, left_on, recover};
+pub use hive_host::helper::{Heard, socket as helper_socket};
+pub use hive_host::{
+    HostConfig, Left, OpenError, Recovery, Roots, damaged_journals, has_journal, helper_heard,
+    left_on, recover,
+};
 
 pub use hive_core::id::{NodeId, WorkloadKey};
 pub use hive_core::pattern::{self, WorkloadType};

@@ -123,14 +123,8 @@ pub(crate) enum Report {
         /// Where the right key answered and did not let this one in.
         refused: Option<SocketAddr>,
     },
-    /// It says that another run with this machine's key has connected.
-    Ousted {
-        peer: NodeId,
-    },
-    /// Whoever dialled from there wanted another key here.
-    Misdialled {
-        address: SocketAddr,
-    },
+    /// Something that is nobody's to decide but the core's.
+    Heard(Input),
     /// A handshake came from where this member was to be dialled; it has ended, or takes long.
     Knocked {
         peer: NodeId,
@@ -464,8 +458,7 @@ impl Net {
                 silence,
             } => self.on_word_after(silence, peer, number),
             Report::DialEnded { peer, refused } => self.on_dial_ended(peer, refused),
-            Report::Ousted { peer } => self.inputs.push_back(Input::Ousted { peer }),
-            Report::Misdialled { address } => self.inputs.push_back(Input::Misdialled { address }),
+            Report::Heard(input) => self.inputs.push_back(input),
             Report::Knocked { peer, addresses } if self.links.contains_key(&peer) => {
                 tracing::trace!(addresses = addresses.len(), "it dialled first");
                 self.on_dial_ended(peer, None);

@@ -93,6 +93,20 @@ pub(crate) enum TuneWord {
     Actions,
 }
 
+impl TuneWord {
+    /// What is typed.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Suggest => "suggest",
+            Self::Auto => "auto",
+            Self::Allow => "allow",
+            Self::Forbid => "forbid",
+            Self::Actions => "actions",
+        }
+    }
+}
+
 fn parse_action(word: &str) -> Result<Action, String> {
     Action::named(word).ok_or_else(|| {
         let names = Action::ALL.map(Action::name);

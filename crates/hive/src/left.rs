@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hive_mind::reply::UndoneView;
-use hive_mind::{Acting, HostConfig, OpenError, Recovery, Roots, Running, Scope, recover};
+use hive_mind::{Acting, HostConfig, Left, OpenError, Recovery, Roots, Running, Scope, recover};
 
 use crate::problem::{Exit, Problem};
 use crate::render::text::count;
@@ -25,14 +25,13 @@ pub(crate) fn host(state: &Path) -> HostConfig {
     }
 }
 
-/// How much is on that no daemon runs for any more, in words; none = nothing. An error = it cannot be told. Nothing is
-/// changed.
-pub(crate) fn still_on(state: &Path) -> Result<Option<String>, Problem> {
+/// What is on that no daemon runs for any more; none = nothing. An error = it cannot be told. Nothing is changed.
+pub(crate) fn still_on(state: &Path) -> Result<Option<Left>, Problem> {
     if Running::on(state).is_some() {
         return Ok(None);
     }
     match hive_mind::left_on(&host(state)) {
-        Ok(on) => Ok((on > 0).then(|| places(on))),
+        Ok(left) => Ok(Some(left).filter(|it| *it != Left::default())),
         // Somebody is just putting it back.
         Err(OpenError::Busy) => Ok(None),
         Err(why) => Err(Problem::new(
@@ -50,16 +49,30 @@ pub(crate) fn beside(problem: Problem, state: &Path) -> Problem {
     let known = |more: String| format!("{}; {more}", problem.known);
     let (known, try_next) = match still_on(state) {
         Ok(None) => return problem,
-        Ok(Some(on)) => (
-            known(format!("what an earlier one had on is still on: {on}")),
-            "hive down   (puts it back), or: hive up".to_owned(),
-        ),
+        Ok(Some(Left { on: 0, .. })) => (known(LOST.to_owned()), way_of_the_lost()),
+        Ok(Some(Left { on, damaged })) => {
+            let mut words = format!("what an earlier one had on is still on: {}", places(on));
+            let mut way = "hive down   (puts it back), or: hive up".to_owned();
+            if damaged > 0 {
+                words = format!("{words}; {LOST}");
+                way = format!("{way}; then {}", way_of_the_lost());
+            }
+            (known(words), way)
+        }
         Err(unseen) => (
             known(format!("{}: {}", unseen.what, unseen.known)),
             unseen.try_next,
         ),
     };
     problem.known(known).try_next(try_next)
+}
+
+/// What is known of a journal that was found damaged.
+const LOST: &str = "the journal of what was on is damaged: what its lost part named may still be on, and nobody can put that back";
+
+/// What to do about it.
+fn way_of_the_lost() -> String {
+    "log out, or restart this machine, which ends it; hive doctor names the file".to_owned()
 }
 
 /// What to do about a journal that cannot be read.
@@ -76,8 +89,10 @@ pub(crate) fn put_back(state: &Path) -> Result<Option<Recovery>, Problem> {
     if !hive_mind::has_journal(state) {
         return Ok(None);
     }
+    let known = hive_mind::damaged_journals(&Roots::default(), state).len();
     let recovery = restored(state)?;
-    Ok(Some(recovery).filter(|it| it.failed > 0 || it.restored > 0))
+    let is_news = recovery.damaged as usize > known;
+    Ok(Some(recovery).filter(|it| it.failed > 0 || it.restored > 0 || is_news))
 }
 
 /// Puts back what the journal of this folder says is on, once no other process holds it.
@@ -125,7 +140,11 @@ pub(crate) fn told(recovery: &Recovery, ending: &str) -> (Exit, String) {
     }
     let back = places(recovery.restored);
     let words = format!("no daemon runs; {back} of an earlier one put back\n{ending}");
-    (Exit::Ok, words)
+    if recovery.damaged == 0 {
+        return (Exit::Ok, words);
+    }
+    let way = way_of_the_lost();
+    (Exit::Partly, format!("{words}{LOST}\n  try: {way}\n"))
 }
 
 /// The same as an answer of a daemon.
@@ -148,6 +167,6 @@ pub(crate) fn stuck(recovery: &Recovery, ending: &str) -> String {
     )
 }
 
-fn places(on: u32) -> String {
+pub(crate) fn places(on: u32) -> String {
     count(on as usize, "thread or session", "threads and sessions")
 }

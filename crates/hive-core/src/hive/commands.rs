@@ -192,6 +192,7 @@ impl Hive {
             .take(8)
             .collect();
         status.members = members;
+        status.unheard = self.sponsor.is_some() && !self.roster.has(self.me);
         status.peers_online = online;
         status.patterns_shared = self.advice.patterns.len();
         status.collective_optimizations = self.advice.wins;
@@ -330,6 +331,7 @@ impl Hive {
         needs.extend(self.need_of_the_lost());
         needs.extend(self.need_of_the_bare());
         needs.extend(self.need_of_the_doubled());
+        needs.extend(self.need_of_the_outrun());
         if self.writer.halted() {
             needs.push(NeedView {
                 code: "node.twice".into(),

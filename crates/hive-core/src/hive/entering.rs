@@ -27,6 +27,7 @@ impl Hive {
         self.sponsor = sponsor;
         self.told_off.clear();
         self.moved = None;
+        self.rival = None;
         // Whoever comes back said something here before; whoever is new hears at once that it did not.
         self.writer.start_over(sponsor.is_some());
         self.past.had_company = false;

@@ -82,6 +82,49 @@ impl Hive {
         self.look_for_missing(now);
     }
 
+    /// A member answers the key that this machine had before: if another key has that one's place, both signed it, and
+    /// the members talk with that other key. It is told, and nothing else follows: which of two is right nobody knows.
+    pub fn on_told_old_key(&mut self, now: Now, peer: NodeId, bytes: &[u8]) {
+        self.traffic.count(bytes);
+        let Ok(Frame::Moved(rotate)) = Frame::decode(bytes) else {
+            return;
+        };
+        if !rotate.is_genuine(self.store.hive()) {
+            self.misbehaved(now, peer, Misdeed::BadSignature);
+            return;
+        }
+        if self.is_rival(&rotate) && self.rival.replace(rotate) != Some(rotate) {
+            self.save(alloc::vec![meta::moved(Some(&rotate))], AfterSave::Nothing);
+        }
+    }
+
+    /// Whether it gives the place of a key before this one to a key that is none of this machine's.
+    fn is_rival(&self, rotate: &Rotate) -> bool {
+        let mut before = self.roster.keys_of(self.me).map(|(old, _)| old);
+        let is_own = |node| node == self.me || self.roster.keys_of(self.me).any(|it| it.0 == node);
+        before.any(|old| old == rotate.old) && !is_own(rotate.new)
+    }
+
+    /// What a person can do about a machine whose place went to another key while it took this one; as long as nobody
+    /// lets this one in.
+    pub(super) fn need_of_the_outrun(&self) -> Option<NeedView> {
+        let rival = self.rival.filter(|it| self.is_rival(it))?;
+        let beaten = self.roster.is_gone(rival.new) || self.links.any_connected() || self.is_out();
+        (!beaten).then(|| NeedView {
+            code: "node.outrun".into(),
+            words: alloc::format!(
+                "another key, {}, took the place of the key {} that this machine had before (two copies of it were each given \
+                 a new key?): the others talk with that one and not with this machine. If both are yours, begin anew here: \
+                 hive leave, then hive join with a code of the others; if that one is not yours, remove it there first: \
+                 hive remove {}",
+                rival.new.short(),
+                rival.old.short(),
+                rival.new.short()
+            ),
+            fix: Vec::from(["hive leave".into()]),
+        })
+    }
+
     /// What a person can do about a key that was handed over.
     pub(super) fn need_of_the_moved(&self) -> Option<NeedView> {
         let heir = self.heir_of_this_key()?;

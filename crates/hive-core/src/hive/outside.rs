@@ -117,7 +117,8 @@ pub enum HiveEffect {
         addresses: Vec<SocketAddr>,
     },
     /// Connect to a member once under the key that this machine had before, if it still has it, bring these frames and
-    /// close: the member does not know the new key yet. Nothing is reported of it.
+    /// close: the member does not know the new key yet. What it says first is reported by `Input::ToldOldKey`, and nothing
+    /// else of it.
     HandOver {
         /// The key that must answer.
         peer: NodeId,

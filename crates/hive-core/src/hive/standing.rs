@@ -24,6 +24,7 @@ impl Hive {
         self.check_writer(now)?;
         let node = self.find_member(who)?;
         let label = self.label_of(node);
+        self.check_is_another(node)?;
         self.check_outranks(node)?;
         let statements = self.removal(&self.key, node, compromised);
         let again = self.lost_by(now, &self.key, self.writer.incarnation(), &statements, node);
@@ -221,6 +222,19 @@ impl Hive {
             words.push_str(&out.join(", "));
         }
         words
+    }
+
+    fn check_is_another(&self, node: NodeId) -> Result<(), CommandError> {
+        if node != self.me {
+            return Ok(());
+        }
+        Err(CommandError {
+            code: "member.self".into(),
+            kind: ErrorKind::NotAllowed,
+            what: alloc::format!("{} is this machine", self.label_of(node)),
+            known: "no machine removes itself: it leaves".into(),
+            try_next: "hive leave".into(),
+        })
     }
 
     fn check_outranks(&self, node: NodeId) -> Result<(), CommandError> {

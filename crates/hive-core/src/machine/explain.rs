@@ -118,6 +118,9 @@ impl Machine {
         status.contended_s = seconds(self.contended.0);
         status.gain = self.gains.view(&self.ledger);
         status.left_alone = self.left_alone(now);
+        let open = |entry: &&Entry| entry.state == PatternState::Trial && entry.trial.pairs > 0;
+        let entries = self.ledger.entries().map(|(_, entry)| entry);
+        status.trials_open = entries.filter(open).count();
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));

@@ -247,11 +247,14 @@ impl Entry {
         self.drop_for_now(wall);
     }
 
-    /// Goes on with the trial that had proven it: what it brought is not enough any more.
-    pub fn reopen(&mut self) {
+    /// Goes on with the trial that had proven it: what it brought is not enough any more. What a person does not want
+    /// today stays undone, and is tried anew after that.
+    pub fn reopen(&mut self, wall: WallTime) {
         self.verdict = Verdict::Undecided;
-        self.state = PatternState::Trial;
         self.asked.odds = 0;
+        if self.state != PatternState::Undone || !self.backs_off(wall) {
+            self.state = PatternState::Trial;
+        }
     }
 
     /// Leaves it alone for a while, longer each time.

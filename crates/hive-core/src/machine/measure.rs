@@ -151,10 +151,12 @@ impl Machine {
             let Some(entry) = self.ledger.get_mut(id) else {
                 return;
             };
-            entry.reopen();
-            let action = entry.def.action;
-            self.out
-                .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));
+            entry.reopen(now.wall);
+            if entry.state == PatternState::Trial {
+                let action = entry.def.action;
+                self.out
+                    .push_back(MachineEffect::Tell(Happening::TrialBegan { action }));
+            }
             self.keep(id);
             self.say(now, id);
         }

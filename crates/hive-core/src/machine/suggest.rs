@@ -154,6 +154,9 @@ impl Machine {
 
 fn needs_no_yes(action: Action) -> CommandError {
     let known = match action.tier() {
+        _ if action == Action::Placebo => {
+            "it changes nothing: each trial takes some, to know what trying alone brings"
+        }
         Tier::Auto => "it is tried in pairs in mode auto, and kept only where it is proven",
         Tier::Suggest => "it is only ever suggested; a person does it",
         _ => "no figure of this machine could judge it, so only the lab does it",

@@ -509,3 +509,85 @@ fn two_keys_that_claim_the_founders_place_are_told_of() {
     world.settle();
     assert!(has_need(&world, 1, "member.contested"));
 }
+
+/// The key that took the old one's place first, on the other machines.
+fn another_key_was_first(world: &mut World, old: &KeyPair) -> KeyPair {
+    let rival = KeyPair::from_secret(&[77; 32]);
+    for (at, by) in [(1, 2), (2, 1)] {
+        let peer = world.hives[by].me();
+        let held = world.disk_store(at);
+        let map = held.map(old.node()).expect("held");
+        let (keep, hlc) = (map.head_ref(), map.head().hlc);
+        let word = Statement::Rotate(Rotate::new(old, &rival, held.hive(), keep));
+        let change = vec![(word.key(), Some(word.encode()))];
+        let claim = held.draft(&rival, 1, hlc, change).expect("small");
+        let frame = Frame::Delta(claim.delta(None)).encode();
+        let now = world.now();
+        world.hives[at].on_received(now, peer, &frame);
+    }
+    world.settle();
+    rival
+}
+
+#[test]
+fn of_two_copies_that_were_each_given_a_new_key_the_later_one_is_told_and_can_join_anew() {
+    let mut world = three();
+    let old = World::key(0);
+    rotates_unheard(&mut world, 0);
+    let rival = another_key_was_first(&mut world, &old);
+    assert!(!has_need(&world, 1, "member.contested"), "it heard of one");
+    world.run(Span::from_secs(60));
+    assert!(!has_need(&world, 0, "node.outrun"), "nobody has told it");
+    world.heal(0, 1);
+    world.heal(0, 2);
+    world.run(Span::from_secs(120));
+    assert!(!world.is_linked(0, 1) && !world.is_linked(0, 2));
+    let needs = world.needs(0);
+    let need = needs.iter().find(|it| it.code == "node.outrun");
+    let need = need.expect("it is told");
+    for name in [rival.node().short(), old.node().short()] {
+        assert!(need.words.contains(&name), "{}", need.words);
+    }
+    assert_eq!(need.fix, ["hive leave"]);
+    // The members do not say it for ever.
+    world.restart(0);
+    world.run(Span::from_secs(12 * 3_600));
+    assert!(has_need(&world, 0, "node.outrun"));
+}
+
+#[test]
+fn a_key_whose_word_is_heard_is_not_told_of_a_rival() {
+    let mut world = three();
+    rotates_unheard(&mut world, 0);
+    world.run(Span::from_secs(60));
+    world.heal(0, 1);
+    world.heal(0, 2);
+    world.run(Span::from_secs(120));
+    assert!(!has_need(&world, 0, "node.outrun"));
+    // Nor does it believe what nobody signed, or what is about another's key.
+    let (key, other) = (World::key(0), KeyPair::from_secret(&[78; 32]));
+    let hive = world.disk_store(0).hive();
+    let keep = HeadRef {
+        incarnation: 1,
+        seq: 1,
+        id: HeadId([0; 32]),
+    };
+    world.cut(0, 1);
+    world.cut(0, 2);
+    world.run(Span::from_secs(60));
+    let (now, peer) = (world.now(), world.hives[1].me());
+    let forged = Rotate {
+        new: NodeId([9; 32]),
+        ..Rotate::new(&key, &other, hive, keep)
+    };
+    let strange = Rotate::new(&KeyPair::from_secret(&[79; 32]), &other, hive, keep);
+    for (rotate, told) in [
+        (forged, false),
+        (strange, false),
+        (Rotate::new(&key, &other, hive, keep), true),
+    ] {
+        let frame = Frame::Moved(rotate).encode();
+        world.hives[0].on_told_old_key(now, peer, &frame);
+        assert_eq!(has_need(&world, 0, "node.outrun"), told);
+    }
+}

@@ -294,6 +294,12 @@ impl World {
             _ => return false,
         };
         let nobody = self.find(peer).is_none();
+        if let (true, HiveEffect::Send { frame, .. }) = (nobody, effect)
+            && let Some(to) = self.before.iter().position(|it| *it == Some(peer))
+        {
+            let (from, now) = (self.hives[at].me(), self.now_of(to));
+            self.hives[to].on_told_old_key(now, from, frame);
+        }
         if let (true, HiveEffect::Dial { addresses, .. }) = (nobody, effect) {
             for other in 0..self.hives.len() {
                 let there = addresses.contains(&address(other));

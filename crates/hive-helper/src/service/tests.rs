@@ -100,6 +100,39 @@ fn what_was_set_is_put_back_when_asked_and_only_then_can_be_set_again() {
 }
 
 #[test]
+fn what_another_connection_keeps_on_is_not_said_to_be_done() {
+    let mut world = World::new();
+    let first = world.lease;
+    let second = world.service.connect(AT).expect("there is room");
+    assert_eq!(world.set(10, Knob::Nice, 11), Answer::Done(0));
+    world.lease = second;
+    assert_eq!(world.set(10, Knob::Nice, 11), No::SetAlready.into());
+    assert_eq!(world.ask(Verb::Renew), Answer::Done(0));
+    world.service.hang_up(first, AT);
+    assert_eq!(world.nice(10), 0);
+    assert_eq!(world.set(10, Knob::Nice, 11), Answer::Done(0));
+    assert_eq!(world.ask(Verb::Renew), Answer::Done(1));
+}
+
+#[test]
+fn what_could_not_be_put_back_for_a_lease_that_ended_is_the_next_ones_who_wants_it() {
+    let mut world = World::new();
+    world.set(10, Knob::Nice, 11);
+    world.paper().is_stubborn = true;
+    let lease = world.lease;
+    world.service.hang_up(lease, AT);
+    world.lease = world.service.connect(AT).expect("there is room");
+    world.paper().is_stubborn = false;
+    assert_eq!(world.set(10, Knob::Nice, 11), Answer::Done(0));
+    assert_eq!(world.ask(Verb::Renew), Answer::Done(1));
+    world.service.tick(AT + AGAIN);
+    assert_eq!(world.nice(10), 11, "it is somebody's again");
+    let lease = world.lease;
+    world.service.hang_up(lease, AT);
+    assert_eq!(world.nice(10), 0);
+}
+
+#[test]
 fn what_nobody_set_here_is_not_put_back() {
     let mut world = World::new();
     *world.paper().at(10, Knob::Nice) = 11;

@@ -17,7 +17,7 @@ mod memory;
 mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -39,7 +39,7 @@ use super::survey::Eyes;
 use super::units::Place;
 use super::{boot_clock, facts, place, sys};
 use crate::helper::Thread;
-use crate::journal::{Change, Journal, Record, Target};
+use crate::journal::{Change, Journal, Opened, Record, Target};
 use crate::{HostConfig, OpenError};
 
 /// A pass that finds nothing new is clean; after two in a row a tree counts as done. One pass left
@@ -64,6 +64,8 @@ pub(super) struct Hands {
     boot: String,
     ticks_per_second: u64,
     journal: Journal,
+    /// How many journals were found damaged in this boot.
+    damaged: u32,
     place: Place,
     on: BTreeMap<ChangeId, Change>,
     /// Those of an earlier run that could not be put back.
@@ -80,7 +82,8 @@ impl Hands {
     ) -> Result<Self, OpenError> {
         place::state_folder(&config.state, facts.uid)?;
         let lock = place::journal_lock(&config.state)?;
-        let opened = Journal::open(&config.state).map_err(OpenError::Journal)?;
+        let boot = place::boot(&config.roots);
+        let opened = Journal::open(&config.state, &boot).map_err(OpenError::Journal)?;
         let mut facts = facts.clone();
         let reach = Reach::find(&config.roots.run, &mut facts);
         Ok(Self::with(
@@ -89,7 +92,7 @@ impl Hands {
             reach,
             default_slice,
             lock,
-            opened,
+            (opened, boot),
         ))
     }
 
@@ -99,10 +102,9 @@ impl Hands {
         reach: Reach,
         default_slice: Option<u64>,
         lock: File,
-        (journal, changes): (Journal, Vec<Change>),
+        (opened, boot): (Opened, String),
     ) -> Self {
         let proc = config.roots.proc.clone();
-        let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
         let place = Place::new(&config.roots, facts.uid);
         Self {
             nice_all: reach.is_helped() || facts::may_nice_all(&proc),
@@ -110,11 +112,13 @@ impl Hands {
             uid: facts.uid,
             facts,
             default_slice,
-            boot: boot.trim().to_owned(),
+            boot,
             ticks_per_second: sys::ticks_per_second(),
-            journal,
+            journal: opened.journal,
+            damaged: opened.damaged,
             place,
-            on: changes
+            on: opened
+                .changes
                 .into_iter()
                 .map(|change| (change.id, change))
                 .collect(),

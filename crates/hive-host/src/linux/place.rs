@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::stat::Stat;
-use crate::OpenError;
+use crate::{OpenError, Roots};
 
 /// Makes the state folder if need be, and insists that it is ours and closed to others (the lower
 /// six bits of its mode are clear).
@@ -45,6 +45,12 @@ pub(super) fn journal_look(folder: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Busy),
         Err(TryLockError::Error(error)) => Err(OpenError::Journal(error)),
     }
+}
+
+/// The name of this boot; empty where it has none.
+pub(super) fn boot(roots: &Roots) -> String {
+    let name = fs::read_to_string(roots.proc.join("sys/kernel/random/boot_id"));
+    name.unwrap_or_default().trim().to_owned()
 }
 
 /// Whether `proc` is the process table in which our process ids mean us. Elsewhere (a test's fixture,

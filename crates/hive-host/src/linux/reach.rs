@@ -1,6 +1,7 @@
 //! How far the hands reach: with their own rights, or through the privileged helper where those are missing.
 
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use hive_core::machine::facts::MachineFacts;
 
 use super::knob::ThreadKnob;
 use super::sys;
-use crate::helper::{ANSWER_BYTES, Answer, Knob, LEASE, No, Request, Thread, Verb, socket};
+use crate::helper::{ANSWER_BYTES, Answer, Heard, Knob, LEASE, No, Request, Thread, Verb, socket};
 
 /// The lease is renewed when so much of it is over: two renewals may fail. A guess.
 const RENEW: Duration = Duration::from_secs(LEASE.as_secs() / 3);
@@ -90,14 +91,7 @@ impl Reach {
         if facts.rights.nice {
             return Self::Own;
         }
-        let mut line = Line {
-            socket: socket(run, facts.uid),
-            stream: None,
-            number: 0,
-            heard: Instant::now(),
-            holds: false,
-            lost: false,
-        };
+        let mut line = Line::new(run, facts.uid);
         if !matches!(line.ask(Verb::Renew), Ok(Answer::Done(_))) {
             return Self::Own;
         }
@@ -200,7 +194,31 @@ impl Reach {
     }
 }
 
+/// Whether the helper of a user is there and answers. Nothing is changed; where the system's manager listens for it, it is started.
+pub(super) fn heard(run: &Path, uid: u32) -> Heard {
+    let mut line = Line::new(run, uid);
+    let meta = std::fs::metadata(&line.socket);
+    if !meta.is_ok_and(|meta| meta.file_type().is_socket()) {
+        return Heard::NoSocket;
+    }
+    match line.ask(Verb::Renew) {
+        Ok(Answer::Done(_)) => Heard::Answers,
+        _ => Heard::Silent,
+    }
+}
+
 impl Line {
+    fn new(run: &Path, uid: u32) -> Self {
+        Self {
+            socket: socket(run, uid),
+            stream: None,
+            number: 0,
+            heard: Instant::now(),
+            holds: false,
+            lost: false,
+        }
+    }
+
     /// Asks and waits for the answer. Where the helper has ended it is asked once more: its socket starts it anew, and it has then
     /// put back what it had on.
     fn ask(&mut self, verb: Verb) -> io::Result<Answer> {
@@ -245,7 +263,7 @@ impl Line {
         let mut stream = if let Some(stream) = &self.stream {
             stream
         } else {
-            let stream = UnixStream::connect(&self.socket)?;
+            let stream = sys::connect(&self.socket)?;
             stream.set_read_timeout(Some(ANSWERED))?;
             stream.set_write_timeout(Some(ANSWERED))?;
             self.stream.insert(stream)

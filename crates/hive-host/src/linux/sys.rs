@@ -3,6 +3,9 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// What the scheduler holds about one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,4 +322,35 @@ pub(super) fn handed(number: RawFd) -> io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "the kernel gives a bare number")]
     // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A stream to whoever listens at this path. Where too many wait there already this is an error at once: the standard
+/// library's call would wait for ever.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::sa_family_t::try_from(libc::AF_UNIX).map_err(io::Error::other)?,
+        sun_path: [0; 108],
+    };
+    let path = path.as_os_str().as_bytes();
+    if path.len() >= address.sun_path.len() {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    #[expect(unsafe_code, reason = "socket is a C function")]
+    // SAFETY: it takes no pointers.
+    let code = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
+    let fd = RawFd::try_from(checked(code.into())?).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "the kernel gives a bare number")]
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else owns it.
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let bytes = libc::socklen_t::try_from(mem::size_of_val(&address)).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "connect is a C function")]
+    // SAFETY: `address` is a whole `sockaddr_un` of that many bytes, and lives until the call is over.
+    let code = unsafe { libc::connect(fd, (&raw const address).cast(), bytes) };
+    checked(code.into())?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }

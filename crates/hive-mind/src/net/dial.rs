@@ -151,7 +151,7 @@ impl Net {
             if let Some(greeted) = line.greet().await
                 && greeted.tell(&frames, HEARD_FOR).await
             {
-                tracing::info!(peer = %peer.short(), "it was told of the new key");
+                tracing::info!(peer = %peer.short(), "it was told of the new key and ended the connection");
             }
         });
         self.telling.insert(peer, telling);

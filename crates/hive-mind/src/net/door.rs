@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hive_core::event::Input;
 use hive_core::id::LinkId;
 use quinn::{Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -118,7 +119,7 @@ impl Door {
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a handshake failed");
                     if is_refused(Some(&error)) {
-                        report(&reports, Report::Misdialled { address }).await;
+                        report(&reports, Report::Heard(Input::Misdialled { address })).await;
                     }
                     return;
                 }

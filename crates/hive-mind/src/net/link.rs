@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hive_core::event::Input;
 use hive_core::event_log::Misdeed;
 use hive_core::hive::outside::Lane;
 use hive_core::id::NodeId;
@@ -21,6 +22,9 @@ const WAITING_FRAMES_MAX: usize = 1_024;
 
 /// From the handshake to the other side's hello. Source: `research/security.md` 4.6 (handshake 5 s).
 const HELLO_FOR: Duration = Duration::from_secs(5);
+
+/// How long a member may take to say its first word to an old key. A guess: on a LAN it takes some milliseconds.
+const ANSWER_FOR: Duration = Duration::from_secs(3);
 
 /// How long the last frames to a peer that is let go may take to be acknowledged. Source: DESIGN 5 (1 s
 /// application time-out).
@@ -244,7 +248,8 @@ impl Greeted {
         tracing::debug!(peer = %line.peer.short(), dialled = line.dialled, ?reason, ?end, "ended");
         if matches!(&reason, Some(ConnectionError::ApplicationClosed(why)) if why.error_code == code::OTHER_RUN)
         {
-            line.report(Report::Ousted { peer: line.peer }).await;
+            let ousted = Input::Ousted { peer: line.peer };
+            line.report(Report::Heard(ousted)).await;
         }
         match end {
             End::Closed => line.connection.close(code::BYE, b""),
@@ -271,13 +276,20 @@ impl Greeted {
 
 impl Greeted {
     /// Brings these frames and waits until the other side has ended the connection over them, but not for ever; whether
-    /// it did. Nothing is read, and nothing is reported.
+    /// it did. The first frame that comes back is reported, and nothing else is read.
     pub(super) async fn tell(mut self, frames: &[Vec<u8>], at_most: Duration) -> bool {
         let told = async {
             for frame in frames {
                 write_packed(&mut self.send, frame).await?;
             }
-            self.send.finish().ok()?;
+            // Whose stream has ended is told nothing any more.
+            let answer = tokio::time::timeout(ANSWER_FOR, first_frame(&mut self.receive)).await;
+            if let Ok(Ok(frame)) = answer {
+                let peer = self.line.peer;
+                let told = Input::ToldOldKey { peer, frame };
+                self.line.report(Report::Heard(told)).await;
+            }
+            self.send.finish().ok();
             self.line.connection.closed().await;
             Some(())
         };
@@ -316,6 +328,16 @@ async fn read_lane(line: &Line, mut stream: RecvStream, heard: &Moment) -> End {
             }
             Err(ReadFrameError::Gone) => return End::Closed,
             Err(ReadFrameError::Bad(misdeed)) => return End::Misdeed(misdeed),
+        }
+    }
+}
+
+/// The first that is more than a sign of life.
+async fn first_frame(stream: &mut RecvStream) -> Result<Vec<u8>, ReadFrameError> {
+    loop {
+        let frame = read_packed(stream).await?;
+        if !frame.is_empty() {
+            return Ok(frame);
         }
     }
 }

@@ -66,7 +66,8 @@ fn rehearse(at: &Place, link: &Link) -> Result<Exit, Problem> {
                 running.process
             ),
             None => match left::still_on(&place::paths(at)?.state)? {
-                Some(on) => {
+                Some(left) => {
+                    let on = left::places(left.on);
                     println!("no daemon runs; would put {on} back that an earlier one left on");
                 }
                 None => return Err(nothing(link, error)),

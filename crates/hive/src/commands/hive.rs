@@ -77,7 +77,7 @@ pub(super) fn remove(place: &Place, args: &RemoveArgs) -> Result<Exit, Problem> 
         println!("would remove \"{label}\": its connections close, and it learns nothing more");
         return Ok(Exit::Ok);
     }
-    if !args.yes && !typed_again(&label)? {
+    if !args.yes && !typed_again(&label, "remove")? {
         println!("not removed");
         return Ok(Exit::Ok);
     }
@@ -169,7 +169,8 @@ pub(super) fn find_member<'a>(
 }
 
 /// Removing cannot be taken back, so the name is typed twice; a script says `--yes`.
-pub(super) fn typed_again(label: &str) -> Result<bool, Problem> {
+/// `verb` is what removes it.
+pub(super) fn typed_again(label: &str, verb: &str) -> Result<bool, Problem> {
     if !std::io::stdin().is_terminal() {
         return Err(Problem::new(
             Exit::Usage,
@@ -177,7 +178,7 @@ pub(super) fn typed_again(label: &str) -> Result<bool, Problem> {
             "removing a machine must be confirmed",
         )
         .known("a removed machine comes back only under a new key (there: hive leave)")
-        .try_next(format!("hive remove {} --yes", text::quoted(label))));
+        .try_next(format!("hive {verb} {} --yes", text::quoted(label))));
     }
     let line = consent::typed(&format!(
         "A removed machine comes back only under a new key (there: hive leave).\nType \"{label}\" to remove it: "

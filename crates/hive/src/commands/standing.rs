@@ -94,7 +94,7 @@ pub(super) fn recover(place: &Place, args: &RecoverArgs) -> Result<Exit, Problem
     }
     if let Some(label) = &label
         && !args.yes
-        && !typed_again(label)?
+        && !typed_again(label, "recover --remove")?
     {
         println!("nothing was done");
         return Ok(Exit::Ok);

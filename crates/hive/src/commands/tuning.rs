@@ -1,6 +1,7 @@
 //! Verbs about what is done on this machine: status, patterns, why, undo, tune, pause, resume.
 
 use hive_mind::ClientError;
+use hive_mind::pattern::catalogue::Tier;
 use hive_mind::reply::{ActiveView, Mode, StatusView, TrialView, UndoneView};
 use serde::Serialize;
 
@@ -87,12 +88,37 @@ pub(super) fn undo(at: &Place, args: &UndoArgs) -> Result<Exit, Problem> {
             return Ok(exit);
         }
     };
-    show(args.format, "hive.undone/1", &view, text::undone)?;
+    let rest = link
+        .ask(link.client().status())
+        .ok()
+        .and_then(|it| it.rest_left_s);
+    show(args.format, "hive.undone/1", &view, |view| {
+        text::undone(view) + &afterwards(args.pattern.as_deref(), rest)
+    })?;
     Ok(exit_of(&view))
+}
+
+/// What is not done for a time: the pattern that was named, and whatever else while the rest lasts.
+fn afterwards(pattern: Option<&str>, rest_left_s: Option<u64>) -> String {
+    let mut out = String::new();
+    if let Some(pattern) = pattern {
+        out = format!("{pattern} is neither tried nor used for a day\n");
+    }
+    if let Some(left) = rest_left_s {
+        let words = format!(
+            "nothing is tried for {} (sooner:  hive resume)\n",
+            span(left)
+        );
+        out.push_str(&words);
+    }
+    out
 }
 
 /// Sets how much may be done.
 pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
+    if let Some(problem) = too_much(args) {
+        return Err(problem);
+    }
     let mode = match args.word {
         TuneWord::Observe => Mode::Observe,
         TuneWord::Suggest => Mode::Suggest,
@@ -113,6 +139,25 @@ pub(super) fn tune(at: &Place, args: TuneArgs) -> Result<Exit, Problem> {
     consent::note_answered(&place::paths(at)?.state)?;
     println!("from now on: {words}");
     Ok(Exit::Ok)
+}
+
+/// A mode is the whole machine's: who names an action beside it means something else.
+fn too_much(args: TuneArgs) -> Option<Problem> {
+    if matches!(args.word, TuneWord::Allow | TuneWord::Forbid) {
+        return None;
+    }
+    let action = args.action?;
+    let (word, name) = (args.word.name(), action.name());
+    let next = if action.tier() == Tier::AskOnce {
+        format!(
+            "hive tune allow {name}   (this action), or: hive tune {word}   (the whole machine)"
+        )
+    } else {
+        format!("hive tune {word}   (the whole machine)")
+    };
+    let what = format!("\"hive tune {word}\" is about all actions, and {name} is one");
+    let problem = Problem::new(Exit::Usage, "tune.action", what);
+    Some(problem.known("nothing was changed").try_next(next))
 }
 
 /// Allows one action that is asked about, or takes that back.
@@ -276,6 +321,34 @@ mod tests {
             "would put back 1 setting\n  p-2  background at nice 11; its trial would end, on at this moment\n"
         );
         assert_eq!(WouldUndo::of(&view, Some("p-1")).settings(), 0);
+    }
+
+    #[test]
+    fn an_undo_says_what_is_not_done_for_a_time() {
+        assert_eq!(
+            afterwards(Some("p-1"), None),
+            "p-1 is neither tried nor used for a day\n"
+        );
+        assert_eq!(
+            afterwards(None, Some(600)),
+            "nothing is tried for 10 min (sooner:  hive resume)\n"
+        );
+        assert_eq!(afterwards(None, None), "");
+    }
+
+    #[test]
+    fn a_mode_with_an_action_changes_nothing_and_says_what_to_type() {
+        let args = |word, action| TuneArgs {
+            word,
+            action: Some(action),
+            rehearsal: Rehearsal { dry_run: false },
+        };
+        let problem = too_much(args(TuneWord::Auto, Action::PageOut)).expect("refused");
+        assert_eq!(problem.exit, Exit::Usage);
+        assert!(problem.try_next.starts_with("hive tune allow page_out "));
+        let problem = too_much(args(TuneWord::Observe, Action::BackgroundNice)).expect("refused");
+        assert!(problem.try_next.starts_with("hive tune observe "));
+        assert_eq!(too_much(args(TuneWord::Allow, Action::PageOut)), None);
     }
 
     #[test]

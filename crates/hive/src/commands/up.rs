@@ -277,7 +277,9 @@ fn closing(status: &StatusView) -> String {
         (false, Mode::Suggest) => "Watching; suggests only (let it try:  hive tune auto).",
         (false, Mode::Observe) => "Observing; changes nothing (let it try:  hive tune auto).",
     };
-    if status.members <= 1 {
+    if status.unheard {
+        format!("{doing}  Let into a hive; the others are not heard yet (why:  hive doctor).")
+    } else if status.members <= 1 {
         format!("{doing}  Alone so far:  hive invite")
     } else {
         format!(
@@ -330,6 +332,11 @@ mod tests {
             ..StatusView::default()
         };
         assert_eq!(closing(&alone), "Watching.  Alone so far:  hive invite");
+        let unheard = StatusView {
+            unheard: true,
+            ..alone.clone()
+        };
+        assert!(closing(&unheard).contains("the others are not heard yet"));
         let removed = StatusView {
             members: 2,
             needs: vec![NeedView {

@@ -1,6 +1,8 @@
 //! What the optimizer needs of this machine: pressure, rights, and nobody else who turns the same knobs.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
+
+use hive_mind::Heard;
 
 use super::{Finding, Outcome, Roots, read};
 
@@ -65,7 +67,7 @@ fn autogroup(roots: &Roots) -> Finding {
 }
 
 /// Of the user who asks; a daemon of another user has other rights.
-fn rights(roots: &Roots, helped: bool) -> Finding {
+fn rights(roots: &Roots, helper: Heard) -> Finding {
     let finding = |outcome, what| Finding::new("rights", outcome, what);
     let Some(capable) = read(&roots.proc.join("self/status")).and_then(|text| capable(&text))
     else {
@@ -78,11 +80,18 @@ fn rights(roots: &Roots, helped: bool) -> Finding {
             "this user may put nice values back, so they may be tried",
         );
     }
-    if helped {
-        return finding(
-            Outcome::Ok,
-            "the privileged helper of this user listens: nice values are put back through it",
-        );
+    match helper {
+        Heard::Answers => {
+            let what = "the privileged helper of this user answers: a daemon that is started now puts nice values back through it";
+            return finding(Outcome::Ok, what);
+        }
+        Heard::Silent => {
+            let what = "the privileged helper of this user is installed and does not answer, so no nice is ever raised";
+            return finding(Outcome::Problem, what).try_next(
+                "systemctl status 'hive-helper@*', which says why; once it answers: hive down, then hive up",
+            );
+        }
+        Heard::NoSocket => {}
     }
     finding(
         Outcome::Note,
@@ -94,13 +103,12 @@ fn rights(roots: &Roots, helped: bool) -> Finding {
     )
 }
 
-/// Whether the socket of this user's helper is there. It is not spoken to: that would start it.
-fn helper(roots: &Roots) -> bool {
-    let Ok(own) = std::fs::metadata(roots.proc.join("self")) else {
-        return false;
-    };
-    let socket = hive_mind::helper_socket(&roots.run, own.uid());
-    std::fs::metadata(socket).is_ok_and(|meta| meta.file_type().is_socket())
+/// The helper of the user who asks. A socket without anybody behind it outlives a helper that ended.
+fn helper(roots: &Roots) -> Heard {
+    let own = std::fs::metadata(roots.proc.join("self"));
+    own.map_or(Heard::NoSocket, |own| {
+        hive_mind::helper_heard(&roots.run, own.uid())
+    })
 }
 
 fn capable(status: &str) -> Option<bool> {

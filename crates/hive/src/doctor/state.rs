@@ -3,9 +3,9 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use hive_mind::Paths;
+use hive_mind::{Paths, Roots};
 
 use super::{Finding, Outcome};
 use crate::render::text;
@@ -20,7 +20,24 @@ pub(super) fn examine(paths: &Paths) -> Vec<Finding> {
     let lost = paths.has_lost_store().then(|| store_lost(folder));
     let mut findings = vec![rights(folder), room(folder)];
     findings.extend(lost);
+    findings.extend(damaged(&hive_mind::damaged_journals(
+        &Roots::default(),
+        folder,
+    )));
     findings
+}
+
+/// A journal that was found damaged in this boot.
+fn damaged(kept: &[PathBuf]) -> Option<Finding> {
+    let last = kept.last()?.display();
+    let what = format!(
+        "the journal of what was on was damaged; what could be read of it was put back, what the rest named may still be \
+         on and cannot be put back by us; it is kept: {last}"
+    );
+    let finding = Finding::new("journal", Outcome::Problem, what);
+    Some(finding.try_next(
+        "log out, or restart this machine, which ends it; where you know that nothing is on, delete that file",
+    ))
 }
 
 fn store_lost(folder: &Path) -> Finding {
@@ -60,7 +77,7 @@ fn rights(folder: &Path) -> Finding {
             return finding(Outcome::Problem, what).try_next(format!("sudo chown $USER {shown}"));
         }
         if is_wide(&about) {
-            let what = format!("{shown} is open to other users; the daemon refuses to start");
+            let what = format!("{shown} is open to other users, so the daemon refuses to start");
             return finding(Outcome::Problem, what).try_next(format!("chmod {wanted} {shown}"));
         }
     }

@@ -1,6 +1,7 @@
 //! One fault at a time on a made-up machine: each is named, with its remedy, and a sound machine has none.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -336,12 +337,26 @@ fn rights_of_another_kind_count_as_well() {
     );
     fs::remove_file(&socket).expect("removed");
     let listening = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let helper = std::thread::spawn(move || {
+        let (mut line, _) = listening.accept().expect("it asks");
+        let mut asked = [0; hive_host::helper::REQUEST_BYTES];
+        line.read_exact(&mut asked).expect("a whole request");
+        let (number, _) = hive_host::helper::Request::decode(&asked);
+        let held = hive_host::helper::Answer::Done(0).encode(number);
+        line.write_all(&held).expect("it waits");
+    });
     let rights = machine.finding("rights");
     assert!(
         rights.outcome == Outcome::Ok && rights.what.contains("helper"),
         "{rights:?}"
     );
-    drop(listening);
+    helper.join().expect("it was asked");
+    // Its socket outlives it.
+    let rights = machine.finding("rights");
+    assert!(
+        rights.outcome == Outcome::Problem && rights.what.contains("does not answer"),
+        "{rights:?}"
+    );
     fs::remove_file(&socket).expect("removed");
     machine.write("proc/self/status", "CapEff:\t0000000000800000\n");
     assert_eq!(machine.finding("rights").outcome, Outcome::Ok);

@@ -101,6 +101,10 @@ pub(crate) fn watched(view: &StatusView) -> String {
     if view.watched_s < LOOKED_S {
         return format!("{time}; just started looking");
     }
+    if view.trials_open > 0 {
+        let open = count(view.trials_open, "trial", "trials");
+        return format!("{time}; {open} begun and not decided yet");
+    }
     format!("{time}; nothing worth changing so far")
 }
 
@@ -154,6 +158,7 @@ fn head(view: &StatusView) -> String {
     let who = format!("{} ({})", view.label, view.node);
     let members = count(view.members, "member", "members");
     let online = match view.members {
+        0 | 1 if view.unheard => "let in; the others are not heard yet".to_owned(),
         0 | 1 => "alone so far".to_owned(),
         _ => format!(
             "{} of {} others online",
@@ -217,7 +222,7 @@ fn hints(view: &StatusView) -> Vec<String> {
     } else if view.mode != Mode::Auto {
         hints.push("let it try what helps:  hive tune auto".to_owned());
     }
-    if view.members <= 1 {
+    if view.members <= 1 && !view.unheard {
         hints.push("add a machine:  hive invite".to_owned());
     }
     hints
@@ -266,6 +271,32 @@ mod tests {
         assert_eq!(
             watched(&view),
             "watched 1 s, busy 0 s; just started looking"
+        );
+    }
+
+    #[test]
+    fn a_trial_that_waits_for_its_next_pair_is_not_nothing() {
+        let view = StatusView {
+            trials_open: 1,
+            ..quiet()
+        };
+        assert_eq!(
+            watched(&view),
+            "watched 7 h, busy 4 min; 1 trial begun and not decided yet"
+        );
+    }
+
+    #[test]
+    fn a_member_that_has_reached_nobody_yet_is_not_called_alone() {
+        let view = StatusView {
+            unheard: true,
+            ..quiet()
+        };
+        let screen = screen(&view);
+        assert!(screen.contains("the others are not heard yet"), "{screen}");
+        assert!(
+            !screen.contains("alone") && !screen.contains("hive invite"),
+            "{screen}"
         );
     }
 

@@ -369,3 +369,51 @@ fn a_journal_that_cannot_be_read_is_not_taken_for_nothing_on() {
     assert_eq!(rehearsed.status.code(), Some(9), "{words}");
     assert!(words.contains("[daemon.restore]"), "{words}");
 }
+
+/// The files in the state folder that a damaged journal was kept as.
+fn kept(machine: &Machine) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(machine.state()).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    let is_kept = |path: &std::path::PathBuf| path.to_string_lossy().contains("journal.damaged-");
+    paths.filter(is_kept).collect()
+}
+
+#[test]
+fn a_damaged_journal_is_kept_and_told_until_somebody_deletes_it() {
+    let mut machine = Machine::start("desk");
+    machine.stop();
+    let garbage = b"neither a record nor the start of one";
+    std::fs::write(machine.state().join("journal"), garbage).expect("writable");
+    let lost = "what its lost part named may still be on";
+    let words = flat(&told(&machine.hive(&["status"])));
+    assert!(
+        words.contains(lost) && words.contains("restart this machine"),
+        "{words}"
+    );
+    assert_eq!(kept(&machine).len(), 0, "a look changes nothing");
+    let down = machine.hive(&["down"]);
+    let words = flat(&said(&down));
+    assert_eq!(down.status.code(), Some(9), "{words}");
+    assert!(words.contains(lost), "{words}");
+    assert_eq!(machine.hive(&["down"]).status.code(), Some(3), "no news");
+
+    machine.go("desk");
+    let kept = kept(&machine);
+    assert_eq!(kept.len(), 1);
+    assert_eq!(std::fs::read(&kept[0]).expect("readable"), garbage);
+    assert!(needs(&machine).contains("journal.damaged"));
+    let doctor = machine.hive(&["doctor", "--json"]);
+    assert_eq!(doctor.status.code(), Some(7), "{}", told(&doctor));
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("json");
+    let findings = doctor["findings"].as_array().expect("a list");
+    let of_journal = |it: &&serde_json::Value| it["check"] == "journal";
+    let found = findings.iter().find(of_journal).expect("a finding");
+    let name = kept[0].to_string_lossy();
+    assert!(
+        found["outcome"] == "problem" && found["what"].to_string().contains(&*name),
+        "{found}"
+    );
+    std::fs::remove_file(&kept[0]).expect("ours");
+    assert_eq!(needs(&machine), "[]");
+    machine.ends_in_order();
+}

@@ -319,6 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn the_shares_are_those_of_the_record() {
+        let record = include_str!("../../../../../docs/decisions/0018-an-authors-share.md");
+        for members in [5, 20, 50, 100] {
+            let tenths = (author_bytes_per_day(members) + 50) / 100;
+            let told = alloc::format!("{}.{} kB among {members}", tenths / 10, tenths % 10);
+            assert!(record.contains(&told), "{told}");
+        }
+        let beyond = alloc::format!("{MESSAGE_BYTES} bytes beyond its own, and {ARP_BYTES} ");
+        assert!(record.contains(&beyond), "{beyond}");
+        let handshakes = HANDSHAKE_BYTES / 1_000;
+        let handshakes = alloc::format!("{handshakes},{:03} bytes", HANDSHAKE_BYTES % 1_000);
+        assert!(record.contains(&handshakes), "{handshakes}");
+    }
+
+    #[test]
     fn a_bucket_holds_a_day_and_a_debt_is_paid_back() {
         let mut allowance = Allowance::new(Instant(0));
         allowance.fill(5, 1, Instant(0));

@@ -115,6 +115,19 @@ fn who_was_let_in_on_account_of_others_is_asked_for_more_when_these_are_withdraw
         entry.withdraw(Verdict::NoEffect, WallTime(1));
     }
     assert_eq!(ledger.lacking(), Some(last));
+    // It goes on with its trial; a person's no for the day outlives that.
+    let told = |undone: bool, wall: u64| {
+        let mut entry = ledger.get(last).expect("known").clone();
+        entry.backoff_until = WallTime(10);
+        if undone {
+            entry.state = PatternState::Undone;
+        }
+        entry.reopen(WallTime(wall));
+        (entry.state, entry.is_in_use())
+    };
+    assert_eq!(told(false, 1), (PatternState::Trial, false));
+    assert_eq!(told(true, 1), (PatternState::Undone, false));
+    assert_eq!(told(true, 10), (PatternState::Trial, false));
     // Its hold-out pairs speak for it as well.
     let entry = ledger.get_mut(last).expect("known");
     (0..6).for_each(|nth| entry.add_holdout(-0.5 - 0.02 * f64::from(nth)));

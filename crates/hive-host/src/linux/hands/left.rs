@@ -15,7 +15,7 @@ use crate::linux::reach::Reach;
 use crate::linux::scan::{self, Scan};
 use crate::linux::stat::Stat;
 use crate::linux::survey::Eyes;
-use crate::{HostConfig, OpenError, Recovery};
+use crate::{HostConfig, Left, OpenError, Recovery};
 
 impl Hands {
     /// Only to look: nothing is made, locked against others who look, or written.
@@ -26,7 +26,8 @@ impl Hands {
     ) -> Result<Self, OpenError> {
         place::state_folder(&config.state, facts.uid)?;
         let lock = place::journal_look(&config.state)?;
-        let opened = Journal::look(&config.state).map_err(OpenError::Journal)?;
+        let boot = place::boot(&config.roots);
+        let opened = Journal::look(&config.state, &boot).map_err(OpenError::Journal)?;
         let (facts, reach) = (facts.clone(), Reach::Own);
         Ok(Self::with(
             config,
@@ -34,14 +35,17 @@ impl Hands {
             reach,
             default_slice,
             lock,
-            opened,
+            (opened, boot),
         ))
     }
 
     /// Restores whatever the journal says is on. What cannot be restored stays on, for an undo or the
     /// next recovery.
     pub(in crate::linux) fn recover(&mut self, eyes: &mut Eyes) -> Result<Recovery, OpenError> {
-        let mut recovery = Recovery::default();
+        let mut recovery = Recovery {
+            damaged: self.damaged,
+            ..Recovery::default()
+        };
         for id in self.on().into_iter().rev() {
             if self
                 .on
@@ -106,8 +110,16 @@ impl Hands {
         others.any(|change| change.action == action && !self.stuck.contains(&change.id))
     }
 
+    /// What is still on as far as the journal tells.
+    pub(in crate::linux) fn left(&self, eyes: &mut Eyes) -> Left {
+        Left {
+            on: self.still_on(eyes),
+            damaged: self.damaged,
+        }
+    }
+
     /// How many threads and sessions carry what the journal says is on.
-    pub(in crate::linux) fn still_on(&self, eyes: &mut Eyes) -> u32 {
+    pub(super) fn still_on(&self, eyes: &mut Eyes) -> u32 {
         let (scan, members) = eyes.look();
         let of_this_boot = |change: &&Change| !self.boot.is_empty() && change.boot == self.boot;
         let mut found = BTreeSet::new();

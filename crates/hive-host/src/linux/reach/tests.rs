@@ -140,3 +140,28 @@ fn a_helper_without_room_refuses_the_whole_step_by_name() {
         assert_eq!(policies, [0, 0]);
     }
 }
+
+#[test]
+fn a_helper_with_too_many_that_wait_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = socket(folder.path(), 4242);
+    assert_eq!(heard(folder.path(), 4242), Heard::NoSocket);
+    std::fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
+    let listening = UnixListener::bind(&path).expect("bound");
+    // The kernel lets some hundreds wait, or some thousands.
+    let mut waiting = Vec::new();
+    let full = loop {
+        match sys::connect(&path) {
+            Ok(stream) => waiting.push(stream),
+            Err(why) => break why,
+        }
+    };
+    if full.raw_os_error() == Some(libc::EMFILE) {
+        eprintln!("SKIPPED: this process may not open so many files");
+        return;
+    }
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(heard(folder.path(), 4242), Heard::Silent);
+    drop((waiting, listening));
+    assert_eq!(heard(folder.path(), 4242), Heard::Silent);
+}

@@ -125,7 +125,8 @@ fn a_crash_before_between_and_after_mark_and_policy_is_put_right() {
     let start = scan::thread(Path::new("/proc"), job.pid(), job.pid());
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
     for (half, restored) in [(PLAIN, 0), ((0, 11), 1), (IDLE_OF_OURS, 1)] {
-        let (mut journal, _) = Journal::open(&state.path().join("state")).expect("opened");
+        let opened = Journal::open(&state.path().join("state"), boot.trim()).expect("opened");
+        let mut journal = opened.journal;
         let change = Change {
             id: ChangeId(7),
             boot: boot.trim().to_owned(),

@@ -95,7 +95,8 @@ fn write_journal(state: &Path, boot: &str, pid: u32, start: u64, old: i64) -> Ve
     let folder = state.join("state");
     fs::create_dir_all(&folder).expect("made");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("closed");
-    let (mut journal, _) = Journal::open(&folder).expect("opened");
+    let opened = Journal::open(&folder, boot).expect("opened");
+    let mut journal = opened.journal;
     let target = Target {
         pid,
         tid: pid,

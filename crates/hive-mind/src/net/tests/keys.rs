@@ -36,9 +36,13 @@ async fn the_key_before_brings_a_word_to_a_member_that_does_not_know_the_new_one
     for frame in frames {
         member.expect(&Input::Received { peer: old, frame }).await;
     }
-    // Now it knows the new key and not the old one any more.
+    // Now it knows the new key and not the old one any more; its last word to that one comes back.
+    let word = vec![5; 300];
+    member.net.send(old, Lane::Urgent, word.clone());
     member.net.close(old);
     member.expect(&Input::PeerDown { peer: old }).await;
+    let told = patiently(net.next()).await.expect("it does not end");
+    assert_eq!(told, Input::ToldOldKey { peer, frame: word });
     member.net.members(vec![net.me]);
     net.dial(member.id(), vec![member.address()]);
     let up = patiently(net.next()).await.expect("it does not end");
