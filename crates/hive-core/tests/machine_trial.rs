@@ -593,7 +593,8 @@ fn a_daemon_that_switches_more_often_than_a_trial_needs_stops_itself() {
     let mut world = World::new(Plan {
         readings_late: 4_000_000,
         wakeups_per_s: 50_000.0,
-        ..Plan::strong(3)
+        noise: 0.6,
+        ..Plan::default()
     });
     let switches = Happening::OwnRail {
         rail: OwnRail::Switches,

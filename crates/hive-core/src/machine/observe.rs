@@ -521,11 +521,11 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             job.cgroup = process.cpu_cgroup;
             job.led_well = own && (worn || (process.nice <= 0 && !process.idle));
         }
-        let open = !(boxed(process) && yardstick.containers == Containers::LeftAlone)
-            && !yardstick.never.contains(&process.name);
+        let barred = (boxed(process) && yardstick.containers == Containers::LeftAlone)
+            || yardstick.never.contains(&process.name);
         // A value that somebody else has set is theirs, and so are their processes.
-        let plain = own && open && (worn || (process.nice == 0 && process.ordinary));
-        job.protectable &= open;
+        let plain = own && !barred && (worn || (process.nice == 0 && process.ordinary));
+        job.protectable &= !barred;
         job.plain &= plain;
         job.autogroups.extend(process.autogroup);
         job.homes.insert(process.cgroup);

@@ -416,6 +416,7 @@ fn what_runs_in_a_terminals_window_is_judged_by_itself() {
 
 #[test]
 fn a_browser_whose_helpers_renice_themselves_is_protected_and_never_changed() {
+    type Change = fn(&mut Process);
     let situation = desktop(|p| {
         if p.pid == 41 {
             p.nice = 5;
@@ -430,7 +431,6 @@ fn a_browser_whose_helpers_renice_themselves_is_protected_and_never_changed() {
     // A helper of another user is no reason either: a sandbox has one.
     let sandbox = desktop(|p| p.uid = if p.pid == 41 { 0 } else { p.uid });
     assert!(at_the_browser(&sandbox).is_some_and(|found| !found.plain));
-    type Change = fn(&mut Process);
     let barred: [(&str, Change); 4] = [
         ("lowered by somebody", |p| {
             p.nice = if p.pid == 40 { 5 } else { 0 }
