@@ -1,8 +1,12 @@
 //! Who is in front on a desktop: the process that is told, and the helpers that belong to its application.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
-use crate::machine::facts::{CgroupKind, Front, Process, Survey};
+use crate::machine::facts::{CgroupKind, Front, GroupId, Process, Survey};
+use crate::machine::observe::{Group, Situation};
+use crate::pattern::WorkloadType;
+use crate::pattern::roles::{self, Gaming};
 
 /// Ancestors that are looked at; a table that was read over some time may hold a loop. Deeper than any desktop's.
 const DEPTH_MAX: usize = 64;
@@ -49,4 +53,30 @@ pub(crate) fn applications(
         }
     }
     found
+}
+
+impl Situation {
+    /// Whether somebody is at a job, or at the window that it runs in: a terminal's, for one.
+    pub(crate) fn is_near(&self, id: GroupId) -> bool {
+        let mut seen = BTreeSet::from([id]);
+        let mut ahead = Vec::from([id]);
+        while let Some(group) = ahead.pop().and_then(|id| self.groups.get(&id)) {
+            if group.in_front.is_some() {
+                return true;
+            }
+            ahead.extend(group.parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        false
+    }
+}
+
+impl Group {
+    /// What kind of work it does, by what does not change while it runs.
+    pub(crate) fn role(&self) -> WorkloadType {
+        let gaming = match self.in_front {
+            Some(Front::Game) => Gaming::Asked,
+            Some(Front::Window) | None => Gaming::No,
+        };
+        roles::of(&self.name, gaming)
+    }
 }

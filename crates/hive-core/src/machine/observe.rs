@@ -11,7 +11,6 @@ use crate::machine::front;
 use crate::machine::neighbours::Neighbour;
 use crate::machine::weigh::{self, Weighable};
 use crate::machine::window::{Window, real};
-use crate::pattern::roles::{self, Gaming};
 use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, Side, WorkloadType};
 use crate::time::{Instant, Span};
 
@@ -122,7 +121,7 @@ pub struct Group {
     fresh_per_s: f64,
     /// Whether its leading process is this user's, and nobody lowered it.
     led_well: bool,
-    parents: BTreeSet<GroupId>,
+    pub(crate) parents: BTreeSet<GroupId>,
 }
 
 /// How a foreground job runs, measured by a window on it.
@@ -424,19 +423,6 @@ impl Situation {
             .collect()
     }
 
-    /// Whether somebody is at a job, or at the window that it runs in: a terminal's, for one.
-    fn is_near(&self, id: GroupId) -> bool {
-        let mut seen = BTreeSet::from([id]);
-        let mut ahead = Vec::from([id]);
-        while let Some(group) = ahead.pop().and_then(|id| self.groups.get(&id)) {
-            if group.in_front.is_some() {
-                return true;
-            }
-            ahead.extend(group.parents.iter().filter(|parent| seen.insert(**parent)));
-        }
-        false
-    }
-
     /// Everything that somebody waits for or may wait for, and its ancestors: the shell and the terminal
     /// that shows it. A candidate that was not measured yet counts as waited for.
     fn shielded(
@@ -465,17 +451,6 @@ impl Situation {
             }
         }
         shielded
-    }
-}
-
-impl Group {
-    /// What kind of work it does, by what does not change while it runs.
-    fn role(&self) -> WorkloadType {
-        let gaming = match self.in_front {
-            Some(Front::Game) => Gaming::Asked,
-            Some(Front::Window) | None => Gaming::No,
-        };
-        roles::of(&self.name, gaming)
     }
 }
 

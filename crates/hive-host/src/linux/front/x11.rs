@@ -97,6 +97,9 @@ pub(super) fn focus(line: Line, cookie: Option<&[u8]>, host: &str) -> Result<Opt
     display.number(window, pid, CARDINAL)
 }
 
+/// An answer's head, and what follows it.
+type Answer = ([u8; 32], Vec<u8>);
+
 /// An open connection.
 #[derive(Debug)]
 struct Display {
@@ -184,7 +187,7 @@ impl Display {
         opcode: u8,
         detail: u8,
         body: &[u8],
-    ) -> Result<Option<([u8; 32], Vec<u8>)>, NotTold> {
+    ) -> Result<Option<Answer>, NotTold> {
         let length = u16::try_from(1 + body.len() / 4).map_err(|_| NotTold::Garbled)?;
         let mut ask = Vec::from([opcode, detail]);
         ask.extend(length.to_le_bytes());
