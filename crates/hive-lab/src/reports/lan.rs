@@ -27,6 +27,12 @@ const PACE: Duration = Duration::from_millis(60);
 /// of 200 before and one more with all others after may say 15 at once (five here were too many since the byte model counts all of a connection).
 const BURST: usize = 3;
 
+/// A way as long as this is told by name: the repair brought the entry, no push (`hive_core::limits::REPAIR_MIN` is 2 s).
+const LATE_MS: f64 = 1_000.0;
+
+/// At most so many of them.
+const LATE_TOLD: usize = 20;
+
 /// How often every machine asks the network anew, for more than one discovery each.
 const SEEK_ROUNDS: usize = 4;
 
@@ -224,6 +230,7 @@ async fn sync(members: &[Member], count: usize, figures: &mut Figures) -> Result
     figures.put_or("sync_ms", stats::spread(&ways.ms), "no entry arrived");
     figures.put("sync_entries", count);
     figures.put("sync_missing", ways.missing);
+    figures.put("sync_late", ways.late);
     let spent = spent(members, &before)?;
     #[expect(clippy::cast_precision_loss, reason = "bytes of one run")]
     let per_entry = spent.total() as f64 / (members.len() * count) as f64;
@@ -263,6 +270,18 @@ async fn burst(members: &[Member], figures: &mut Figures) -> Result<()> {
 struct Ways {
     ms: Vec<f64>,
     missing: usize,
+    /// The first few that took longer than [`LATE_MS`]: which entry, from whom, to whom.
+    late: Vec<Value>,
+}
+
+impl Ways {
+    fn add(&mut self, nth: usize, said: &Said, to: usize, ms: f64) {
+        self.ms.push(ms);
+        if ms > LATE_MS && self.late.len() < LATE_TOLD {
+            self.late
+                .push(json!({"entry": nth, "from": said.author, "to": to, "ms": ms.round()}));
+        }
+    }
 }
 
 /// How long each entry took to each other machine. What is not there after 20 s is missing.
@@ -270,20 +289,24 @@ async fn ways(members: &[Member], said: &[Said]) -> Result<Ways> {
     let mut ways = Ways {
         ms: Vec::new(),
         missing: 0,
+        late: Vec::new(),
     };
     let deadline = Instant::now() + Duration::from_secs(20);
     for (index, member) in members.iter().enumerate() {
-        let wanted: Vec<&Said> = said.iter().filter(|said| said.author != index).collect();
+        let others = said.iter().enumerate();
+        let wanted: Vec<(usize, &Said)> =
+            others.filter(|(_, said)| said.author != index).collect();
         loop {
             let known = entries::known(member.daemon.client()).await?;
-            let times: Vec<f64> = wanted
+            let there: Vec<(usize, &Said, u64)> = wanted
                 .iter()
-                .filter_map(|said| Some((said, *known.get(&said.id)?)))
-                .map(|(said, known_at_us)| said.ms_until(known_at_us))
+                .filter_map(|(nth, said)| Some((*nth, *said, *known.get(&said.id)?)))
                 .collect();
-            if times.len() == wanted.len() || Instant::now() > deadline {
-                ways.missing += wanted.len() - times.len();
-                ways.ms.extend(times);
+            if there.len() == wanted.len() || Instant::now() > deadline {
+                ways.missing += wanted.len() - there.len();
+                for (nth, said, known_at_us) in there {
+                    ways.add(nth, said, index, said.ms_until(known_at_us));
+                }
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
