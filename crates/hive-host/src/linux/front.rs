@@ -111,9 +111,11 @@ impl Desk {
     /// `None` where there is none of this kind.
     fn ask_one(&self, kind: Kind) -> Option<Result<Option<u32>, NotTold>> {
         let ask = |sockets: Vec<PathBuf>, focus: fn(&mut Line) -> Result<Option<u32>, NotTold>| {
+            let began = std::time::Instant::now();
             let mut last = None;
             for socket in sockets.iter().take(SOCKETS_MAX) {
-                let line = Line::connect(socket, PATIENCE).map_err(NotTold::from);
+                let left = PATIENCE.saturating_sub(began.elapsed());
+                let line = Line::connect(socket, left).map_err(NotTold::from);
                 match line.and_then(|mut line| focus(&mut line)) {
                     Ok(pid) => return Some(Ok(pid)),
                     Err(why) => last = Some(Err(why)),

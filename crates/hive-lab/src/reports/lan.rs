@@ -294,8 +294,7 @@ async fn ways(members: &[Member], said: &[Said]) -> Result<Ways> {
     let deadline = Instant::now() + Duration::from_secs(20);
     for (index, member) in members.iter().enumerate() {
         let others = said.iter().enumerate();
-        let wanted: Vec<(usize, &Said)> =
-            others.filter(|(_, said)| said.author != index).collect();
+        let wanted: Vec<(usize, &Said)> = others.filter(|(_, said)| said.author != index).collect();
         loop {
             let known = entries::known(member.daemon.client()).await?;
             let there: Vec<(usize, &Said, u64)> = wanted

@@ -182,12 +182,7 @@ impl Display {
     }
 
     /// The answer's head and what follows it; `None` where the answer is an error, as for a window that is gone.
-    fn call(
-        &mut self,
-        opcode: u8,
-        detail: u8,
-        body: &[u8],
-    ) -> Result<Option<Answer>, NotTold> {
+    fn call(&mut self, opcode: u8, detail: u8, body: &[u8]) -> Result<Option<Answer>, NotTold> {
         let length = u16::try_from(1 + body.len() / 4).map_err(|_| NotTold::Garbled)?;
         let mut ask = Vec::from([opcode, detail]);
         ask.extend(length.to_le_bytes());
