@@ -89,6 +89,11 @@ pub enum Happening {
         /// What was on.
         action: Action,
     },
+    /// This daemon itself became too much: what it had on is off, and nothing is begun for a while.
+    OwnRail {
+        /// In what.
+        rail: OwnRail,
+    },
     /// A proven action is on from now.
     TurnedOn {
         /// What.
@@ -113,6 +118,16 @@ pub enum Happening {
     },
     /// The store held something damaged; it was dropped and will be asked of the peers.
     StoreDamaged,
+}
+
+/// In what this daemon itself may become too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnRail {
+    /// The processor time that it uses itself.
+    Load,
+    /// How often it switches something on or off.
+    Switches,
 }
 
 /// What a peer did wrong. Each of them leaves everything as it was.

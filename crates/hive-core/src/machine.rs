@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod act;
 pub mod window;
+mod front;
 pub mod observe;
 pub mod weigh;
 pub mod neighbours;
@@ -19,6 +20,7 @@ pub mod decide;
 pub mod hands;
 pub mod run;
 pub mod memory;
+mod own;
 mod suggest;
 mod acted;
 mod probe;
@@ -47,6 +49,7 @@ use crate::machine::learn::Ledger;
 use crate::machine::memory::Keeper;
 pub use crate::machine::observe::Containers;
 use crate::machine::observe::{Contention, Observer, Pace, Situation, Yardstick};
+use crate::machine::own::Own;
 use crate::machine::probe::Probe;
 use crate::machine::run::Run;
 use crate::machine::trial::Regime;
@@ -138,6 +141,7 @@ pub struct Machine {
     worn: Option<(Wanted, Instant)>,
     run: Option<Run>,
     held: Span,
+    own: Own,
     memory: Keeper,
     /// Actions that a person allowed, each by its name.
     allowed: BTreeSet<Action>,
@@ -206,6 +210,7 @@ impl Machine {
             worn: None,
             run: None,
             held: Span::default(),
+            own: Own::default(),
             memory: Keeper::default(),
             allowed: record::restored_allowed(restored),
             ledger,
@@ -293,6 +298,7 @@ impl Machine {
             self.pause.and_then(|pause| pause.until),
             self.rest_until,
             self.other_acts_until,
+            self.own.until(),
         ];
         wakes.into_iter().flatten().min()
     }
@@ -309,6 +315,7 @@ impl Machine {
         let rest = self.rest_until.filter(|until| now.boot < *until);
         self.set_rest(now, rest);
         self.other_acts_until = self.other_acts_until.filter(|until| now.boot < *until);
+        self.own.rested(now.boot);
         if self
             .asked
             .is_some_and(|(_, at)| now.boot.since(at) >= ASK_AGAIN)
@@ -428,6 +435,7 @@ impl Machine {
         let (ready, effect) =
             self.hands
                 .reach(now.boot, wanted.as_ref(), allowed, &mut self.chance);
+        let switched = effect.is_some();
         self.out.extend(effect);
         if let Some(held) = self.hands.held()
             && matches!(held.action, Action::BackgroundNice | Action::BackgroundIdle)
@@ -439,6 +447,9 @@ impl Machine {
         }
         if ready {
             self.tell_on();
+        }
+        if switched {
+            self.count_switch(now);
         }
     }
 
@@ -470,6 +481,7 @@ impl Machine {
     }
 
     fn on_survey(&mut self, now: Now, survey: Survey) {
+        self.weigh_own(now, survey.own);
         let first = self.situation.at;
         let held = self.hands.held().is_some();
         let worn = self.worn.as_ref();
@@ -542,6 +554,7 @@ impl Machine {
         // While something that should be off may be on, nothing else is begun.
         let free = self.hands.stuck().is_none()
             && self.rest_until.is_none()
+            && self.own.until().is_none()
             && self.other_acts_until.is_none();
         self.mode == Mode::Auto && self.pause.is_none() && !self.yes_on_its_way && free
     }

@@ -1,6 +1,7 @@
 //! What is learned: which action helps which workload in which context, and the numbers that say so.
 
 pub mod catalogue;
+pub mod roles;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,7 @@ pub enum Binding {
     Cgroup,
 }
 
-/// What kind of work a program does, told by its behaviour.
+/// What kind of work a program does, told by its behaviour and, where [`roles`] knows it, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -83,6 +84,14 @@ pub enum WorkloadType {
     Batch,
     /// None of these.
     Other,
+    /// Draws frame after frame for somebody who plays.
+    Game,
+    /// Plays or records pictures or sound.
+    Media,
+    /// Carries a conversation.
+    Call,
+    /// Shows pages of the web.
+    Browser,
 }
 
 /// How many cores, coarsely: effects shrink with idle cores.
@@ -196,6 +205,10 @@ impl WorkloadType {
             Self::Build => "a build",
             Self::Batch => "a build or another batch job",
             Self::Other => "a program",
+            Self::Game => "a game",
+            Self::Media => "a player or recorder",
+            Self::Call => "a call",
+            Self::Browser => "a browser",
         }
     }
 }

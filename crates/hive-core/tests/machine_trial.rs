@@ -6,11 +6,11 @@
     reason = "a toy's counters"
 )]
 
-use hive_core::event_log::Happening;
+use hive_core::event_log::{Happening, OwnRail};
 use hive_core::machine::facts::Rights;
 use hive_core::pattern::{Action, Verdict};
-use hive_core::reply::PatternState;
 use hive_core::reply::words::waits;
+use hive_core::reply::{PatternState, StatusView};
 
 #[path = "machine/toy.rs"]
 mod toy;
@@ -545,4 +545,70 @@ fn where_nothing_helps_a_person_is_told_what_they_could_do() {
     let actions: Vec<Action> = decision.suggestions.iter().map(|it| it.action).collect();
     assert_eq!(actions, [Action::Defer], "{decision:?}");
     assert!(world.acts.is_empty());
+}
+
+#[test]
+fn a_daemon_that_uses_too_much_takes_its_hands_off_and_says_so() {
+    let mut world = World::new(Plan {
+        own_load: 0.2,
+        ..Plan::strong(3)
+    });
+    let load = Happening::OwnRail {
+        rail: OwnRail::Load,
+    };
+    assert!(world.run_until(90, |world| world.tells.contains(&load)));
+    world.drain();
+    assert_eq!(world.on, None, "what was on is off");
+    let said = |world: &World| {
+        let mut status = StatusView::default();
+        world.machine.fill_status(world.clock(), &mut status);
+        status
+            .limits
+            .iter()
+            .any(|it| it.contains("this daemon itself"))
+    };
+    assert!(said(&world));
+    let acts = world.acts.len();
+    world.run(500);
+    assert_eq!(world.acts.len(), acts, "it rests for ten minutes");
+    // What drove it is over; after the rest the trial goes on and comes to its end.
+    world.plan.own_load = 0.0;
+    world.run(700);
+    assert!(world.acts.len() > acts && !said(&world));
+    assert_eq!(world.tells.iter().filter(|it| **it == load).count(), 1);
+}
+
+#[test]
+fn a_daemon_below_its_own_bound_is_not_disturbed() {
+    let mut world = World::new(Plan {
+        own_load: 0.04,
+        ..Plan::strong(3)
+    });
+    world.run(600);
+    let rail = |it: &Happening| matches!(it, Happening::OwnRail { .. });
+    assert!(!world.tells.iter().any(rail));
+    assert!(!world.acts.is_empty());
+}
+
+#[test]
+fn a_daemon_that_switches_more_often_than_a_trial_needs_stops_itself() {
+    // A host whose readings are four seconds old ends every window the moment it begins.
+    let mut world = World::new(Plan {
+        readings_late: 4_000_000,
+        wakeups_per_s: 50_000.0,
+        noise: 0.6,
+        ..Plan::default()
+    });
+    let switches = Happening::OwnRail {
+        rail: OwnRail::Switches,
+    };
+    assert!(world.run_until(120, |world| world.tells.contains(&switches)));
+    world.drain();
+    assert_eq!(world.on, None, "what was on is off");
+    let acts = world.acts.len();
+    world.run(500);
+    assert_eq!(world.acts.len(), acts, "it rests for ten minutes");
+    world.machine.resume(world.clock());
+    world.run(60);
+    assert!(world.acts.len() > acts, "a person may end the rest");
 }

@@ -55,9 +55,10 @@ impl Machine {
         undone(changes)
     }
 
-    /// Ends a pause, and the rest after an undo.
+    /// Ends a pause, and the rests after an undo and after a rail of this daemon's own.
     pub fn resume(&mut self, now: Now) {
         self.set_rest(now, None);
+        self.own.rise();
         self.unpause(now);
     }
 

@@ -11,7 +11,7 @@ use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
 use crate::machine::trial::{MARGIN_HIGH, Regime};
 use crate::pattern::catalogue::Tier;
-use crate::pattern::{Action, Binding, PatternDef, Verdict, WorkloadType};
+use crate::pattern::{Action, Binding, PatternDef, Side, Verdict};
 use crate::reply::PatternState;
 use crate::time::{Span, WallTime};
 
@@ -79,7 +79,7 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
     PatternDef {
         action,
         workload: contention.name.key(secret),
-        role: WorkloadType::Interactive,
+        role: contention.role,
         context: contention.context,
     }
 }
@@ -95,7 +95,16 @@ pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
         .find_map(|action| contention.claimed(*action));
     actions.retain(|action| contention.offers(*action));
     if actions.is_empty() {
-        let nothing = || nothing_offered(contention.context.binding);
+        let spared = !contention.plain
+            && offered(contention.context.binding, grounds.facts.rights)
+                .iter()
+                .any(|action| action.side() == Side::Protected);
+        let nothing = || {
+            if spared {
+                return "what is in front carries settings of its own or of others, so it is not changed, and nothing can be done to the rest";
+            }
+            nothing_offered(contention.context.binding)
+        };
         return Choice::Leave(claimed.map_or_else(nothing, Neighbour::leave));
     }
     let open: Vec<PatternDef> = actions

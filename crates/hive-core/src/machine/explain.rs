@@ -47,6 +47,7 @@ impl Machine {
         because.push(self.origin(id, entry));
         because.extend(back_off(entry, now));
         because.extend(self.at_rest(now));
+        because.extend(self.own_rest(now));
         Ok(WhyView {
             pattern: self.view(id, entry),
             because,
@@ -79,6 +80,9 @@ impl Machine {
             Choice::Run(regime, def) => (regime, def),
         };
         let would = match (self.mode, self.pause.is_some(), self.rest_until.is_some()) {
+            (Mode::Auto, false, false) if self.own.until().is_some() => {
+                "at rest, for this daemon itself was too much; otherwise: "
+            }
             (Mode::Auto, false, false) => "",
             (Mode::Auto, true, _) => "paused; otherwise: ",
             (Mode::Auto, false, true) => "at rest after an undo; otherwise: ",
@@ -97,8 +101,9 @@ impl Machine {
             action: Some(def.action),
             suggestions: self.suggestions(now),
             because: format!(
-                "{would}{step}: {} competes with an interactive program at {:.0} % processor pressure, {}",
+                "{would}{step}: {} competes with {} at {:.0} % processor pressure, {}",
                 contention.context.background.words(),
+                contention.role.words(),
                 contention.pressure * 100.0,
                 contention.context.binding.words(),
             ),
@@ -123,6 +128,7 @@ impl Machine {
         status.trials_open = entries.filter(open).count();
         status.limits.extend(self.limits());
         status.limits.extend(self.at_rest(now));
+        status.limits.extend(self.own_rest(now));
         status.needs.extend(self.hands.stuck().map(undo_failed));
         status.needs.extend(self.asks(now));
         status.suggestions = self.suggestions(now);

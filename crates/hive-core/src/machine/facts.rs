@@ -161,6 +161,8 @@ pub struct Survey {
     pub cgroups: BTreeMap<CgroupId, Cgroup>,
     /// What others that tune this machine say of themselves.
     pub tuners: Tuners,
+    /// Processor time that this daemon itself has used since it started.
+    pub own: Span,
 }
 
 /// Others that tune this machine, as far as no process table shows it.
@@ -170,6 +172,15 @@ pub struct Tuners {
     pub sched_ext: bool,
     /// Games that have asked `gamemode` for its settings and did not end.
     pub games: u32,
+}
+
+/// How a desktop says that somebody is at a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Front {
+    /// The window that has the keyboard is its own.
+    Window,
+    /// It has asked `gamemode` for a game's settings.
+    Game,
 }
 
 /// One process.
@@ -193,6 +204,8 @@ pub struct Process {
     pub name: ProgramName,
     /// Whether its job is the foreground job of a terminal.
     pub foreground: bool,
+    /// Whether a desktop says that somebody is at it, and how it knows.
+    pub in_front: Option<Front>,
     /// Processor time of its own threads.
     pub cpu: Span,
     /// Processor time of its children that ended and were waited for.

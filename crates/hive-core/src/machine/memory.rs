@@ -116,7 +116,9 @@ impl Keeper {
                 youngest: *youngest,
             };
             let group = situation.groups.get(id);
-            let open = group.is_some_and(|it| it.touchable && !it.foreground && !it.named);
+            let open = group.is_some_and(|it| {
+                it.touchable && !it.foreground && it.in_front.is_none() && !it.named
+            });
             let before = old.get(id).filter(|sleep| sleep.print == print);
             let sleep = Sleep {
                 since: before.map_or(at, |sleep| sleep.since),
@@ -256,6 +258,7 @@ mod tests {
                 },
                 cgroups: BTreeMap::default(),
                 tuners: Tuners::default(),
+                own: Span::default(),
                 processes: alloc::vec![Process {
                     pid: 5,
                     group: SLEEPER,

@@ -4,11 +4,14 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::ProgramName;
-use crate::machine::facts::{Cgroup, CgroupId, CgroupKind, GroupId, MachineFacts, Process, Survey};
+use crate::machine::facts::{
+    Cgroup, CgroupId, CgroupKind, Front, GroupId, MachineFacts, Process, Survey,
+};
+use crate::machine::front;
 use crate::machine::neighbours::Neighbour;
 use crate::machine::weigh::{self, Weighable};
 use crate::machine::window::{Window, real};
-use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
+use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, Side, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -96,12 +99,17 @@ pub struct Group {
     pub name: ProgramName,
     /// Whether it is the foreground job of a terminal.
     pub foreground: bool,
+    /// Whether it is an application that a desktop says somebody is at, or a helper of one.
+    pub in_front: Option<Front>,
     /// Whether the owner named it in `protect`.
     pub named: bool,
     /// Whether it may be background at all: own uid, ordinary, nice 0, not spared, no service.
     pub touchable: bool,
-    /// Whether it may be protected: own uid, ordinary, nice 0, not in `never`.
+    /// Whether it may be protected by what is done to others: its leading process is this user's and nobody lowered it,
+    /// and nothing of it is in `never` or, where those are left alone, in a container.
     pub protectable: bool,
+    /// Whether it may itself be changed for its own good: of all its processes own uid, ordinary, nice 0.
+    pub plain: bool,
     /// Whether it uses enough to be background.
     pub hungry: bool,
     autogroup: Option<u64>,
@@ -111,7 +119,9 @@ pub struct Group {
     /// Of all its processes: those of one job may be spread over several.
     pub(crate) homes: BTreeSet<CgroupId>,
     fresh_per_s: f64,
-    parents: BTreeSet<GroupId>,
+    /// Whether its leading process is this user's, and nobody lowered it.
+    led_well: bool,
+    pub(crate) parents: BTreeSet<GroupId>,
 }
 
 /// How a foreground job runs, measured by a window on it.
@@ -145,6 +155,10 @@ pub struct Contention {
     pub protected: GroupId,
     /// Its program.
     pub name: ProgramName,
+    /// What kind of work it does.
+    pub role: WorkloadType,
+    /// Whether it may itself be changed: see [`Group::plain`].
+    pub plain: bool,
     /// The jobs that compete with it under the context's binding.
     pub background: Vec<GroupId>,
     /// All jobs that may be acted on under that binding, hungry now or not.
@@ -160,11 +174,14 @@ pub struct Contention {
 }
 
 impl Contention {
-    /// Whether there is anything that this action could act on, and nobody else who sets the same. All actions but one
-    /// act on the jobs themselves.
+    /// Whether there is anything that this action could act on, and nobody else who sets the same. A browser whose helpers
+    /// set their own nice is never itself changed; what is done to others helps it all the same.
     #[must_use]
     pub fn offers(&self, action: Action) -> bool {
-        let acts = action != Action::BackgroundWeight || !self.units.wanted.is_empty();
+        let acts = match action {
+            Action::BackgroundWeight => !self.units.wanted.is_empty(),
+            _ => action.side() == Side::Background || self.plain,
+        };
         acts && self.claimed(action).is_none()
     }
 
@@ -310,7 +327,7 @@ impl Situation {
     pub fn candidates(&self) -> Vec<GroupId> {
         self.groups
             .iter()
-            .filter(|(_, g)| g.protectable && (g.foreground || g.named))
+            .filter(|(_, g)| g.protectable && (g.foreground || g.in_front.is_some() || g.named))
             .map(|(id, _)| *id)
             .collect()
     }
@@ -343,9 +360,10 @@ impl Situation {
         let pace = |id: &GroupId| paces.get(id).map_or(0.0, |pace| pace.wakeups_per_s);
         let protected = match keep {
             Some(keep) => *waited_for.iter().find(|id| **id == keep)?,
-            None => *waited_for
-                .iter()
-                .max_by(|a, b| pace(a).total_cmp(&pace(b)))?,
+            None => *waited_for.iter().max_by(|a, b| {
+                let near = |id: &GroupId| self.is_near(*id);
+                near(a).cmp(&near(b)).then(pace(a).total_cmp(&pace(b)))
+            })?,
         };
         let front = self.groups.get(&protected)?;
         let shielded = self.shielded(paces, &waited_for);
@@ -373,6 +391,8 @@ impl Situation {
         Some(Contention {
             protected,
             name: front.name.clone(),
+            role: front.role(),
+            plain: front.plain,
             units: weigh::weighable(self, front, class().map(|(_, g)| g), alone),
             allowed: class().map(|(id, _)| *id).collect(),
             neighbours: self.neighbours.clone(),
@@ -414,6 +434,13 @@ impl Situation {
         let mut shielded: BTreeSet<GroupId> =
             self.candidates().into_iter().filter(unmeasured).collect();
         shielded.extend(waited_for);
+        // What somebody is at may burn by itself; it is not slowed down in favour of what stands behind it.
+        let groups = self.groups.iter();
+        shielded.extend(
+            groups
+                .filter(|(_, g)| g.in_front.is_some())
+                .map(|(id, _)| *id),
+        );
         let mut ahead: Vec<GroupId> = waited_for.to_vec();
         while let Some(id) = ahead.pop() {
             let parents = self.groups.get(&id).map(|g| &g.parents);
@@ -447,6 +474,7 @@ fn binding(front: &Group, back: &Group, facts: &MachineFacts) -> Binding {
 fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group> {
     let by_pid: BTreeMap<u32, &Process> = survey.processes.iter().map(|p| (p.pid, p)).collect();
     let spared = own_line(survey, &by_pid);
+    let in_front = front::applications(survey, &by_pid);
     let boxed = |process: &Process| {
         let group = survey.cgroups.get(&process.cgroup);
         group.is_some_and(|group| group.kind == CgroupKind::Container)
@@ -457,20 +485,23 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
         let job = groups.entry(process.group).or_insert_with(|| Group {
             touchable: true,
             protectable: true,
+            plain: true,
             ..Group::default()
         });
+        let own = process.uid == yardstick.facts.uid && process.pid != 1;
+        let worn = yardstick.is_worn(process);
         if first || process.pid == process.group.group {
             job.name = process.name.clone();
             job.autogroup = process.autogroup;
             job.cgroup = process.cpu_cgroup;
+            job.led_well = own && (worn || (process.nice <= 0 && !process.idle));
         }
+        let barred = (boxed(process) && yardstick.containers == Containers::LeftAlone)
+            || yardstick.never.contains(&process.name);
         // A value that somebody else has set is theirs, and so are their processes.
-        let plain = process.uid == yardstick.facts.uid
-            && (yardstick.is_worn(process) || (process.nice == 0 && process.ordinary))
-            && process.pid != 1
-            && !(boxed(process) && yardstick.containers == Containers::LeftAlone)
-            && !yardstick.never.contains(&process.name);
-        job.protectable &= plain;
+        let plain = own && !barred && (worn || (process.nice == 0 && process.ordinary));
+        job.protectable &= !barred;
+        job.plain &= plain;
         job.autogroups.extend(process.autogroup);
         job.homes.insert(process.cgroup);
         job.touchable &= plain
@@ -478,12 +509,16 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
             && !spared.contains(&process.pid)
             && !SPARED.contains(&process.name.local());
         job.foreground |= process.foreground;
+        job.in_front = job.in_front.max(in_front.get(&process.pid).copied());
         job.named |= yardstick.protect.contains(&process.name);
         if let Some(parent) = by_pid.get(&process.parent)
             && parent.group != process.group
         {
             job.parents.insert(parent.group);
         }
+    }
+    for job in groups.values_mut() {
+        job.protectable &= job.led_well;
     }
     groups
 }

@@ -79,6 +79,12 @@ pub struct Plan {
     pub noise: f64,
     /// Whether memory is short, there is compressed swap, and a job sleeps that holds much.
     pub short_of_memory: bool,
+    /// Cores that the daemon itself uses.
+    pub own_load: f64,
+    /// How often the interactive program wakes up in a second. It runs a twentieth of a core in all.
+    pub wakeups_per_s: f64,
+    /// Microseconds by which the clock of the windows' readings lags behind.
+    pub readings_late: u64,
     /// What the host says to an act, when it does not do it.
     pub refuse: Option<Outcome>,
     /// The store of an earlier life.
@@ -109,6 +115,9 @@ impl Default for Plan {
             bias: 0.0,
             noise: 0.2,
             short_of_memory: false,
+            own_load: 0.0,
+            wakeups_per_s: 100.0,
+            readings_late: 0,
             refuse: None,
             store: BTreeMap::new(),
             wall: 1_000_000_000,
@@ -420,7 +429,7 @@ impl World {
             0.0
         };
         self.stalled += span * 9 / 10;
-        let wakeups = 100.0 * seconds * (1.0 - truth.starve);
+        let wakeups = self.plan.wakeups_per_s * seconds * (1.0 - truth.starve);
         self.wakeups += wakeups;
         let waited = wakeups * 3e6 * self.level * (truth.effect + bias).exp();
         self.waited_ns += waited;
@@ -456,6 +465,7 @@ impl World {
                     },
                     cgroups: Self::cgroups(),
                     tuners: self.plan.tuners,
+                    own: Span((self.now as f64 * self.plan.own_load) as u64),
                 })
             }
             SampleRequest::Watch {
@@ -470,7 +480,7 @@ impl World {
                         tid: 11,
                         group: FRONT,
                         waited_ns: self.waited_ns as u64,
-                        ran_ns: (self.wakeups * 5e5) as u64,
+                        ran_ns: (self.wakeups * 5e7 / self.plan.wakeups_per_s) as u64,
                         wakeups: self.wakeups as u64,
                     });
                 let back = (self.busy && watched(&BACK, background)).then_some(GroupCounters {
@@ -479,7 +489,7 @@ impl World {
                     processes: 4,
                 });
                 Sample::Window(Reading {
-                    at,
+                    at: Instant(self.now - self.plan.readings_late),
                     pressure,
                     threads: threads.into_iter().collect(),
                     background: back.into_iter().collect(),

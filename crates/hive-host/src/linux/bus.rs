@@ -5,9 +5,10 @@
 //! ends the connection. All waiting on one connection, for however many answers, ends at one deadline.
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::line::Line;
 
 /// A longer answer is none of those that are asked for here: a number, a path, an error's text.
 const BODY_MAX: u32 = 64 * 1024;
@@ -76,52 +77,13 @@ pub(super) struct Bus {
     serial: u32,
 }
 
-/// A socket that nobody is waited for at after a moment, also where each byte comes in time.
-#[derive(Debug)]
-struct Line {
-    stream: UnixStream,
-    until: Instant,
-}
-
-impl Line {
-    /// Waits no longer than what is left.
-    fn limit(&self) -> io::Result<()> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.set_write_timeout(Some(left))
-    }
-}
-
-impl Read for Line {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.limit()?;
-        self.stream.read(into)
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.limit()?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
 impl Bus {
     /// Connects and says who we are. `patience` is for this and all calls together.
     pub(super) fn connect(socket: &Path, uid: u32, patience: Duration) -> Result<Self, BusError> {
-        Self::over(UnixStream::connect(socket)?, uid, patience)
+        Self::over(Line::connect(socket, patience)?, uid)
     }
 
-    fn over(stream: UnixStream, uid: u32, patience: Duration) -> Result<Self, BusError> {
-        let until = Instant::now() + patience;
-        let mut line = Line { stream, until };
+    fn over(mut line: Line, uid: u32) -> Result<Self, BusError> {
         // The name of a user is its number in decimal, each digit told in hexadecimal: 30 to 39.
         let name: String = uid
             .to_string()
@@ -365,6 +327,32 @@ impl<'a> Reader<'a> {
         let bytes = self.take(length)?;
         self.take(1).filter(|end| end == b"\0")?;
         std::str::from_utf8(bytes).ok()
+    }
+
+    /// Texts inside a variant, at most so many bytes of them as an answer may have.
+    pub(super) fn variant_texts(&mut self) -> Option<Vec<&'a str>> {
+        (self.signature()? == "as").then_some(())?;
+        let end = usize::try_from(self.u32()?).ok()?.checked_add(self.at)?;
+        let mut texts = Vec::new();
+        while self.at < end {
+            texts.push(self.text()?);
+        }
+        Some(texts)
+    }
+
+    /// Numbers and the paths of objects: `a(io)`. Only the numbers are told.
+    pub(super) fn numbers_of_objects(&mut self) -> Option<Vec<i32>> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        // The length does not count the filling before the first element.
+        self.align(8)?;
+        let end = length.checked_add(self.at)?;
+        let mut numbers = Vec::new();
+        while self.at < end {
+            self.align(8)?;
+            numbers.push(self.u32()?.cast_signed());
+            self.text()?;
+        }
+        Some(numbers)
     }
 
     /// A 64-bit number inside a variant.

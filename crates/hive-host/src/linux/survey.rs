@@ -6,15 +6,16 @@ use std::path::Path;
 
 use hive_core::id::ProgramName;
 use hive_core::machine::facts::{
-    CgroupId, GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest, Survey,
-    ThreadCounters,
+    CgroupId, Front, GroupCounters, GroupId, Pressure, Process, Reading, Sample, SampleRequest,
+    Survey, ThreadCounters,
 };
 use hive_core::time::{Instant, Span};
 
 use super::cgroup::{Cgroups, Ours};
+use super::front::Desk;
 use super::scan::{self, Files, Scan, Tree};
 use super::tuners::Asker;
-use super::{boot_clock, memory, sys};
+use super::{boot_clock, memory, place, sys};
 use crate::{Roots, Scope};
 
 /// How long a process's control group is believed. Processes rarely move, and reading it for all
@@ -36,6 +37,8 @@ pub(super) struct Eyes {
     known: BTreeMap<(u32, u64), Known>,
     pub(super) cgroups: Cgroups,
     asker: Asker,
+    /// None for a process tree: what is in front belongs to whoever sits at the machine.
+    desk: Option<Desk>,
     /// How often the table was read.
     #[cfg(test)]
     pub(super) looks: u32,
@@ -54,6 +57,7 @@ impl Eyes {
         Self {
             cgroups: Cgroups::new(&roots.sys, sys::own_uid()),
             asker: Asker::new(&roots, sys::own_uid()),
+            desk: matches!(scope, Scope::OwnUser).then(|| desk(&roots)),
             roots,
             scope,
             ticks_per_second: sys::ticks_per_second(),
@@ -73,15 +77,20 @@ impl Eyes {
         let (scan, members) = self.look();
         match request {
             SampleRequest::Survey => {
+                let tuners = self.asker.ask(at, &scan);
                 let mut processes = self.processes(at, &scan, &members);
                 self.bind(&mut processes, ours);
+                self.face(at, &mut processes);
                 Sample::Survey(Survey {
                     at,
                     pressure,
                     memory: memory::read(&self.roots),
                     processes,
                     cgroups: self.cgroups.seen(),
-                    tuners: self.asker.ask(at, &scan),
+                    tuners,
+                    own: scan
+                        .get(std::process::id())
+                        .map_or(Span::default(), |own| self.span(own.cpu_ticks)),
                 })
             }
             SampleRequest::Watch {
@@ -135,6 +144,7 @@ impl Eyes {
                 uid,
                 name: ProgramName::new(&stat.name),
                 foreground: stat.foreground,
+                in_front: None,
                 cpu: self.span(stat.cpu_ticks),
                 children_cpu: self.span(stat.children_ticks),
                 nice: stat.nice,
@@ -158,6 +168,18 @@ impl Eyes {
         self.cgroups.refresh(&living, ours);
         for process in processes {
             process.cpu_cgroup = self.cgroups.binding(process.cgroup).0;
+        }
+    }
+
+    /// Tells the processes that somebody is at, as far as the desktop knows.
+    fn face(&mut self, at: Instant, processes: &mut [Process]) {
+        let window = self.desk.as_mut().and_then(|desk| desk.ask(at));
+        for process in processes {
+            process.in_front = if self.asker.games().contains(&process.pid) {
+                Some(Front::Game)
+            } else {
+                (window == Some(process.pid)).then_some(Front::Window)
+            };
         }
     }
 
@@ -236,6 +258,16 @@ impl Eyes {
     fn span(&self, ticks: u64) -> Span {
         Span(ticks.saturating_mul(1_000_000) / self.ticks_per_second)
     }
+}
+
+/// What is known of this user's desktop at the start.
+fn desk(roots: &Roots) -> Desk {
+    let said = if place::is_our_proc(&roots.proc) {
+        std::env::vars().collect()
+    } else {
+        BTreeMap::new()
+    };
+    Desk::new(roots, sys::own_uid(), said)
 }
 
 /// Pressure totals; zero where the kernel does not tell.

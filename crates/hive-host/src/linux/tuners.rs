@@ -7,7 +7,7 @@ use std::time::Duration;
 use hive_core::machine::facts::Tuners;
 use hive_core::time::{Instant, Span};
 
-use super::bus::{Bus, BusError, Reader};
+use super::bus::{Body, Bus, BusError, Method, Reader};
 use super::scan::Scan;
 use crate::Roots;
 
@@ -26,7 +26,15 @@ pub(super) struct Asker {
     scheduler: PathBuf,
     bus: PathBuf,
     uid: u32,
-    games: Option<(Instant, u32)>,
+    games: Option<(Instant, Games)>,
+}
+
+/// Who asked `gamemoded` for its settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Games {
+    count: u32,
+    /// Their processes, where it tells them.
+    pids: Vec<u32>,
 }
 
 impl Asker {
@@ -47,27 +55,48 @@ impl Asker {
             .stats
             .iter()
             .any(|stat| stat.alive() && stat.name == "gamemoded");
-        let fresh = |(asked, _): &(Instant, u32)| runs && at.since(*asked) < BELIEVED;
-        self.games = self.games.filter(fresh);
+        let fresh = |(asked, _): &(Instant, Games)| runs && at.since(*asked) < BELIEVED;
+        self.games = self.games.take().filter(fresh);
         if runs && self.games.is_none() {
             // One that does not answer has no game to speak of.
-            self.games = Some((at, games(&self.bus, self.uid).unwrap_or(0)));
+            self.games = Some((at, games(&self.bus, self.uid).unwrap_or_default()));
         }
         Tuners {
             sched_ext: state.trim() == "enabled",
-            games: self.games.map_or(0, |(_, games)| games),
+            games: self.games.as_ref().map_or(0, |(_, games)| games.count),
         }
+    }
+
+    /// The processes of games, as of the last answer.
+    pub(super) fn games(&self) -> &[u32] {
+        self.games.as_ref().map_or(&[], |(_, games)| &games.pids)
     }
 }
 
-/// How many games have asked `gamemoded` for its settings.
-fn games(socket: &Path, uid: u32) -> Result<u32, BusError> {
+/// The games that have asked `gamemoded` for its settings.
+fn games(socket: &Path, uid: u32) -> Result<Games, BusError> {
     let mut bus = Bus::connect(socket, uid, PATIENCE)?;
     bus.greet()?;
     let object = "/com/feralinteractive/GameMode";
     let answer = bus.property(Some(GAMEMODE), object, (GAMEMODE, "ClientCount"))?;
     let count = Reader::new(&answer).variant_i32();
-    count
-        .and_then(|count| u32::try_from(count).ok())
-        .ok_or(BusError::Garbled)
+    let count = count.and_then(|count| u32::try_from(count).ok());
+    let list = Method {
+        destination: Some(GAMEMODE),
+        path: object,
+        interface: GAMEMODE,
+        member: "ListGames",
+    };
+    // Versions before 1.5 do not tell whom they count.
+    let listed = bus.call(list, &Body::default()).unwrap_or_default();
+    let pids = Reader::new(&listed)
+        .numbers_of_objects()
+        .unwrap_or_default();
+    Ok(Games {
+        count: count.ok_or(BusError::Garbled)?,
+        pids: pids
+            .into_iter()
+            .filter_map(|pid| u32::try_from(pid).ok())
+            .collect(),
+    })
 }

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
 use crate::id::ProgramName;
 use crate::machine::Containers;
-use crate::machine::facts::{GroupId, MachineFacts, Pressure, Process, Rights, Survey};
+use crate::machine::facts::{
+    Cgroup, CgroupId, CgroupKind, Front, GroupId, MachineFacts, Pressure, Process, Rights, Survey,
+};
 use crate::machine::window::Window;
 use crate::pattern::{Action, Binding, WorkloadType};
 use crate::time::{Instant, Span};
@@ -314,4 +316,169 @@ fn a_session_is_acted_on_only_when_nothing_in_it_must_be_left_alone() {
     for (case, change) in cases {
         assert_eq!(found(change), None, "{case}");
     }
+}
+
+/// A browser whose window has the keyboard, a helper that made itself a session of its own, and a build, of a desktop.
+fn desktop(change: impl Fn(&mut Process)) -> Situation {
+    const UNIT: CgroupId = CgroupId(5);
+    let (mut first, mut second) = two_seconds();
+    for survey in [&mut first, &mut second] {
+        let at = survey.at.0 / 1_000;
+        survey.cgroups.insert(
+            UNIT,
+            Cgroup {
+                kind: CgroupKind::Application,
+                ..Cgroup::default()
+            },
+        );
+        survey.processes.retain(|p| p.group == MAKE);
+        survey.processes.push(Process {
+            in_front: Some(Front::Window),
+            name: ProgramName::new("firefox"),
+            cgroup: UNIT,
+            ..process(40, 1, BROWSER, at / 50)
+        });
+        survey.processes.push(Process {
+            cgroup: UNIT,
+            ..process(41, 40, BROWSER, at / 50)
+        });
+        survey.processes.push(Process {
+            cgroup: UNIT,
+            ..process(50, 40, HELPER, at)
+        });
+        for process in &mut survey.processes {
+            change(process);
+        }
+    }
+    let facts = facts();
+    let yardstick = Yardstick {
+        facts: &facts,
+        protect: &[],
+        never: &[ProgramName::new("precious")],
+        containers: Containers::LeftAlone,
+        worn: None,
+    };
+    let mut observer = Observer::default();
+    observer.on_survey(first, &yardstick);
+    observer.on_survey(second, &yardstick).expect("two")
+}
+
+const BROWSER: GroupId = GroupId {
+    session: 40,
+    group: 40,
+};
+const HELPER: GroupId = GroupId {
+    session: 50,
+    group: 50,
+};
+
+fn at_the_browser(situation: &Situation) -> Option<Contention> {
+    let pace = |interactive| Pace {
+        wakeups_per_s: 100.0,
+        interactive,
+    };
+    let paces = BTreeMap::from([(BROWSER, pace(true)), (HELPER, pace(false))]);
+    situation.contention(&paces, None, &facts())
+}
+
+#[test]
+fn a_window_that_has_the_keyboard_is_protected_without_any_terminal() {
+    let situation = desktop(|_| {});
+    assert!(situation.candidates().contains(&BROWSER));
+    let found = at_the_browser(&situation).expect("contention");
+    assert_eq!(
+        (found.protected, found.role),
+        (BROWSER, WorkloadType::Browser)
+    );
+    assert!(found.plain);
+    // Its helper burns, and is no background of it.
+    assert!(situation.groups[&HELPER].hungry);
+    assert_eq!(found.background, vec![MAKE]);
+    let nobody = desktop(|p| p.in_front = None);
+    assert_eq!(at_the_browser(&nobody), None);
+    // What asked to be a game is one, whatever it is called.
+    let game = desktop(|p| p.in_front = p.in_front.map(|_| Front::Game));
+    let found = at_the_browser(&game).expect("contention");
+    assert_eq!(found.role, WorkloadType::Game);
+}
+
+#[test]
+fn what_runs_in_a_terminals_window_is_judged_by_itself() {
+    // The helper is a job in a terminal that the window shows: it is the background of another window's job.
+    let terminal = desktop(|p| p.foreground |= p.group == HELPER);
+    let found = at_the_browser(&terminal).expect("contention");
+    assert!(found.background.contains(&HELPER));
+    // Without a unit of its own nobody knows that a session belongs to the application.
+    let loose = desktop(|p| p.cgroup = CgroupId::default());
+    let found = at_the_browser(&loose).expect("contention");
+    assert!(found.background.contains(&HELPER));
+}
+
+#[test]
+fn a_browser_whose_helpers_renice_themselves_is_protected_and_never_changed() {
+    type Change = fn(&mut Process);
+    let situation = desktop(|p| {
+        if p.pid == 41 {
+            p.nice = 5;
+        }
+    });
+    let found = at_the_browser(&situation).expect("contention");
+    assert_eq!(found.background, vec![MAKE]);
+    assert!(!found.offers(Action::FinerSlice));
+    assert!(found.offers(Action::BackgroundNice));
+    let plain = at_the_browser(&desktop(|_| {})).expect("contention");
+    assert!(plain.offers(Action::FinerSlice));
+    // A helper of another user is no reason either: a sandbox has one.
+    let sandbox = desktop(|p| p.uid = if p.pid == 41 { 0 } else { p.uid });
+    assert!(at_the_browser(&sandbox).is_some_and(|found| !found.plain));
+    let barred: [(&str, Change); 4] = [
+        ("lowered by somebody", |p| {
+            p.nice = if p.pid == 40 { 5 } else { 0 }
+        }),
+        ("another user's", |p| {
+            p.uid = if p.pid == 40 { 0 } else { 1_000 }
+        }),
+        ("under SCHED_IDLE", |p| p.idle = p.pid == 40),
+        ("named never to be touched", |p| {
+            if p.pid == 41 {
+                p.name = ProgramName::new("precious");
+            }
+        }),
+    ];
+    for (case, change) in barred {
+        assert_eq!(at_the_browser(&desktop(change)), None, "{case}");
+    }
+}
+
+#[test]
+fn who_somebody_is_at_comes_before_who_wakes_more_often() {
+    let (mut first, mut second) = two_seconds();
+    for survey in [&mut first, &mut second] {
+        let game = GroupId {
+            session: 40,
+            group: 40,
+        };
+        survey.processes.push(Process {
+            in_front: Some(Front::Window),
+            ..process(40, 1, game, 0)
+        });
+    }
+    let facts = facts();
+    let yardstick = Yardstick {
+        facts: &facts,
+        protect: &[],
+        never: &[],
+        containers: Containers::LeftAlone,
+        worn: None,
+    };
+    let mut observer = Observer::default();
+    observer.on_survey(first, &yardstick);
+    let situation = observer.on_survey(second, &yardstick).expect("two");
+    let pace = |wakeups_per_s| Pace {
+        wakeups_per_s,
+        interactive: true,
+    };
+    let paces = BTreeMap::from([(EDITOR, pace(500.0)), (BROWSER, pace(60.0))]);
+    let found = situation.contention(&paces, None, &facts);
+    assert_eq!(found.expect("contention").protected, BROWSER);
 }

@@ -1,7 +1,9 @@
 //! The bytes, and what becomes of an answer that is none.
 
 use super::*;
+use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::Instant;
 
 /// No peer of these tests keeps anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,7 +55,7 @@ fn told(said: Vec<u8>) -> Result<Vec<u8>, BusError> {
         }
         rest
     });
-    let mut bus = Bus::over(ours, 1_000, PATIENCE).expect("let in");
+    let mut bus = Bus::over(Line::over(ours, PATIENCE), 1_000).expect("let in");
     let result = bus.call(method(), &Body::default());
     drop(bus);
     let rest = other.join().expect("ended");
@@ -65,7 +67,7 @@ fn told(said: Vec<u8>) -> Result<Vec<u8>, BusError> {
 fn a_call_is_what_the_specification_says() {
     let body = Body::default().text("x").expect("short").flag(true);
     let bytes = message(3, method(), &body).expect("short");
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<u8> = Vec::new();
     // Little-endian, a call, nobody is started for it, version 1; lengths of body and fields, serial.
     wanted.extend(b"l\x01\x02\x01\x0c\0\0\0\x03\0\0\0\x48\0\0\0");
     wanted.extend(b"\x01\x01o\0\x02\0\0\0/a\0\0\0\0\0\0");
@@ -81,7 +83,7 @@ fn a_call_is_what_the_specification_says() {
 fn a_property_is_an_array_of_one_structure() {
     let body = Body::default().property("CPUWeight", 19).expect("short");
     assert_eq!(body.signature, "a(sv)");
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<u8> = Vec::new();
     // 32 bytes from the structure on, which begins at a multiple of eight.
     wanted.extend(b"\x20\0\0\0\0\0\0\0\x09\0\0\0CPUWeight\0\x01t\0\0\0\0\0\0\0\0");
     wanted.extend(b"\x13\0\0\0\0\0\0\0");
@@ -141,7 +143,7 @@ fn who_has_always_something_to_say_is_left_when_the_time_is_over() {
     theirs.write_all(b"OK 00\r\n").expect("said");
     let ready = answer(ANSWER, 1, None, &Body::default()).repeat(2);
     theirs.write_all(&ready).expect("said");
-    let mut bus = Bus::over(ours, 1_000, PATIENCE).expect("let in");
+    let mut bus = Bus::over(Line::over(ours, PATIENCE), 1_000).expect("let in");
     bus.call(method(), &Body::default()).expect("answered");
     // The next answer lies there, but all of them together took too long.
     bus.line.until = Instant::now();
@@ -149,7 +151,7 @@ fn who_has_always_something_to_say_is_left_when_the_time_is_over() {
     assert!(is_late(&late.expect_err("too late")));
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"OK 00\r\n").expect("said");
-    let late = Bus::over(ours, 1_000, Duration::ZERO);
+    let late = Bus::over(Line::over(ours, Duration::ZERO), 1_000);
     assert!(is_late(&late.expect_err("too late")));
 }
 
@@ -161,4 +163,27 @@ fn a_number_in_a_variant_is_read_where_it_stands() {
     assert_eq!(value(b"\x01t\0\0\0\0\0\0\x13\0\0"), None);
     assert_eq!(value(b"\xff"), None);
     assert_eq!(value(b""), None);
+}
+
+#[test]
+fn lists_are_read_to_their_end_and_not_beyond() {
+    let texts = |bytes: &[u8]| {
+        let texts = Reader::new(bytes).variant_texts();
+        texts.map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let two = b"\x02as\0\x11\0\0\0\x03\0\0\0A=1\0\x04\0\0\0B=22\0";
+    assert_eq!(texts(two), Some(vec!["A=1".to_owned(), "B=22".to_owned()]));
+    assert_eq!(texts(&two[..two.len() - 1]), None, "cut");
+    assert_eq!(texts(b"\x02as\0\0\0\0\0"), Some(vec![]));
+    assert_eq!(texts(b"\x02as\0\xff\xff\xff\xff"), None);
+    assert_eq!(texts(b"\x01s\0\0\x01\0\0\0A\0"), None);
+    let games = |bytes: &[u8]| Reader::new(bytes).numbers_of_objects();
+    let mut said = Vec::from(*b"\x20\0\0\0\0\0\0\0");
+    said.extend(b"\x39\x05\0\0\x03\0\0\0/ab\0\0\0\0\0");
+    said.extend(b"\x3a\x05\0\0\x07\0\0\0/abcdef\0");
+    said[0] = u8::try_from(said.len() - 8).expect("short");
+    assert_eq!(games(&said), Some(vec![1_337, 1_338]));
+    assert_eq!(games(&said[..said.len() - 1]), None);
+    assert_eq!(games(b"\0\0\0\0\0\0\0\0"), Some(vec![]));
+    assert_eq!(games(b""), None);
 }

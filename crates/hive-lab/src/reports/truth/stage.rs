@@ -210,6 +210,7 @@ impl<S: Iterator<Item = Slice>> Stage<S> {
             memory: Memory::default(),
             cgroups: BTreeMap::new(),
             tuners: Tuners::default(),
+            own: Span::default(),
             processes: vec![
                 Process {
                     foreground: true,

@@ -1,0 +1,82 @@
+//! Who is in front on a desktop: the process that is told, and the helpers that belong to its application.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::machine::facts::{CgroupKind, Front, GroupId, Process, Survey};
+use crate::machine::observe::{Group, Situation};
+use crate::pattern::WorkloadType;
+use crate::pattern::roles::{self, Gaming};
+
+/// Ancestors that are looked at; a table that was read over some time may hold a loop. Deeper than any desktop's.
+const DEPTH_MAX: usize = 64;
+
+/// Every process of an application that is in front.
+///
+/// A helper descends from the process that has the window and is in its session or, where it made itself a session without a
+/// terminal, in the same unit of an application. What runs in a terminal's window has a session of its own with that
+/// terminal, and is judged by itself.
+pub(crate) fn applications(
+    survey: &Survey,
+    by_pid: &BTreeMap<u32, &Process>,
+) -> BTreeMap<u32, Front> {
+    if survey.processes.iter().all(|it| it.in_front.is_none()) {
+        return BTreeMap::new();
+    }
+    let terminals: BTreeSet<u32> = survey
+        .processes
+        .iter()
+        .filter(|process| process.foreground)
+        .map(|process| process.group.session)
+        .collect();
+    let is_unit = |process: &Process| {
+        let group = survey.cgroups.get(&process.cgroup);
+        group.is_some_and(|group| group.kind == CgroupKind::Application)
+    };
+    let belongs = |helper: &Process, to: &Process| {
+        let session = helper.group.session == to.group.session;
+        let unit = helper.cgroup == to.cgroup && is_unit(to);
+        session || (unit && !terminals.contains(&helper.group.session))
+    };
+    let mut found = BTreeMap::new();
+    for process in &survey.processes {
+        let mut at = Some(process);
+        for _ in 0..DEPTH_MAX {
+            let Some(here) = at else { break };
+            if let Some(front) = here.in_front
+                && (here.pid == process.pid || belongs(process, here))
+            {
+                let known = found.entry(process.pid).or_insert(front);
+                *known = front.max(*known);
+            }
+            at = by_pid.get(&here.parent).copied();
+        }
+    }
+    found
+}
+
+impl Situation {
+    /// Whether somebody is at a job, or at the window that it runs in: a terminal's, for one.
+    pub(crate) fn is_near(&self, id: GroupId) -> bool {
+        let mut seen = BTreeSet::from([id]);
+        let mut ahead = Vec::from([id]);
+        while let Some(group) = ahead.pop().and_then(|id| self.groups.get(&id)) {
+            if group.in_front.is_some() {
+                return true;
+            }
+            ahead.extend(group.parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        false
+    }
+}
+
+impl Group {
+    /// What kind of work it does, by what does not change while it runs.
+    pub(crate) fn role(&self) -> WorkloadType {
+        let gaming = match self.in_front {
+            Some(Front::Game) => Gaming::Asked,
+            Some(Front::Window) | None => Gaming::No,
+        };
+        roles::of(&self.name, gaming)
+    }
+}
