@@ -7,6 +7,7 @@ pub mod facts;
 pub mod act;
 pub mod window;
 pub mod observe;
+pub mod progress;
 pub mod weigh;
 pub mod neighbours;
 pub mod sequence;

@@ -8,7 +8,7 @@ use crate::machine::facts::{Cgroup, CgroupId, CgroupKind, GroupId, MachineFacts,
 use crate::machine::neighbours::Neighbour;
 use crate::machine::weigh::{self, Weighable};
 use crate::machine::window::{Window, real};
-use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, WorkloadType};
+use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, Goal, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -111,7 +111,9 @@ pub struct Group {
     /// Of all its processes: those of one job may be spread over several.
     pub(crate) homes: BTreeSet<CgroupId>,
     fresh_per_s: f64,
-    parents: BTreeSet<GroupId>,
+    /// Whether it has lived by forking at some time: a build stays one while its last compiler runs.
+    pub(crate) builds: bool,
+    pub(crate) parents: BTreeSet<GroupId>,
 }
 
 /// How a foreground job runs, measured by a window on it.
@@ -143,6 +145,10 @@ pub struct Situation {
 pub struct Contention {
     /// The job that somebody waits for.
     pub protected: GroupId,
+    /// What kind of work it does, and so what it is judged by.
+    pub role: WorkloadType,
+    /// Other jobs in front for which nobody waits now. Where a job's progress is the goal, a run looks whether that changes.
+    pub quiet: Vec<GroupId>,
     /// Its program.
     pub name: ProgramName,
     /// The jobs that compete with it under the context's binding.
@@ -207,6 +213,7 @@ pub struct Observer {
     last: Option<Survey>,
     hungry: BTreeSet<GroupId>,
     fresh: BTreeMap<GroupId, f64>,
+    builds: BTreeSet<GroupId>,
     /// Time watched, and time of it with pressure at the gate.
     pub watched: Span,
     /// See `watched`.
@@ -248,9 +255,13 @@ impl Observer {
         let mut groups = group(survey, yardstick);
         let used = processor_time(last, survey);
         let fresh = fresh_processes(last, survey);
+        let known: BTreeSet<GroupId> = last.processes.iter().map(|p| p.group).collect();
         for (id, job) in &mut groups {
             job.cores = (used.get(id).copied().unwrap_or_default() / 1e6 / seconds).max(0.0);
             let fresh = fresh.get(id).copied().unwrap_or_default() / seconds;
+            // All processes of a job that just began are new, whatever it is.
+            let forks = known.contains(id) && fresh >= BUILD_FRESH_PER_S;
+            job.builds = forks || self.builds.contains(id);
             // Half of the old rate stays, so that one survey between two compilations is no new kind.
             let old = self.fresh.get(id).copied().unwrap_or(fresh);
             job.fresh_per_s = f64::midpoint(old, fresh);
@@ -266,6 +277,8 @@ impl Observer {
             .filter(|(_, g)| g.hungry)
             .map(|(id, _)| *id)
             .collect();
+        let builds = groups.iter().filter(|(_, g)| g.builds);
+        self.builds = builds.map(|(id, _)| *id).collect();
         self.fresh = groups.iter().map(|(id, g)| (*id, g.fresh_per_s)).collect();
         Situation {
             at: survey.at,
@@ -323,8 +336,8 @@ impl Situation {
             && !self.candidates().is_empty()
     }
 
-    /// The contention between the workload that somebody waits for and the rest, if there is any.
-    /// `keep` holds to one protected job as long as it is one.
+    /// The contention between the workload that somebody waits for and the rest, if there is any: an interactive one,
+    /// or else a job in front that burns ([`Self::at_work`]). `keep` holds to one protected job as long as it is one.
     #[must_use]
     pub fn contention(
         &self,
@@ -341,14 +354,18 @@ impl Situation {
             .filter(|id| paces.get(id).is_some_and(|pace| pace.interactive))
             .collect();
         let pace = |id: &GroupId| paces.get(id).map_or(0.0, |pace| pace.wakeups_per_s);
-        let protected = match keep {
-            Some(keep) => *waited_for.iter().find(|id| **id == keep)?,
-            None => *waited_for
-                .iter()
-                .max_by(|a, b| pace(a).total_cmp(&pace(b)))?,
+        let quickest = || waited_for.iter().max_by(|a, b| pace(a).total_cmp(&pace(b)));
+        let (protected, role) = match keep {
+            _ if waited_for.is_empty() => self.at_work(paces, keep)?,
+            Some(keep) if waited_for.contains(&keep) => (keep, WorkloadType::Interactive),
+            Some(_) => return None,
+            None => (*quickest()?, WorkloadType::Interactive),
         };
         let front = self.groups.get(&protected)?;
-        let shielded = self.shielded(paces, &waited_for);
+        let (shielded, quiet) = match role.goal() {
+            Goal::Wait => (self.shielded(paces, &waited_for), Vec::new()),
+            Goal::Progress => (self.shielded(paces, &self.fronts()), self.quiet(protected)),
+        };
         let open = |id: &GroupId, g: &Group| g.touchable && !shielded.contains(id);
         let mut weight: BTreeMap<Binding, f64> = BTreeMap::new();
         for (_, g) in self.groups.iter().filter(|(id, g)| g.hungry && open(id, g)) {
@@ -372,6 +389,8 @@ impl Situation {
         let alone = |id: &GroupId, g: &Group| is_alone(*id, g, &shielded);
         Some(Contention {
             protected,
+            role,
+            quiet,
             name: front.name.clone(),
             units: weigh::weighable(self, front, class().map(|(_, g)| g), alone),
             allowed: class().map(|(id, _)| *id).collect(),

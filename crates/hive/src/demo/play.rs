@@ -507,7 +507,7 @@ impl Told {
                 watch.say(&format!("{time}  {words}"));
             } else if let Some(ratio) = pattern.wait_ratio {
                 let pairs = count(pattern.pairs as usize, "pair", "pairs");
-                watch.say(&format!("{time}  {pairs}: {}", waits(ratio, pattern.ci)));
+                watch.say(&format!("{time}  {pairs}: {}", effect(pattern.role, ratio, pattern.ci)));
             }
         }
     }
