@@ -353,26 +353,38 @@ impl Situation {
             .into_iter()
             .filter(|id| paces.get(id).is_some_and(|pace| pace.interactive))
             .collect();
+        if waited_for.is_empty() {
+            let mut jobs = self.at_work(paces, keep).into_iter();
+            let shielded = self.shielded(paces, &self.fronts());
+            return jobs.find_map(|(job, role)| self.between(job, role, &shielded, facts));
+        }
         let pace = |id: &GroupId| paces.get(id).map_or(0.0, |pace| pace.wakeups_per_s);
-        let quickest = || waited_for.iter().max_by(|a, b| pace(a).total_cmp(&pace(b)));
-        let (protected, role) = match keep {
-            _ if waited_for.is_empty() => self.at_work(paces, keep)?,
-            Some(keep) if waited_for.contains(&keep) => (keep, WorkloadType::Interactive),
-            Some(_) => return None,
-            None => (*quickest()?, WorkloadType::Interactive),
+        let protected = match keep {
+            Some(keep) => *waited_for.iter().find(|id| **id == keep)?,
+            None => *waited_for
+                .iter()
+                .max_by(|a, b| pace(a).total_cmp(&pace(b)))?,
         };
+        let shielded = self.shielded(paces, &waited_for);
+        self.between(protected, WorkloadType::Interactive, &shielded, facts)
+    }
+
+    /// The contention between one job and whatever of the rest is not shielded, if there is any.
+    fn between(
+        &self,
+        protected: GroupId,
+        role: WorkloadType,
+        shielded: &BTreeSet<GroupId>,
+        facts: &MachineFacts,
+    ) -> Option<Contention> {
         let front = self.groups.get(&protected)?;
-        let (shielded, quiet) = match role.goal() {
-            Goal::Wait => (self.shielded(paces, &waited_for), Vec::new()),
-            Goal::Progress => (self.shielded(paces, &self.fronts()), self.quiet(protected)),
-        };
         let open = |id: &GroupId, g: &Group| g.touchable && !shielded.contains(id);
         let mut weight: BTreeMap<Binding, f64> = BTreeMap::new();
         for (_, g) in self.groups.iter().filter(|(id, g)| g.hungry && open(id, g)) {
             *weight.entry(binding(front, g, facts)).or_default() += g.cores;
         }
         let bound = *weight.iter().max_by(|a, b| a.1.total_cmp(b.1))?.0;
-        let shared = self.shared_sessions(&shielded);
+        let shared = self.shared_sessions(shielded);
         let of_class = |id: &GroupId, g: &Group| {
             open(id, g)
                 && binding(front, g, facts) == bound
@@ -386,11 +398,14 @@ impl Situation {
         if background.is_empty() {
             return None;
         }
-        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, &shielded);
+        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, shielded);
         Some(Contention {
             protected,
             role,
-            quiet,
+            quiet: match role.goal() {
+                Goal::Wait => Vec::new(),
+                Goal::Progress => self.quiet(protected),
+            },
             name: front.name.clone(),
             units: weigh::weighable(self, front, class().map(|(_, g)| g), alone),
             allowed: class().map(|(id, _)| *id).collect(),

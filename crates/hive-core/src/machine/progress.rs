@@ -11,30 +11,27 @@ use crate::pattern::WorkloadType;
 const QUIET_MAX: usize = 16;
 
 impl Situation {
-    /// The job in front that burns and for which nobody waits wake-up by wake-up: the one that `keep` names, else the
-    /// hungriest. One whose pace was not measured yet may be an interactive one.
+    /// The jobs in front that burn and for which nobody waits wake-up by wake-up, the hungriest first; only the one
+    /// that `keep` names, if it does. One whose pace was not measured yet may be an interactive one.
     pub(crate) fn at_work(
         &self,
         paces: &BTreeMap<GroupId, Pace>,
         keep: Option<GroupId>,
-    ) -> Option<(GroupId, WorkloadType)> {
-        let burns = |id: &GroupId| {
-            let job = self.groups.get(id).filter(|job| job.hungry)?;
-            let pace = paces.get(id)?;
-            (!pace.interactive).then_some((*id, job))
+    ) -> Vec<(GroupId, WorkloadType)> {
+        let still = |id: &GroupId| paces.get(id).is_some_and(|pace| !pace.interactive);
+        let asked = |id: &GroupId| keep.is_none_or(|keep| *id == keep);
+        let candidates = self.candidates().into_iter();
+        let mut jobs: Vec<(GroupId, &Group)> = candidates
+            .filter(|id| still(id) && asked(id))
+            .filter_map(|id| Some((id, self.groups.get(&id)?)))
+            .filter(|(_, job)| job.hungry)
+            .collect();
+        jobs.sort_by(|(_, a), (_, b)| b.cores.total_cmp(&a.cores));
+        let role = |job: &Group| match job.builds {
+            true => WorkloadType::Build,
+            false => WorkloadType::Batch,
         };
-        let jobs = self.candidates().into_iter();
-        let mut jobs = jobs.filter_map(|id| burns(&id));
-        let (id, job) = match keep {
-            Some(keep) => jobs.find(|(id, _)| *id == keep)?,
-            None => jobs.max_by(|(_, a), (_, b)| a.cores.total_cmp(&b.cores))?,
-        };
-        let role = if job.builds {
-            WorkloadType::Build
-        } else {
-            WorkloadType::Batch
-        };
-        Some((id, role))
+        jobs.into_iter().map(|(id, job)| (id, role(job))).collect()
     }
 
     /// What is no background of a job in front: everything in a terminal's foreground or on the owner's list, and
@@ -47,8 +44,15 @@ impl Situation {
         let burning = all().filter(|(_, g)| g.hungry);
         let mut ahead: Vec<GroupId> = burning.map(|(id, _)| *id).collect();
         while let Some(parent) = ahead.pop() {
-            let children = self.groups.iter().filter(|(_, g)| g.parents.contains(&parent));
-            ahead.extend(children.filter(|(id, _)| fronts.insert(**id)).map(|(id, _)| *id));
+            let children = self
+                .groups
+                .iter()
+                .filter(|(_, g)| g.parents.contains(&parent));
+            ahead.extend(
+                children
+                    .filter(|(id, _)| fronts.insert(**id))
+                    .map(|(id, _)| *id),
+            );
         }
         fronts.into_iter().collect()
     }

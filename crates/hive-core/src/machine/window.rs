@@ -339,10 +339,7 @@ mod tests {
         let control = window(100, 100_000_000);
         let value = |control| pair_value(Goal::Wait, &[window(3, 0)], control);
         assert!(matches!(value(&control), PairValue::Starved(v) if v > 0.6));
-        assert_eq!(
-            value(&window(3, 9_000)),
-            PairValue::Idle
-        );
+        assert_eq!(value(&window(3, 9_000)), PairValue::Idle);
     }
 
     #[test]

@@ -29,7 +29,11 @@ pub fn gets_done(ratio: f64, ci: Option<[f64; 2]>) -> String {
         more => format!("gets {more} % more done per second"),
     };
     let ends = ci.filter(|[low, high]| *low > 0.0 && high.is_finite());
-    with_range(head, percent(rate), ends.map(|[low, high]| [1.0 / high, 1.0 / low]))
+    with_range(
+        head,
+        percent(rate),
+        ends.map(|[low, high]| [1.0 / high, 1.0 / low]),
+    )
 }
 
 /// What a ratio means to a workload of this kind.
