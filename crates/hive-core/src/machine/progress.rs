@@ -27,9 +27,12 @@ impl Situation {
             .filter(|(_, job)| job.hungry)
             .collect();
         jobs.sort_by(|(_, a), (_, b)| b.cores.total_cmp(&a.cores));
-        let role = |job: &Group| match job.builds {
-            true => WorkloadType::Build,
-            false => WorkloadType::Batch,
+        let role = |job: &Group| {
+            if job.builds {
+                WorkloadType::Build
+            } else {
+                WorkloadType::Batch
+            }
         };
         jobs.into_iter().map(|(id, job)| (id, role(job))).collect()
     }
