@@ -94,6 +94,15 @@ pub enum WorkloadType {
     Browser,
 }
 
+/// What a protected workload is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// To wait less for a processor whenever it wakes up.
+    Wait,
+    /// To get more done per second: processor time of the whole job, children that ended included.
+    Progress,
+}
+
 /// How many cores, coarsely: effects shrink with idle cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,7 +161,8 @@ pub enum Verdict {
 
 /// Sufficient statistics of paired log ratios, additive and in fixed point.
 ///
-/// A pair's value is `ln(wait per wake-up with the action / without it)`: below zero is better.
+/// A pair's value is `ln(with the action / without it)` of the wait per wake-up, or of the time that a piece of work
+/// takes ([`Goal`]): below zero is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PairStats {
     /// How many pairs.
@@ -197,6 +207,20 @@ impl Binding {
 }
 
 impl WorkloadType {
+    /// What such a workload is judged by. The role is part of a pattern's id, so one pattern has one goal.
+    #[must_use]
+    pub const fn goal(self) -> Goal {
+        match self {
+            Self::Interactive
+            | Self::Other
+            | Self::Game
+            | Self::Media
+            | Self::Call
+            | Self::Browser => Goal::Wait,
+            Self::Build | Self::Batch => Goal::Progress,
+        }
+    }
+
     /// In a person's words, as in "while an interactive program runs".
     #[must_use]
     pub const fn words(self) -> &'static str {

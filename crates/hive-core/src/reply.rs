@@ -323,7 +323,8 @@ pub struct PatternView {
     pub verdict: Verdict,
     /// Own pairs.
     pub pairs: u32,
-    /// Own estimate: wait per wake-up with the action, as a ratio to without. Below 1 is better.
+    /// Own estimate with the action, as a ratio to without: of the wait per wake-up, or, where the role is judged by
+    /// its progress, of the time per work. Below 1 is better.
     pub wait_ratio: Option<f64>,
     /// Always-valid 95 % range of it.
     pub ci: Option<[f64; 2]>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use hive_lab::programs::{Front, browser, language};
+use hive_lab::programs::{Front, browser, build, language};
 use hive_lab::world::Tools;
 use hive_lab::{hidden, report, reports, stranger, work};
 use serde_json::Value;
@@ -88,6 +88,9 @@ enum What {
     /// Types to a language server and times its answers
     #[command(name = "__language_client", hide = true)]
     LanguageClient { folder: PathBuf, out: PathBuf },
+    /// Builds again and again and times each build
+    #[command(name = "__builder", hide = true)]
+    Builder { folder: PathBuf, out: PathBuf },
     /// Holds memory, and touches it when told to
     #[command(name = "__memory", hide = true)]
     Memory { megabytes: u64 },
@@ -335,7 +338,7 @@ struct UndoArgs {
 #[derive(Args, Clone, Debug)]
 struct OffstageArgs {
     /// What somebody waits for: the paced loop beside a build of C files (and on a second machine after sync), the others
-    /// beside `cargo build`
+    /// beside `cargo build`, a build in front beside loops in the background (a window must hold a whole build: 6 s on two cores)
     #[arg(long, value_enum, value_delimiter = ',', default_value = "ticker")]
     programs: Vec<Front>,
     /// Alternations of hive on and paused, per case
@@ -372,6 +375,7 @@ fn run(what: What) -> Result<ExitCode> {
         What::Painter { out } => work::paint(&out)?,
         What::Browser { folder, out } => browser::watch(&folder, &out)?,
         What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
+        What::Builder { folder, out } => build::build_on(&folder, &out)?,
         What::UndoHands(args) => reports::undo::hands::hands(&args)?,
         What::UndoHostile(args) => reports::undo::hands::hostile(&args)?,
         What::Memory { megabytes } => reports::effects::memory::hold(megabytes)?,
@@ -454,6 +458,7 @@ fn tell(report: What) -> Result<ExitCode> {
         | What::Painter { .. }
         | What::Browser { .. }
         | What::LanguageClient { .. }
+        | What::Builder { .. }
         | What::UndoHands(_)
         | What::UndoHostile(_)
         | What::Memory { .. }

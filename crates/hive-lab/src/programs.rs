@@ -1,9 +1,10 @@
 //! Real programs that somebody waits for, each with a clock of its own: a paced loop, a painter of pictures, a browser
-//! that renders an animation, a language server that answers while somebody types.
+//! that renders an animation, a language server that answers while somebody types, a build.
 //!
 //! All write the same lines, `due took` in microseconds, the first on the boot clock; [`crate::work::turns`] reads them.
 
 pub mod browser;
+pub mod build;
 pub mod language;
 pub mod load;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::work;
 use crate::world::on_path;
 
 /// The program in front.
@@ -27,6 +29,8 @@ pub enum Front {
     Browser,
     /// `clangd` completes what somebody types; its time: from the key to the answer.
     LanguageServer,
+    /// `make -j` of a project of C files, again and again; its time: that of a whole build.
+    Build,
 }
 
 impl Front {
@@ -37,6 +41,7 @@ impl Front {
             Self::Painter => "painter",
             Self::Browser => "browser",
             Self::LanguageServer => "language_server",
+            Self::Build => "build",
         }
     }
 
@@ -44,6 +49,7 @@ impl Front {
     pub fn missing(self) -> Option<String> {
         let (tool, package) = match self {
             Self::Ticker | Self::Painter => return None,
+            Self::Build => return work::no_build_tools(),
             Self::Browser => (browser::PROGRAM, "chromium"),
             Self::LanguageServer => (language::PROGRAM, "clangd"),
         };
@@ -65,6 +71,10 @@ impl Front {
                 language::prepare(folder)?;
                 vec!["__language_client".into(), here, out]
             }
+            Self::Build => {
+                build::prepare(folder)?;
+                vec!["__builder".into(), here, out]
+            }
         })
     }
 
@@ -72,7 +82,7 @@ impl Front {
     pub fn warm_up_s(self) -> u64 {
         match self {
             Self::Ticker | Self::Painter => 0,
-            Self::Browser | Self::LanguageServer => 5,
+            Self::Browser | Self::LanguageServer | Self::Build => 5,
         }
     }
 }

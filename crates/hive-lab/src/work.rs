@@ -210,7 +210,8 @@ pub fn no_build_tools() -> Option<String> {
     (!missing.is_empty()).then(|| format!("missing tools: {}", missing.join(", ")))
 }
 
-const MAKEFILE: &str = "\
+/// Builds every C file beside it.
+pub const MAKEFILE: &str = "\
 SOURCES := $(wildcard *.c)
 all: $(SOURCES:.c=.o)
 %.o: %.c
@@ -221,7 +222,7 @@ clean:
 ";
 
 /// One C file of many small functions with loops, branches and tables: what an optimiser has work with.
-fn source(seed: u64, functions: usize) -> String {
+pub fn source(seed: u64, functions: usize) -> String {
     let mut dice = Dice::new(seed);
     let mut text = String::from("#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n");
     for index in 0..functions {

@@ -11,7 +11,7 @@ use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
 use crate::machine::trial::{MARGIN_HIGH, Regime};
 use crate::pattern::catalogue::Tier;
-use crate::pattern::{Action, Binding, PatternDef, Side, Verdict};
+use crate::pattern::{Action, Binding, Goal, PatternDef, Side, Verdict};
 use crate::reply::PatternState;
 use crate::time::{Span, WallTime};
 
@@ -56,9 +56,10 @@ pub struct Grounds<'a> {
 /// What may be tried in pairs at all: what needs no further yes, does something under this binding, and can be undone.
 ///
 /// Nice and policy do nothing across autogroups, and neither does anything across control groups (all
-/// measured, `research/optimizer.md` 4.1), so those are not even tried.
+/// measured, `research/optimizer.md` 4.1), so those are not even tried. A slice says when a job runs, not how much, so it is
+/// nothing to a job that is judged by its progress.
 #[must_use]
-pub fn offered(binding: Binding, rights: Rights) -> Vec<Action> {
+pub fn offered(goal: Goal, binding: Binding, rights: Rights) -> Vec<Action> {
     Action::ALL
         .into_iter()
         .filter(|action| action.tier() == Tier::Auto)
@@ -67,7 +68,7 @@ pub fn offered(binding: Binding, rights: Rights) -> Vec<Action> {
             (Action::AutogroupNice, Binding::Autogroup) => rights.autogroup_nice,
             // It makes the binding where there is none yet.
             (Action::BackgroundWeight, Binding::Task | Binding::Cgroup) => rights.unit_weight,
-            (Action::FinerSlice, _) => rights.slice,
+            (Action::FinerSlice, _) => rights.slice && goal == Goal::Wait,
             _ => false,
         })
         .collect()
@@ -89,21 +90,22 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
 #[must_use]
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
-    let mut actions = offered(contention.context.binding, grounds.facts.rights);
+    let (goal, binding) = (contention.role.goal(), contention.context.binding);
+    let mut actions = offered(goal, binding, grounds.facts.rights);
     let claimed = actions
         .iter()
         .find_map(|action| contention.claimed(*action));
     actions.retain(|action| contention.offers(*action));
     if actions.is_empty() {
         let spared = !contention.plain
-            && offered(contention.context.binding, grounds.facts.rights)
+            && offered(goal, binding, grounds.facts.rights)
                 .iter()
                 .any(|action| action.side() == Side::Protected);
         let nothing = || {
             if spared {
                 return "what is in front carries settings of its own or of others, so it is not changed, and nothing can be done to the rest";
             }
-            nothing_offered(contention.context.binding)
+            nothing_offered(goal, binding)
         };
         return Choice::Leave(claimed.map_or_else(nothing, Neighbour::leave));
     }
@@ -202,15 +204,24 @@ fn burden(ledger: &Ledger, def: &PatternDef) -> f64 {
     })
 }
 
-fn nothing_offered(binding: Binding) -> &'static str {
-    match binding {
-        Binding::Task => {
+fn nothing_offered(goal: Goal, binding: Binding) -> &'static str {
+    match (goal, binding) {
+        (Goal::Progress, Binding::Task) => {
+            "the build's background cannot be weighed less with the rights at hand (CAP_SYS_NICE or RLIMIT_NICE of 20)"
+        }
+        (Goal::Progress, Binding::Autogroup) => {
+            "nice does nothing across terminal sessions, and their weights cannot be set by this user"
+        }
+        (Goal::Progress, Binding::Cgroup) => {
+            "nice does nothing across control groups, and their weights belong to the service manager"
+        }
+        (Goal::Wait, Binding::Task) => {
             "nothing can be undone with the rights at hand (CAP_SYS_NICE or RLIMIT_NICE of 20; time slices need Linux 6.12)"
         }
-        Binding::Autogroup => {
+        (Goal::Wait, Binding::Autogroup) => {
             "nice does nothing across terminal sessions, and this user can set neither their weights nor time slices"
         }
-        Binding::Cgroup => {
+        (Goal::Wait, Binding::Cgroup) => {
             "nice does nothing across control groups, their weights belong to the service manager, and time slices cannot be set here"
         }
     }

@@ -13,8 +13,8 @@ use crate::machine::trial::{
 };
 use crate::machine::window::real;
 use crate::machine::{Machine, discovery, sequence};
-use crate::pattern::{Action, Binding, PairStats, Side, Verdict, WorkloadType};
-use crate::reply::words::waits;
+use crate::pattern::{Action, Binding, Goal, PairStats, Side, Verdict, WorkloadType};
+use crate::reply::words;
 use crate::reply::{
     ActiveView, CommandError, DecisionView, Mode, NeedView, OtherView, PatternState, PatternView,
     PatternsView, PlaceboView, StatusView, TrialView, WhyView,
@@ -73,7 +73,9 @@ impl Machine {
         }
         let keep = self.run.as_ref().map(|run| run.protected);
         let Some(contention) = self.situation.contention(&self.paces, keep, &self.facts) else {
-            return leave("nobody waits: there is no contention with an interactive program");
+            return leave(
+                "nobody waits: there is no contention with an interactive program, nor between a job in front and one in the background",
+            );
         };
         let (regime, def) = match self.choose(now, &contention) {
             Choice::Leave(because) => return leave(because),
@@ -378,7 +380,12 @@ fn effect(entry: &Entry) -> String {
     if pairs == 0 {
         return String::from("Effect: not measured here.");
     }
-    let words = waits(libm::exp(entry.trial.mean()), ci(&entry.trial));
+    let ratio = libm::exp(entry.trial.mean());
+    let words = words::effect(entry.def.role, ratio, ci(&entry.trial));
+    let per = match entry.def.role.goal() {
+        Goal::Wait => "per wake-up ",
+        Goal::Progress => "",
+    };
     let here = match (entry.verdict, entry.state) {
         (Verdict::Helps, _) => "proven here",
         (Verdict::Undecided, _) if helps_at_too_high_a_cost(entry) => {
@@ -392,7 +399,7 @@ fn effect(entry: &Entry) -> String {
         None => "range still open",
     };
     format!(
-        "Effect: {words} per wake-up ({range}), {}, {here}.",
+        "Effect: {words} {per}({range}), {}, {here}.",
         pairs_words(pairs)
     )
 }

@@ -3,12 +3,12 @@
 use crate::event_log::Happening;
 use crate::id::PatternId;
 use crate::machine::facts::Reading;
-use crate::machine::observe::WAKEUPS_GATE;
-use crate::machine::run::{Measured, Rail};
+use crate::machine::pace::WAKEUPS_GATE;
+use crate::machine::run::{Measured, Rail, Step};
 use crate::machine::trial::{Arm, Purpose, RAILS_MAX, Regime, judge};
 use crate::machine::window::{PairValue, pair_value};
 use crate::machine::{Machine, MachineEffect};
-use crate::pattern::{Action, Verdict};
+use crate::pattern::{Action, Goal, Verdict};
 use crate::reply::PatternState;
 use crate::time::Now;
 
@@ -19,17 +19,22 @@ impl Machine {
         };
         let step = run.on_reading(reading);
         let (id, action, protected) = (run.id, run.def.action, run.protected);
-        let regime = run.regime;
+        let (regime, goal) = (run.regime, run.goal());
         let Some((arm, window)) = step.window else {
             return;
         };
-        if window.threads == 0 {
-            // The program ended: there is nobody left to wait.
+        if window.is_over(goal) {
+            // The program ended: there is nobody left to wait, and this window is half of no pair.
             self.situation.groups.remove(&protected);
             self.end_run();
             return;
         }
+        if goal == Goal::Progress && self.somebody_waits(now, arm, &step) {
+            self.end_run();
+            return;
+        }
         if arm == Arm::Control
+            && goal == Goal::Wait
             && let Some(pace) = self.paces.get_mut(&protected)
         {
             pace.wakeups_per_s = window.wakeups_per_s();
@@ -37,18 +42,35 @@ impl Machine {
         }
         if arm == Arm::Treated && regime == Regime::Proven {
             self.held.0 = self.held.0.saturating_add(window.span.0);
-            self.gains.add(id, &window);
+            // What a build got is no waiting: it is not told in seconds that were spared.
+            if goal == Goal::Wait {
+                self.gains.add(id, &window);
+            }
         }
         if let Some(rail) = step.railed {
             self.on_rail(now, id, action, rail);
         }
         if let Some(measured) = step.measured {
             // A block that starved and tripped a rail as well is one harm, not two.
-            if measured.railed.is_none() && starved(&measured) {
+            if measured.railed.is_none() && starved(goal, &measured) {
                 self.on_starved(now, id, action);
             }
             self.on_measured(now, id, &measured);
         }
+    }
+
+    /// Whether somebody waits for a program in front, wake-up by wake-up: then the progress of another job comes second.
+    /// The protected job itself may have become such a program (`cargo run`); as its pace depends on what is on, only
+    /// windows without it tell.
+    fn somebody_waits(&mut self, now: Now, arm: Arm, step: &Step) -> bool {
+        let own = self.run.as_ref().map(|run| run.protected);
+        let of_control = |(_, window)| own.filter(|_| arm == Arm::Control).map(|id| (id, window));
+        let own = step.window.and_then(of_control);
+        let mut waits = false;
+        for (id, window) in own.iter().chain(&step.quiet) {
+            waits |= self.note_pace(now, *id, window);
+        }
+        waits
     }
 
     /// A guard rail fell: off at once, counted, told.
@@ -74,11 +96,11 @@ impl Machine {
 
     /// A block is through: learn from it.
     fn on_measured(&mut self, now: Now, id: PatternId, measured: &Measured) {
-        let value = value(measured);
         let asked = self.asked_of(id);
         let Some(entry) = self.ledger.get_mut(id) else {
             return;
         };
+        let value = value(entry.def.role.goal(), measured);
         let ln = match value {
             PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
             PairValue::Idle => None,
@@ -163,14 +185,14 @@ impl Machine {
     }
 }
 
-fn value(measured: &Measured) -> PairValue {
+fn value(goal: Goal, measured: &Measured) -> PairValue {
     let control = measured.control.as_ref();
     control.map_or(PairValue::Idle, |control| {
-        pair_value(&measured.treated, control)
+        pair_value(goal, &measured.treated, control)
     })
 }
 
-/// Whether the action took the program's wake-ups away. A placebo takes nothing away.
-fn starved(measured: &Measured) -> bool {
-    measured.purpose != Purpose::Placebo && matches!(value(measured), PairValue::Starved(_))
+/// Whether the action took the program's wake-ups or its work away. A placebo takes nothing away.
+fn starved(goal: Goal, measured: &Measured) -> bool {
+    measured.purpose != Purpose::Placebo && matches!(value(goal, measured), PairValue::Starved(_))
 }

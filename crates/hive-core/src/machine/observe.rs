@@ -9,9 +9,10 @@ use crate::machine::facts::{
 };
 use crate::machine::front;
 use crate::machine::neighbours::Neighbour;
+use crate::machine::pace::{BUILD_FRESH_PER_S, Pace};
 use crate::machine::weigh::{self, Weighable};
-use crate::machine::window::{Window, real};
-use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, Side, WorkloadType};
+use crate::machine::window::real;
+use crate::pattern::{Action, BACKGROUND_NICE, Binding, Context, Cores, Goal, Side, WorkloadType};
 use crate::time::{Instant, Span};
 
 /// Share of the time in which tasks waited for a processor from which trials may run
@@ -27,24 +28,11 @@ pub const LOOK_CALM: Span = Span::from_secs(5);
 /// The same when it stirs.
 const LOOK_STIRRED: Span = Span::from_secs(2);
 
-/// Wake-ups per second of a workload that somebody may be waiting for (`research/optimizer.md` 7.5).
-pub const WAKEUPS_GATE: f64 = 20.0;
-
-/// An interactive program runs this long per wake-up at most: 40 frames a second that fill each frame.
-/// A burner that is pre-empted does not sleep, so it stays far above. A guess.
-const RUN_PER_WAKEUP_NS_MAX: f64 = 25e6;
-
-/// An interactive program's threads use at most this much of a core each. A guess.
-const CORES_PER_THREAD_MAX: f64 = 0.6;
-
 /// Cores from which a job belongs to the background. A guess: a tenth of the smallest machine.
 const BACKGROUND_CORES: f64 = 0.2;
 
 /// A job that was background stays it down to this, so that throttling it does not make it vanish.
 const BACKGROUND_CORES_STAY: f64 = 0.05;
-
-/// New processes per second that make a job a build: even a slow compiler beats it. A guess.
-const BUILD_FRESH_PER_S: f64 = 1.0;
 
 /// Programs never counted as background: what draws, plays, logs in, installs or stores
 /// (`research/optimizer.md` 7.8). The kernel cuts names at 15 bytes.
@@ -118,19 +106,12 @@ pub struct Group {
     cgroup: u64,
     /// Of all its processes: those of one job may be spread over several.
     pub(crate) homes: BTreeSet<CgroupId>,
-    fresh_per_s: f64,
+    pub(crate) fresh_per_s: f64,
     /// Whether its leading process is this user's, and nobody lowered it.
     led_well: bool,
+    /// Whether it has lived by forking at some time: a build stays one while its last compiler runs.
+    pub(crate) builds: bool,
     pub(crate) parents: BTreeSet<GroupId>,
-}
-
-/// How a foreground job runs, measured by a window on it.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Wake-ups per second.
-    pub wakeups_per_s: f64,
-    /// Whether it behaves as if somebody waited for it.
-    pub interactive: bool,
 }
 
 /// The machine between the last two surveys.
@@ -153,10 +134,12 @@ pub struct Situation {
 pub struct Contention {
     /// The job that somebody waits for.
     pub protected: GroupId,
+    /// What kind of work it does, and so what it is judged by.
+    pub role: WorkloadType,
+    /// Other jobs in front for which nobody waits now. Where a job's progress is the goal, a run looks whether that changes.
+    pub quiet: Vec<GroupId>,
     /// Its program.
     pub name: ProgramName,
-    /// What kind of work it does.
-    pub role: WorkloadType,
     /// Whether it may itself be changed: see [`Group::plain`].
     pub plain: bool,
     /// The jobs that compete with it under the context's binding.
@@ -224,6 +207,7 @@ pub struct Observer {
     last: Option<Survey>,
     hungry: BTreeSet<GroupId>,
     fresh: BTreeMap<GroupId, f64>,
+    builds: BTreeSet<GroupId>,
     /// Time watched, and time of it with pressure at the gate.
     pub watched: Span,
     /// See `watched`.
@@ -265,9 +249,13 @@ impl Observer {
         let mut groups = group(survey, yardstick);
         let used = processor_time(last, survey);
         let fresh = fresh_processes(last, survey);
+        let known: BTreeSet<GroupId> = last.processes.iter().map(|p| p.group).collect();
         for (id, job) in &mut groups {
             job.cores = (used.get(id).copied().unwrap_or_default() / 1e6 / seconds).max(0.0);
             let fresh = fresh.get(id).copied().unwrap_or_default() / seconds;
+            // All processes of a job that just began are new, whatever it is.
+            let forks = known.contains(id) && fresh >= BUILD_FRESH_PER_S;
+            job.builds = forks || self.builds.contains(id);
             // Half of the old rate stays, so that one survey between two compilations is no new kind.
             let old = self.fresh.get(id).copied().unwrap_or(fresh);
             job.fresh_per_s = f64::midpoint(old, fresh);
@@ -283,6 +271,8 @@ impl Observer {
             .filter(|(_, g)| g.hungry)
             .map(|(id, _)| *id)
             .collect();
+        let builds = groups.iter().filter(|(_, g)| g.builds);
+        self.builds = builds.map(|(id, _)| *id).collect();
         self.fresh = groups.iter().map(|(id, g)| (*id, g.fresh_per_s)).collect();
         Situation {
             at: survey.at,
@@ -290,23 +280,6 @@ impl Observer {
             groups,
             cgroups: survey.cgroups.clone(),
             neighbours: Neighbour::seen(survey),
-        }
-    }
-}
-
-impl Pace {
-    /// Judges a window on one job. A job that lives by forking is a build even where it wakes often.
-    #[must_use]
-    pub fn of(window: &Window, group: &Group) -> Self {
-        let wakeups_per_s = window.wakeups_per_s();
-        let run_per_wakeup = real(window.ran_ns) / real(window.wakeups.max(1));
-        let cores = real(window.ran_ns) / 1e3 / real(window.span.0.max(1));
-        let brief = run_per_wakeup <= RUN_PER_WAKEUP_NS_MAX
-            && cores <= CORES_PER_THREAD_MAX * f64::from(window.threads.max(1));
-        let build = group.fresh_per_s >= BUILD_FRESH_PER_S;
-        Self {
-            wakeups_per_s,
-            interactive: wakeups_per_s >= WAKEUPS_GATE && (group.named || (brief && !build)),
         }
     }
 }
@@ -340,8 +313,8 @@ impl Situation {
             && !self.candidates().is_empty()
     }
 
-    /// The contention between the workload that somebody waits for and the rest, if there is any.
-    /// `keep` holds to one protected job as long as it is one.
+    /// The contention between the workload that somebody waits for and the rest, if there is any: an interactive one,
+    /// or else a job in front that burns ([`Self::at_work`]). `keep` holds to one protected job as long as it is one.
     #[must_use]
     pub fn contention(
         &self,
@@ -357,6 +330,11 @@ impl Situation {
             .into_iter()
             .filter(|id| paces.get(id).is_some_and(|pace| pace.interactive))
             .collect();
+        if waited_for.is_empty() {
+            let mut jobs = self.at_work(paces, keep).into_iter();
+            let shielded = self.shielded(paces, &self.fronts());
+            return jobs.find_map(|(job, role)| self.between(job, role, &shielded, facts));
+        }
         let pace = |id: &GroupId| paces.get(id).map_or(0.0, |pace| pace.wakeups_per_s);
         let protected = match keep {
             Some(keep) => *waited_for.iter().find(|id| **id == keep)?,
@@ -365,15 +343,27 @@ impl Situation {
                 near(a).cmp(&near(b)).then(pace(a).total_cmp(&pace(b)))
             })?,
         };
-        let front = self.groups.get(&protected)?;
         let shielded = self.shielded(paces, &waited_for);
+        let role = self.groups.get(&protected)?.role();
+        self.between(protected, role, &shielded, facts)
+    }
+
+    /// The contention between one job and whatever of the rest is not shielded, if there is any.
+    fn between(
+        &self,
+        protected: GroupId,
+        role: WorkloadType,
+        shielded: &BTreeSet<GroupId>,
+        facts: &MachineFacts,
+    ) -> Option<Contention> {
+        let front = self.groups.get(&protected)?;
         let open = |id: &GroupId, g: &Group| g.touchable && !shielded.contains(id);
         let mut weight: BTreeMap<Binding, f64> = BTreeMap::new();
         for (_, g) in self.groups.iter().filter(|(id, g)| g.hungry && open(id, g)) {
             *weight.entry(binding(front, g, facts)).or_default() += g.cores;
         }
         let bound = *weight.iter().max_by(|a, b| a.1.total_cmp(b.1))?.0;
-        let shared = self.shared_sessions(&shielded);
+        let shared = self.shared_sessions(shielded);
         let of_class = |id: &GroupId, g: &Group| {
             open(id, g)
                 && binding(front, g, facts) == bound
@@ -387,11 +377,15 @@ impl Situation {
         if background.is_empty() {
             return None;
         }
-        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, &shielded);
+        let alone = |id: &GroupId, g: &Group| is_alone(*id, g, shielded);
         Some(Contention {
             protected,
+            role,
+            quiet: match role.goal() {
+                Goal::Wait => Vec::new(),
+                Goal::Progress => self.quiet(protected),
+            },
             name: front.name.clone(),
-            role: front.role(),
             plain: front.plain,
             units: weigh::weighable(self, front, class().map(|(_, g)| g), alone),
             allowed: class().map(|(id, _)| *id).collect(),

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::machine::facts::{GroupId, Reading};
-use crate::machine::observe::Pace;
+use crate::machine::pace::Pace;
 use crate::machine::window::Window;
 use crate::machine::{Machine, trial};
 use crate::time::{Instant, Now};
@@ -56,33 +56,27 @@ impl Machine {
             });
             return;
         };
-        let mut seen = Vec::new();
         for id in &probe.groups {
-            let of = |reading: &Reading| Reading {
-                threads: reading
-                    .threads
-                    .iter()
-                    .filter(|t| t.group == *id)
-                    .copied()
-                    .collect(),
-                at: reading.at,
-                ..Reading::default()
-            };
-            let Some(group) = self.situation.groups.get(id) else {
-                continue;
-            };
-            let window = Window::between(&of(first), &of(&reading));
-            let pace = Pace::of(&window, group);
-            if pace.interactive {
-                seen.push(group.name.clone());
-            }
-            self.paces.insert(*id, pace);
+            let window = Window::of_threads(first, &reading, *id);
+            self.note_pace(now, *id, &window);
         }
-        for name in seen {
+    }
+
+    /// Judges a window on a job in front, and remembers its program if it may be protected. Tells whether somebody
+    /// waits for it.
+    pub(super) fn note_pace(&mut self, now: Now, id: GroupId, window: &Window) -> bool {
+        let Some(group) = self.situation.groups.get(&id) else {
+            return false;
+        };
+        let pace = Pace::of(window, group);
+        let (name, counts) = (group.name.clone(), pace.interactive || group.hungry);
+        self.paces.insert(id, pace);
+        if counts {
             self.recognise(now, &name);
             if self.names.len() < NAMES_MAX {
                 self.names.insert(name.key(&self.secret), name);
             }
         }
+        pace.interactive
     }
 }

@@ -10,7 +10,7 @@ use crate::machine::observe::Contention;
 use crate::machine::trial::{Arm, Block, Purpose, Regime, Slot, WASH_OUT};
 use crate::machine::weigh::Weighable;
 use crate::machine::window::{Window, real};
-use crate::pattern::{Action, PatternDef, Side};
+use crate::pattern::{Action, Goal, PatternDef, Side};
 use crate::time::{Instant, Span};
 
 /// Control windows whose mean the guard rails compare with. A guess: recent, but not one alone.
@@ -21,6 +21,9 @@ const WAIT_RAIL: f64 = 2.0;
 
 /// ... and must be longer by this, per wake-up: less is not felt. A guess: a thirtieth of a frame at 60 a second.
 const WAIT_FELT_NS: f64 = 5e5;
+
+/// The job may get this share of the controls' mean, where it wants more: [`WAIT_RAIL`] for what is judged by its progress.
+const PROGRESS_RAIL: f64 = 1.0 / WAIT_RAIL;
 
 /// In so many treated windows in a row (`research/optimizer.md` 7.5).
 const WAIT_RAIL_WINDOWS: u32 = 2;
@@ -53,6 +56,7 @@ pub enum Rail {
 #[derive(Clone, Copy, Debug)]
 struct Calm {
     wait: f64,
+    progress: f64,
     cores: f64,
     memory: f64,
 }
@@ -78,6 +82,8 @@ pub struct Run {
     pub held: Span,
     /// Rest blocks left before the next hold-out.
     pub rests: u64,
+    quiet: Vec<GroupId>,
+    next_quiet: Vec<GroupId>,
     background: Vec<GroupId>,
     next_background: Vec<GroupId>,
     allowed: Vec<GroupId>,
@@ -85,7 +91,7 @@ pub struct Run {
     block: Option<Progress>,
     phase: Phase,
     controls: VecDeque<Calm>,
-    waits_high: u32,
+    hard: u32,
     starved: Span,
 }
 
@@ -129,6 +135,8 @@ pub struct Measured {
 pub struct Step {
     /// The window that ended, and what was on.
     pub window: Option<(Arm, Window)>,
+    /// The same of other jobs in front, where the run looks at them.
+    pub quiet: Vec<(GroupId, Window)>,
     /// A guard rail fell.
     pub railed: Option<Rail>,
     /// The block that ended.
@@ -149,6 +157,8 @@ impl Run {
             told_on: false,
             held: Span::default(),
             rests: 0,
+            quiet: contention.quiet.clone(),
+            next_quiet: contention.quiet.clone(),
             background: contention.background.clone(),
             next_background: contention.background.clone(),
             allowed: contention.allowed.clone(),
@@ -156,15 +166,23 @@ impl Run {
             block: None,
             phase: Phase::Settle,
             controls: VecDeque::new(),
-            waits_high: 0,
+            hard: 0,
             starved: Span::default(),
         }
+    }
+
+    /// What the protected job is judged by.
+    #[must_use]
+    pub fn goal(&self) -> Goal {
+        self.def.role.goal()
     }
 
     /// Whether a contention is one for this pattern.
     #[must_use]
     pub fn fits(&self, contention: &Contention) -> bool {
-        contention.context == self.def.context && contention.offers(self.def.action)
+        contention.context == self.def.context
+            && contention.role == self.def.role
+            && contention.offers(self.def.action)
     }
 
     /// The contention still holds; who takes part in it counts from the next block.
@@ -172,6 +190,7 @@ impl Run {
         self.open = true;
         self.open_at = now;
         self.next_background.clone_from(&contention.background);
+        self.next_quiet.clone_from(&contention.quiet);
         self.allowed.clone_from(&contention.allowed);
         self.units.clone_from(&contention.units);
     }
@@ -191,6 +210,7 @@ impl Run {
     /// Begins a block.
     pub fn begin(&mut self, block: Block) {
         self.background.clone_from(&self.next_background);
+        self.quiet.clone_from(&self.next_quiet);
         self.phase = Phase::Settle;
         self.block = Some(Progress {
             purpose: block.purpose,
@@ -274,14 +294,21 @@ impl Run {
     /// What to read.
     #[must_use]
     pub fn request(&self) -> SampleRequest {
+        let mut protected = Vec::from([self.protected]);
+        let mut background = self.background.clone();
+        if self.goal() == Goal::Progress {
+            protected.extend(&self.quiet);
+            background.push(self.protected);
+        }
         SampleRequest::Watch {
-            protected: Vec::from([self.protected]),
-            background: self.background.clone(),
+            protected,
+            background,
         }
     }
 
     /// Takes a reading that was asked for.
     pub fn on_reading(&mut self, reading: Reading) -> Step {
+        let goal = self.goal();
         let Some(block) = &mut self.block else {
             return Step::default();
         };
@@ -300,7 +327,12 @@ impl Run {
                 return Step::default();
             }
         };
-        let window = Window::between(&first, &reading);
+        let window = match goal {
+            Goal::Wait => Window::between(&first, &reading),
+            Goal::Progress => Window::of_work(&first, &reading, self.protected),
+        };
+        let of_threads = |id: &GroupId| (*id, Window::of_threads(&first, &reading, *id));
+        let quiet = self.quiet.iter().map(of_threads).collect();
         block.ahead.pop_front();
         block.done.push((slot.arm, window));
         let railed = match slot.arm {
@@ -313,6 +345,7 @@ impl Run {
         };
         Step {
             window: Some((slot.arm, window)),
+            quiet,
             railed,
             measured: self.finish(railed),
         }
@@ -349,6 +382,7 @@ impl Run {
     fn on_control(&mut self, window: &Window) {
         self.controls.push_back(Calm {
             wait: window.wait(),
+            progress: window.cores(),
             cores: window.background_cores(),
             memory: window.memory_stalled(),
         });
@@ -366,9 +400,14 @@ impl Run {
         }
         let mean = |of: fn(&Calm) -> f64| self.controls.iter().map(of).sum::<f64>() / count;
         let (wait, cores) = (mean(|calm| calm.wait), mean(|calm| calm.cores));
+        let progress = mean(|calm| calm.progress);
         let memory = MEMORY_RAIL.max(MEMORY_RAIL_TIMES * mean(|calm| calm.memory));
-        let high = window.wait() > WAIT_RAIL * wait && window.wait() - wait > WAIT_FELT_NS;
-        self.waits_high = if high { self.waits_high + 1 } else { 0 };
+        let hard = match self.goal() {
+            Goal::Wait => window.wait() > WAIT_RAIL * wait && window.wait() - wait > WAIT_FELT_NS,
+            // A link step is no harm: it gets less than the compilers did because it wants less.
+            Goal::Progress => window.wanted_more() && window.cores() < PROGRESS_RAIL * progress,
+        };
+        self.hard = if hard { self.hard + 1 } else { 0 };
         let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
         self.starved.0 = if starved {
             self.starved.0.saturating_add(window.span.0)
@@ -379,14 +418,14 @@ impl Run {
             Rail::Memory
         } else if self.starved >= STARVED_SPAN {
             Rail::Background
-        } else if self.waits_high >= WAIT_RAIL_WINDOWS {
+        } else if self.hard >= WAIT_RAIL_WINDOWS {
             Rail::Wait
         } else {
             return None;
         };
         // The load may have changed since those controls: compare with new ones after this.
         self.controls.clear();
-        self.waits_high = 0;
+        self.hard = 0;
         self.starved = Span::default();
         self.rests = 0;
         Some(rail)

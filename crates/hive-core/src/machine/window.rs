@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::machine::facts::{GroupId, Reading};
+use crate::pattern::Goal;
 use crate::time::Span;
 
 /// Fewer wake-ups than this in a treated window is starvation, if the control had [`WAKEUPS_LIVELY`].
@@ -17,6 +18,13 @@ const WAIT_FLOOR_NS: f64 = 1_000.0;
 
 /// Value given at least to a pair whose treated window starved: twice the wait, never a gain.
 const STARVED_LN: f64 = core::f64::consts::LN_2;
+
+/// A job that got fewer cores than this got nothing, if the other arm had [`CORES_LIVELY`]; less is counted as this,
+/// or the logarithm of nothing would decide. What a job of the background must use to stay one; a guess.
+const CORES_STARVED: f64 = 0.05;
+
+/// A window with so many cores shows a job at work. What makes a job one of the background; a guess.
+const CORES_LIVELY: f64 = 0.2;
 
 /// Counters gained between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,16 +45,19 @@ pub struct Window {
     pub processes: u32,
     /// Time in which everything waited for memory.
     pub memory_stall: Span,
+    /// Processor time that the protected job got as a whole, children that ended included; `None` where it was not
+    /// asked for, or the job was not there at both ends.
+    pub progress: Option<Span>,
 }
 
 /// What a pair of arms is worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairValue {
-    /// `ln(treated / control)` of the wait per wake-up.
+    /// `ln(treated / control)` of the wait per wake-up, or of the time per work.
     Ln(f64),
     /// A treated window starved: harm, and the value at which it counts.
     Starved(f64),
-    /// The program hardly woke at all, so there is nothing to compare with.
+    /// The program hardly woke or ran at all, so there is nothing to compare with.
     Idle,
 }
 
@@ -54,6 +65,27 @@ impl Window {
     /// The difference of two readings, over the threads and groups that are in both.
     #[must_use]
     pub fn between(first: &Reading, last: &Reading) -> Self {
+        Self::over(first, last, |_| true, None)
+    }
+
+    /// The same over the threads of one job only.
+    #[must_use]
+    pub fn of_threads(first: &Reading, last: &Reading, job: GroupId) -> Self {
+        Self::over(first, last, |group| group == job, None)
+    }
+
+    /// The same where the readings hold the protected job among the background's: what it got is told apart.
+    #[must_use]
+    pub fn of_work(first: &Reading, last: &Reading, job: GroupId) -> Self {
+        Self::over(first, last, |group| group == job, Some(job))
+    }
+
+    fn over(
+        first: &Reading,
+        last: &Reading,
+        counts: impl Fn(GroupId) -> bool,
+        worker: Option<GroupId>,
+    ) -> Self {
         let mut window = Self {
             span: last.at.since(first.at),
             memory_stall: Span(
@@ -69,7 +101,7 @@ impl Window {
             .iter()
             .map(|t| ((t.tid, t.group), t))
             .collect();
-        for thread in &last.threads {
+        for thread in last.threads.iter().filter(|t| counts(t.group)) {
             let Some(old) = before.get(&(thread.tid, thread.group)) else {
                 continue;
             };
@@ -81,7 +113,13 @@ impl Window {
         let before: BTreeMap<GroupId, Span> =
             first.background.iter().map(|g| (g.group, g.cpu)).collect();
         for group in &last.background {
-            if let Some(old) = before.get(&group.group) {
+            let Some(old) = before.get(&group.group) else {
+                continue;
+            };
+            if worker == Some(group.group) {
+                let got = Span(group.cpu.0.saturating_sub(old.0));
+                window.progress = (group.processes > 0).then_some(got);
+            } else {
                 window.background.0 += group.cpu.0.saturating_sub(old.0);
                 window.processes = window.processes.saturating_add(group.processes);
             }
@@ -104,6 +142,50 @@ impl Window {
         real(self.wakeups) * 1e6 / real(self.span.0.max(1))
     }
 
+    /// Cores that the protected job used as a whole.
+    #[must_use]
+    pub fn cores(&self) -> f64 {
+        real(self.progress.unwrap_or_default().0) / real(self.span.0.max(1))
+    }
+
+    /// Whether the job wanted more than it got: those of its threads that lived through the window waited for a
+    /// processor longer than they ran. A link step that has its core, or a read from the disk, wants no more.
+    #[must_use]
+    pub fn wanted_more(&self) -> bool {
+        self.waited_ns > self.ran_ns
+    }
+
+    /// Whether the protected program ended.
+    #[must_use]
+    pub fn is_over(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::Wait => self.threads == 0,
+            Goal::Progress => self.progress.is_none(),
+        }
+    }
+
+    /// What the goal asks to be less: nanoseconds of waiting per wake-up, or seconds per second of work.
+    fn burden(&self, goal: Goal) -> f64 {
+        match goal {
+            Goal::Wait => self.wait(),
+            Goal::Progress => 1.0 / self.cores().max(CORES_STARVED),
+        }
+    }
+
+    fn is_idle(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::Wait => self.wakeups < WAKEUPS_STARVED,
+            Goal::Progress => self.cores() < CORES_STARVED,
+        }
+    }
+
+    fn is_lively(&self, goal: Goal) -> bool {
+        match goal {
+            Goal::Wait => self.wakeups >= WAKEUPS_LIVELY,
+            Goal::Progress => self.cores() >= CORES_LIVELY,
+        }
+    }
+
     /// Share of the window in which everything waited for memory.
     #[must_use]
     pub fn memory_stalled(&self) -> f64 {
@@ -122,18 +204,23 @@ impl Window {
 /// The mean of logarithms, not the logarithm of the mean: the latter lies above it the more the windows differ, and a
 /// block of several treated windows would count harm where there is none.
 #[must_use]
-pub fn pair_value(treated: &[Window], control: &Window) -> PairValue {
+pub fn pair_value(goal: Goal, treated: &[Window], control: &Window) -> PairValue {
     let values = || {
         treated
             .iter()
-            .filter_map(|window| ln_ratio(window, control))
+            .filter_map(|window| ln_ratio(goal, window, control))
     };
     let count = values().fold(0.0, |n, _| n + 1.0);
     if count < 1.0 {
         return PairValue::Idle;
     }
     let value = values().sum::<f64>() / count;
-    if treated.iter().any(|window| starves(window, control)) {
+    // What sleeps by itself was denied nothing; its value counts the same, so that either arm may meet it.
+    let denied = |window: &Window| goal == Goal::Wait || window.wanted_more();
+    if treated
+        .iter()
+        .any(|window| starves(goal, window, control) && denied(window))
+    {
         PairValue::Starved(value)
     } else {
         PairValue::Ln(value)
@@ -144,21 +231,20 @@ pub fn pair_value(treated: &[Window], control: &Window) -> PairValue {
 ///
 /// So what happens by itself, as a program that sleeps now and then, counts no harm: it hits either arm alike. A window
 /// that starved is worth [`STARVED_LN`] at least, on whichever side it is.
-fn ln_ratio(treated: &Window, control: &Window) -> Option<f64> {
-    let idle = |window: &Window| window.wakeups < WAKEUPS_STARVED;
-    let ln = libm::log(treated.wait()) - libm::log(control.wait());
-    if starves(treated, control) {
+fn ln_ratio(goal: Goal, treated: &Window, control: &Window) -> Option<f64> {
+    let ln = libm::log(treated.burden(goal)) - libm::log(control.burden(goal));
+    if starves(goal, treated, control) {
         Some(ln.max(STARVED_LN))
-    } else if starves(control, treated) {
+    } else if starves(goal, control, treated) {
         Some(ln.min(-STARVED_LN))
     } else {
-        (!idle(treated) && !idle(control)).then_some(ln)
+        (!treated.is_idle(goal) && !control.is_idle(goal)).then_some(ln)
     }
 }
 
 /// Whether the one starved beside the other.
-fn starves(one: &Window, other: &Window) -> bool {
-    one.wakeups < WAKEUPS_STARVED && other.wakeups >= WAKEUPS_LIVELY
+fn starves(goal: Goal, one: &Window, other: &Window) -> bool {
+    one.is_idle(goal) && other.is_lively(goal)
 }
 
 /// A count as a real number.
@@ -233,7 +319,7 @@ mod tests {
         let mut sum = 0.0;
         for _ in 0..blocks {
             let treated = [window(), window(), window(), window()];
-            let PairValue::Ln(value) = pair_value(&treated, &window()) else {
+            let PairValue::Ln(value) = pair_value(Goal::Wait, &treated, &window()) else {
                 panic!("nobody starves");
             };
             sum += value;
@@ -251,30 +337,84 @@ mod tests {
             ..Window::default()
         };
         let control = window(100, 100_000_000);
-        assert!(matches!(pair_value(&[window(3, 0)], &control), PairValue::Starved(v) if v > 0.6));
-        assert_eq!(
-            pair_value(&[window(3, 0)], &window(3, 9_000)),
-            PairValue::Idle
-        );
+        let value = |control| pair_value(Goal::Wait, &[window(3, 0)], control);
+        assert!(matches!(value(&control), PairValue::Starved(v) if v > 0.6));
+        assert_eq!(value(&window(3, 9_000)), PairValue::Idle);
     }
 
     #[test]
     fn exchanging_the_arms_changes_the_sign_and_nothing_else() {
         let wakeups = [0, 3, 9, 10, 15, 20, 100];
         let windows = wakeups.map(|wakeups| Window {
+            span: Span::from_ms(1_000),
             waited_ns: wakeups * wakeups * 50_000 + 700_000,
             wakeups,
+            progress: Some(Span::from_ms(wakeups * 15)),
             ..Window::default()
         });
-        let value = |treated: &Window, control: &Window| match pair_value(&[*treated], control) {
-            PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
-            PairValue::Idle => None,
-        };
-        for one in &windows {
-            for other in &windows {
-                let (there, back) = (value(one, other), value(other, one));
-                assert_eq!(there, back.map(|ln| 0.0 - ln), "{one:?} {other:?}");
+        for goal in [Goal::Wait, Goal::Progress] {
+            let value =
+                |treated: &Window, control: &Window| match pair_value(goal, &[*treated], control) {
+                    PairValue::Ln(ln) | PairValue::Starved(ln) => Some(ln),
+                    PairValue::Idle => None,
+                };
+            for one in &windows {
+                for other in &windows {
+                    let (there, back) = (value(one, other), value(other, one));
+                    assert_eq!(there, back.map(|ln| 0.0 - ln), "{goal:?} {one:?} {other:?}");
+                }
             }
         }
+    }
+
+    fn work(cores_ms: u64, waited_ns: u64) -> Window {
+        Window {
+            span: Span::from_ms(1_000),
+            progress: Some(Span::from_ms(cores_ms)),
+            ran_ns: cores_ms * 1_000_000,
+            waited_ns,
+            ..Window::default()
+        }
+    }
+
+    #[test]
+    fn a_job_that_gets_a_third_more_takes_a_quarter_less_time() {
+        let value = pair_value(Goal::Progress, &[work(1_200, 0)], &work(900, 0));
+        let PairValue::Ln(ln) = value else {
+            panic!("{value:?}");
+        };
+        assert!((libm::exp(ln) - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_job_that_got_nothing_is_harm_and_denied_only_if_it_wanted() {
+        let value = |treated| pair_value(Goal::Progress, &[treated], &work(900, 0));
+        assert!(matches!(value(work(3, 900_000_000)), PairValue::Starved(v) if v > 0.6));
+        assert!(matches!(value(work(3, 0)), PairValue::Ln(v) if v > 0.6));
+        let both = pair_value(Goal::Progress, &[work(3, 0)], &work(20, 0));
+        assert_eq!(both, PairValue::Idle);
+    }
+
+    #[test]
+    fn what_the_job_got_is_not_the_backgrounds_and_ends_with_the_job() {
+        let [job, other] = [11, 21].map(|group| GroupId { session: 10, group });
+        let reading = |at_ms: u64, processes: u32| {
+            let of = |group, cpu, processes| GroupCounters {
+                group,
+                cpu: Span::from_ms(cpu),
+                processes,
+            };
+            Reading {
+                background: vec![of(job, at_ms, processes), of(other, at_ms * 3, 1)],
+                ..reading(at_ms, &[])
+            }
+        };
+        let window = Window::of_work(&reading(0, 4), &reading(1_000, 4), job);
+        assert_eq!(window.progress, Some(Span::from_ms(1_000)));
+        assert_eq!(window.background, Span::from_ms(3_000));
+        assert!(!window.is_over(Goal::Progress));
+        // Its corpse is still there.
+        let window = Window::of_work(&reading(0, 4), &reading(1_000, 0), job);
+        assert!(window.is_over(Goal::Progress));
     }
 }

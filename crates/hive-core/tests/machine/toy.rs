@@ -39,17 +39,22 @@ pub const SLEEPER: GroupId = GroupId {
     session: 30,
     group: 31,
 };
+/// Another program in front, which somebody begins to use.
+pub const EDITOR: GroupId = GroupId {
+    session: 40,
+    group: 41,
+};
 /// The hive's secret.
 pub const SECRET: [u8; 32] = [3; 32];
 
 /// What an action truly does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Truth {
-    /// Natural logarithm of the wait's ratio.
+    /// Natural logarithm of the wait's ratio; for a build that of the time per work.
     pub effect: f64,
     /// Share of its work that the background loses.
     pub loss: f64,
-    /// Share of its wake-ups that the protected program loses.
+    /// Share of its wake-ups, or of its work, that the protected program loses.
     pub starve: f64,
     /// Share of the time in which everything waits for memory.
     pub memory_stall: f64,
@@ -65,6 +70,8 @@ pub struct Plan {
     pub seed: u8,
     pub mode: Mode,
     pub rights: Rights,
+    /// Whether the protected program is a build: it burns and forks.
+    pub builds: bool,
     pub across_sessions: bool,
     pub across_cgroups: bool,
     /// Whether both are applications of a desktop, each in its unit.
@@ -107,6 +114,7 @@ impl Default for Plan {
                 advise: true,
                 unit_weight: true,
             },
+            builds: false,
             across_sessions: false,
             across_cgroups: false,
             applications: false,
@@ -158,6 +166,10 @@ pub struct World {
     /// Whether the burning job runs, and the interactive one.
     pub busy: bool,
     pub front: bool,
+    /// Whether somebody works in an editor besides.
+    pub editor: bool,
+    /// Whether the build links: it wants one processor only, and has it.
+    pub links: bool,
     pub on: Option<(ChangeId, Action, Vec<GroupId>)>,
     pub acts: Vec<Action>,
     /// The units of the latest step that had any.
@@ -187,7 +199,10 @@ pub struct World {
     /// What the interactive program waited while the background was nice.
     pub waited_while_on_ns: f64,
     wakeups: f64,
+    typed: f64,
     back_cpu: f64,
+    build_cpu: f64,
+    build_waited: f64,
 }
 
 impl World {
@@ -236,6 +251,8 @@ impl World {
             now,
             busy: true,
             front: true,
+            editor: false,
+            links: false,
             on: None,
             acts: vec![],
             units: vec![],
@@ -255,7 +272,10 @@ impl World {
             waited_ns: 0.0,
             waited_while_on_ns: 0.0,
             wakeups: 0.0,
+            typed: 0.0,
             back_cpu: 0.0,
+            build_cpu: 0.0,
+            build_waited: 0.0,
         };
         let clock = world.clock();
         world.machine.on_start(clock);
@@ -436,6 +456,16 @@ impl World {
         if action == Some(Action::BackgroundNice) {
             self.waited_while_on_ns += waited;
         }
+        if self.front && self.links {
+            self.build_cpu += span as f64 * 0.2;
+        } else if self.front {
+            let slower = self.level * (truth.effect + bias).exp();
+            self.build_cpu += span as f64 * 0.8 * (1.0 - truth.starve) / slower;
+            self.build_waited += span as f64 * 2.5;
+        }
+        if self.editor {
+            self.typed += 100.0 * seconds;
+        }
         self.memory_stalled += span as f64 * truth.memory_stall;
         self.back_cpu += span as f64 * 1.8 * (1.0 - truth.loss);
     }
@@ -475,14 +505,24 @@ impl World {
                 // Each window has its own level.
                 self.level = (self.plan.noise * self.normal()).exp();
                 let watched = |g: &GroupId, all: &[GroupId]| all.contains(g);
-                let threads =
-                    (self.front && watched(&FRONT, protected)).then_some(ThreadCounters {
-                        tid: 11,
-                        group: FRONT,
-                        waited_ns: self.waited_ns as u64,
-                        ran_ns: (self.wakeups * 5e7 / self.plan.wakeups_per_s) as u64,
-                        wakeups: self.wakeups as u64,
+                let mut threads = vec![];
+                if self.front && watched(&FRONT, protected) {
+                    threads.push(self.front_thread());
+                }
+                if self.editor && watched(&EDITOR, protected) {
+                    threads.push(ThreadCounters {
+                        tid: 41,
+                        group: EDITOR,
+                        waited_ns: (self.typed * 3e6) as u64,
+                        ran_ns: (self.typed * 5e5) as u64,
+                        wakeups: self.typed as u64,
                     });
+                }
+                let work = (self.front && watched(&FRONT, background)).then_some(GroupCounters {
+                    group: FRONT,
+                    cpu: Span(self.build_cpu as u64),
+                    processes: 5,
+                });
                 let back = (self.busy && watched(&BACK, background)).then_some(GroupCounters {
                     group: BACK,
                     cpu,
@@ -491,9 +531,31 @@ impl World {
                 Sample::Window(Reading {
                     at: Instant(self.now - self.plan.readings_late),
                     pressure,
-                    threads: threads.into_iter().collect(),
-                    background: back.into_iter().collect(),
+                    threads,
+                    background: back.into_iter().chain(work).collect(),
                 })
+            }
+        }
+    }
+
+    fn front_thread(&self) -> ThreadCounters {
+        let thread = ThreadCounters {
+            tid: 11,
+            group: FRONT,
+            ..ThreadCounters::default()
+        };
+        if self.plan.builds {
+            ThreadCounters {
+                waited_ns: (self.build_waited * 1e3) as u64,
+                ran_ns: (self.build_cpu * 1e3) as u64,
+                ..thread
+            }
+        } else {
+            ThreadCounters {
+                waited_ns: self.waited_ns as u64,
+                ran_ns: (self.wakeups * 5e7 / self.plan.wakeups_per_s) as u64,
+                wakeups: self.wakeups as u64,
+                ..thread
             }
         }
     }
@@ -516,8 +578,28 @@ impl World {
             let front = process(11, FRONT, "canary-editor");
             all.push(Process {
                 foreground: true,
+                cpu: if self.plan.builds {
+                    Span(self.build_cpu as u64)
+                } else {
+                    Span::default()
+                },
                 cgroup: self.home(FRONT_UNIT),
                 ..front
+            });
+            for compiler in 0..if self.plan.builds { 4 } else { 0 } {
+                let pid = 1_000 + (self.now / 1_000 % 1_000_000) as u32 * 4 + compiler;
+                all.push(Process {
+                    parent: 11,
+                    foreground: true,
+                    cgroup: self.home(FRONT_UNIT),
+                    ..process(pid, FRONT, "canary-cc")
+                });
+            }
+        }
+        if self.editor {
+            all.push(Process {
+                foreground: true,
+                ..process(41, EDITOR, "canary-words")
             });
         }
         if self.plan.short_of_memory {

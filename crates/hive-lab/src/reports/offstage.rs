@@ -70,7 +70,9 @@ pub async fn run(tools: &Tools, plan: Plan, programs: &[Front]) -> Result<Value>
     figures.put(
         "note",
         "own_clock.ci is the range of the ratio of the means; p50_ci and p99_ci are those of the others; a browser's \
-         clock is the time from one picture to the next, of which 16.7 ms are the screen's",
+         clock is the time from one picture to the next, of which 16.7 ms are the screen's; a build's own clock is the time of \
+         a whole build, its load are loops in the background of its terminal or of one at whose prompt nothing runs, and its \
+         reward is the time per work, told by the processor time that it got",
     );
     Ok(report.end(figures))
 }
@@ -79,11 +81,12 @@ pub async fn run(tools: &Tools, plan: Plan, programs: &[Front]) -> Result<Value>
 fn load_of(front: Front) -> Load {
     match front {
         Front::Ticker => Load::Make,
+        Front::Build => Load::Spinners,
         _ => Load::Cargo,
     }
 }
 
-/// A program beside `cargo build`, in another terminal and in the same.
+/// A program beside its load, in another terminal and in the same.
 async fn of_a_program(world: &mut World, front: Front, plan: Plan) -> Result<Vec<Value>> {
     let machine = world.machine(front.name())?;
     consent(&machine, &["up", "--yes"], None).await?;

@@ -40,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum Layout {
     /// In the same terminal, started with `&`.
     SameSession,
-    /// In the foreground of a terminal of its own.
+    /// In the foreground of a terminal of its own; with a build in front, in the background of one.
     OtherSession,
 }
 
@@ -162,9 +162,16 @@ impl Scene {
                     foreground: Some(foreground),
                     background: None,
                 },
-                Jobs {
-                    foreground: Some(background),
-                    background: None,
+                // Two builds in front are two that somebody waits for.
+                match cast.front {
+                    Front::Build => Jobs {
+                        foreground: None,
+                        background: Some(background),
+                    },
+                    _ => Jobs {
+                        foreground: Some(background),
+                        background: None,
+                    },
                 },
             ],
         };

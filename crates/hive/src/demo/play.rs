@@ -17,7 +17,7 @@ use crate::demo::watch::Watch;
 use crate::link::Link;
 use crate::problem::{Exit, Problem};
 use crate::render::patterns as text;
-use crate::render::text::{count, waits};
+use crate::render::text::{count, effect};
 use crate::stage::machine::{Order, Values};
 
 use self::undo::{note_unknown_slices, undo};
@@ -507,7 +507,10 @@ impl Told {
                 watch.say(&format!("{time}  {words}"));
             } else if let Some(ratio) = pattern.wait_ratio {
                 let pairs = count(pattern.pairs as usize, "pair", "pairs");
-                watch.say(&format!("{time}  {pairs}: {}", waits(ratio, pattern.ci)));
+                watch.say(&format!(
+                    "{time}  {pairs}: {}",
+                    effect(pattern.role, ratio, pattern.ci)
+                ));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! `hive patterns`, `why` and `undo`: what was learned, what it is worth, and how to be rid of it.
 
-use hive_mind::pattern::{Action, Verdict};
+use hive_mind::pattern::{Action, Verdict, WorkloadType};
 use hive_mind::reply::{
     Mode, OtherView, PatternState, PatternView, PatternsView, UndoneView, WhyView,
 };
 
-use crate::render::text::{count, waits, wrap};
+use crate::render::text::{count, effect, wrap};
 
 /// What there is to say while nothing was learned.
 fn none(mode: Mode) -> String {
@@ -59,7 +59,7 @@ pub(crate) fn list(view: &PatternsView, mode: Mode) -> String {
         out.push_str(&wrap(&format!("{}  {}", pattern.name, pattern.words), 0, 5));
         out.push_str(&facts(pattern));
         for other in &pattern.others {
-            out.push_str(&wrap(&other_words(other), 5, 7));
+            out.push_str(&wrap(&other_words(pattern.role, other), 5, 7));
         }
     }
     out.push_str("\nthe numbers and how to undo:  hive why ");
@@ -81,14 +81,14 @@ pub(crate) fn why(view: &WhyView) -> String {
             &format!(
                 "Still checked: {} since the verdict, {}",
                 count(holdout.pairs as usize, "control pair", "control pairs"),
-                waits(holdout.ratio, holdout.ci)
+                effect(pattern.role, holdout.ratio, holdout.ci)
             ),
             5,
             7,
         ));
     }
     for other in &pattern.others {
-        out.push_str(&wrap(&other_words(other), 5, 7));
+        out.push_str(&wrap(&other_words(pattern.role, other), 5, 7));
     }
     if !view.undo.is_empty() {
         out.push_str(&wrap(&format!("Undo: {}", view.undo), 5, 11));
@@ -165,7 +165,8 @@ pub(crate) fn state_words(pattern: &PatternView) -> String {
 
 /// The effect, in words.
 pub(crate) fn effect_words(pattern: &PatternView) -> String {
-    let measured = pattern.wait_ratio.map(|ratio| waits(ratio, pattern.ci));
+    let measured = pattern.wait_ratio;
+    let measured = measured.map(|ratio| effect(pattern.role, ratio, pattern.ci));
     match (pattern.verdict, measured) {
         (_, None) => "not measured here".to_owned(),
         (Verdict::NoEffect, Some(words)) => format!("no effect seen: {words}"),
@@ -187,12 +188,12 @@ fn facts(pattern: &PatternView) -> String {
     )
 }
 
-fn other_words(other: &OtherView) -> String {
+fn other_words(role: WorkloadType, other: &OtherView) -> String {
     format!(
         "on {}: {}, {}, {}",
         other.member,
         other.verdict.words(),
-        waits(other.wait_ratio, None),
+        effect(role, other.wait_ratio, None),
         count(other.trial.pairs as usize, "pair", "pairs")
     )
 }

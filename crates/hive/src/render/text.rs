@@ -1,6 +1,6 @@
 //! Small pieces of text: wrapped lines, counted things, spans of time, percentages.
 
-pub(crate) use hive_mind::reply::words::waits;
+pub(crate) use hive_mind::reply::words::effect;
 
 /// Columns of the narrowest terminal that is served.
 pub(crate) const WIDTH: usize = 80;
@@ -68,6 +68,8 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hive_mind::reply::words::{gets_done, waits};
+
     use super::*;
 
     #[test]
@@ -90,6 +92,35 @@ mod tests {
         ];
         for (ratio, ci, words) in cases {
             assert_eq!(waits(ratio, ci), words);
+        }
+    }
+
+    #[test]
+    fn a_ratio_of_times_is_told_as_work_per_second() {
+        let cases = [
+            (
+                0.7634,
+                Some([0.70, 0.85]),
+                "gets 31 % more done per second [18-43 %]",
+            ),
+            (
+                1.25,
+                Some([1.10, 1.30]),
+                "gets 20 % less done per second [9-23 %]",
+            ),
+            (
+                1.00,
+                Some([0.97, 1.04]),
+                "gets as much done per second as before [4 % less to 3 % more]",
+            ),
+            (
+                0.5,
+                Some([0.0, f64::INFINITY]),
+                "gets 100 % more done per second",
+            ),
+        ];
+        for (ratio, ci, words) in cases {
+            assert_eq!(gets_done(ratio, ci), words);
         }
     }
 

@@ -4,12 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Contention, Group, Observer, Pace, Situation, Yardstick};
+use super::{Contention, Group, Observer, Situation, Yardstick};
 use crate::id::ProgramName;
 use crate::machine::Containers;
 use crate::machine::facts::{
     Cgroup, CgroupId, CgroupKind, Front, GroupId, MachineFacts, Pressure, Process, Rights, Survey,
 };
+use crate::machine::pace::Pace;
 use crate::machine::window::Window;
 use crate::pattern::{Action, Binding, WorkloadType};
 use crate::time::{Instant, Span};

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use super::*;
 use crate::machine::Containers;
 use crate::machine::facts::{Cgroup, MachineFacts, Process, Rights, Survey};
-use crate::machine::observe::{Contention, Observer, Pace, Yardstick};
+use crate::machine::observe::{Contention, Observer, Yardstick};
+use crate::machine::pace::Pace;
 use crate::pattern::{Action, Binding};
 use crate::time::{Instant, Span};
 
