@@ -205,23 +205,26 @@ pub struct World {
     build_waited: f64,
 }
 
+fn config(plan: &Plan) -> MachineConfig {
+    let facts = MachineFacts {
+        cores: 2,
+        kernel: (6, 18),
+        autogroup: true,
+        pressure: true,
+        rights: plan.rights,
+        uid: 1_000,
+    };
+    MachineConfig {
+        facts,
+        mode: plan.mode,
+        protect: vec![],
+        never: vec![],
+        containers: Containers::default(),
+    }
+}
+
 impl World {
     pub fn new(plan: Plan) -> Self {
-        let facts = MachineFacts {
-            cores: 2,
-            kernel: (6, 18),
-            autogroup: true,
-            pressure: true,
-            rights: plan.rights,
-            uid: 1_000,
-        };
-        let config = MachineConfig {
-            facts,
-            mode: plan.mode,
-            protect: vec![],
-            never: vec![],
-            containers: Containers::default(),
-        };
         let records: Vec<Record> = plan
             .store
             .iter()
@@ -237,7 +240,7 @@ impl World {
             wall: WallTime(plan.wall),
         };
         let machine = Machine::new(
-            config,
+            config(&plan),
             plan.secret,
             &records,
             Chance::from_seed([plan.seed; 32]),
