@@ -12,8 +12,9 @@ use crate::pattern::WorkloadType;
 const QUIET_MAX: usize = 16;
 
 impl Situation {
-    /// The jobs in front that burn and for which nobody waits wake-up by wake-up, the hungriest first; only the one
-    /// that `keep` names, if it does. One whose pace was not measured yet may be an interactive one.
+    /// The jobs in a terminal's foreground or on the owner's list that burn and for which nobody waits wake-up by wake-up,
+    /// the hungriest first; only the one that `keep` names, if it does. A window's helper that burns is no job of its own,
+    /// and nobody knows what of it is waited for. One whose pace was not measured yet may be an interactive one.
     pub(crate) fn at_work(
         &self,
         paces: &BTreeMap<GroupId, Pace>,
@@ -25,7 +26,7 @@ impl Situation {
         let mut jobs: Vec<(GroupId, &Group)> = candidates
             .filter(|id| still(id) && asked(id))
             .filter_map(|id| Some((id, self.groups.get(&id)?)))
-            .filter(|(_, job)| job.hungry)
+            .filter(|(_, job)| job.hungry && (job.foreground || job.named))
             .collect();
         jobs.sort_by(|(_, a), (_, b)| b.cores.total_cmp(&a.cores));
         let role = |job: &Group| {
@@ -38,11 +39,11 @@ impl Situation {
         jobs.into_iter().map(|(id, job)| (id, role(job))).collect()
     }
 
-    /// What is no background of a job in front: everything in a terminal's foreground or on the owner's list, and
+    /// What is no background of a job in front: everything in a terminal's foreground, in a focused window or on the owner's list, and
     /// what those of it that burn have started. Two builds in front are two that somebody waits for. What a shell at
     /// its prompt has started with `&` is background: the shell does not burn.
     pub(crate) fn fronts(&self) -> Vec<GroupId> {
-        let is_front = |g: &Group| g.foreground || g.named;
+        let is_front = |g: &Group| g.foreground || g.in_front.is_some() || g.named;
         let all = || self.groups.iter().filter(|(_, g)| is_front(g));
         let mut fronts: BTreeSet<GroupId> = all().map(|(id, _)| *id).collect();
         let burning = all().filter(|(_, g)| g.hungry);
