@@ -17,7 +17,10 @@ pub mod heard;
 pub mod learn;
 pub mod gain;
 pub mod discovery;
+pub mod epoch;
+pub mod belief;
 pub mod trial;
+pub mod choice;
 pub mod decide;
 pub mod hands;
 pub mod run;
@@ -41,7 +44,9 @@ use crate::hive::outside::Record;
 use crate::id::{ChangeId, PatternId, ProgramName, WorkloadKey};
 use crate::limits;
 use crate::machine::act::Step;
+use crate::machine::choice::Known;
 use crate::machine::decide::{Choice, Grounds};
+use crate::machine::epoch::Epoch;
 use crate::machine::facts::{GroupId, MachineFacts, Sample, SampleRequest, Survey};
 use crate::machine::former::Former;
 use crate::machine::gain::Gains;
@@ -376,6 +381,15 @@ impl Machine {
             running: self.run.as_ref().map(|run| run.id),
         };
         decide::choose(&grounds, &self.ledger)
+    }
+
+    fn known(&self, now: Now) -> Known<'_> {
+        Known {
+            ledger: &self.ledger,
+            advice: &self.advice,
+            secret: &self.secret,
+            today: Epoch::new(now.wall, self.facts.kernel),
+        }
     }
 
     fn begin_run(&mut self, now: Now, run: Run) {

@@ -316,13 +316,15 @@ fn a_refusal_is_remembered_shown_and_not_repeated() {
         ..Plan::strong(6)
     });
     world.run(200);
-    let acts = world.real_acts();
+    // In which order is drawn (decision 0064).
+    let mut acts = world.real_acts();
+    acts.sort_unstable();
     assert_eq!(
         acts,
         [
+            Action::FinerSlice,
             Action::BackgroundNice,
-            Action::BackgroundIdle,
-            Action::FinerSlice
+            Action::BackgroundIdle
         ],
         "each asked once"
     );

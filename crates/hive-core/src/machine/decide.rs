@@ -4,12 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::id::PatternId;
+use crate::machine::choice::{self, Known, Outlook};
+use crate::machine::epoch::Epoch;
 use crate::machine::facts::{MachineFacts, Rights};
 use crate::machine::heard::HeardPattern;
 use crate::machine::learn::Ledger;
 use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
-use crate::machine::trial::{MARGIN_HIGH, Regime};
+use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
 use crate::pattern::catalogue::Tier;
 use crate::pattern::{Action, Binding, Goal, PatternDef, Side, Verdict};
 use crate::reply::PatternState;
@@ -18,12 +20,6 @@ use crate::time::{Span, WallTime};
 /// A proven action stays on this long before another candidate gets its trial. A guess: the owner has
 /// a minute of what was found, and a build of some minutes still sees every candidate tried.
 pub const PROVEN_REST: Span = Span::from_secs(60);
-
-/// What the background's loss weighs against the gain, both as logarithms: a taste (`research/optimizer.md` 6.2, 7.5).
-const LOSS_WEIGHT: f64 = 0.15;
-
-/// A background is counted as keeping at least this much, or the logarithm of nothing would decide. A guess.
-const LEAST_KEPT: f64 = 0.01;
 
 /// What to do about a contention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +47,17 @@ pub struct Grounds<'a> {
     pub rested: bool,
     /// What is being run now, if anything.
     pub running: Option<PatternId>,
+}
+
+impl<'a> Grounds<'a> {
+    fn known(&self, ledger: &'a Ledger) -> Known<'a> {
+        Known {
+            ledger,
+            advice: self.advice,
+            secret: self.secret,
+            today: Epoch::new(self.wall, self.facts.kernel),
+        }
+    }
 }
 
 /// What may be tried in pairs at all: what needs no further yes, does something under this binding, and can be undone.
@@ -85,8 +92,8 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
     }
 }
 
-/// The order: the best proven here; then what another member proved in this very context; then what was
-/// not tried yet, the hive's best estimate first. A proven action makes room for a trial now and then.
+/// The order: the best proven here; then what another member proved in this very context; then what is drawn from what is
+/// known of the others. A proven action makes room for a trial now and then.
 #[must_use]
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
@@ -120,7 +127,12 @@ pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
         (Some(_), Some((regime, def))) if grounds.rested => Choice::Run(regime, def),
         (Some(def), _) => Choice::Run(Regime::Proven, *def),
         (None, Some((regime, def))) => Choice::Run(regime, def),
-        (None, None) => Choice::Leave("everything that could help here was tried and did not"),
+        (None, None) if open.is_empty() => {
+            Choice::Leave("everything that could help here was tried and did not")
+        }
+        (None, None) => Choice::Leave(
+            "everything that could help here was measured, and none of it is expected to help today",
+        ),
     }
 }
 
@@ -139,31 +151,52 @@ fn best_proven<'a>(
     Some(running.filter(as_good).unwrap_or(best))
 }
 
-/// The next one to be proven or not.
+/// The next one to be proven or not: what was begun, else the best draw. A member's proof comes before what nobody has
+/// proven.
 fn next_trial(
     grounds: &Grounds<'_>,
     ledger: &Ledger,
     open: &[PatternDef],
 ) -> Option<(Regime, PatternDef)> {
+    let known = grounds.known(ledger);
     let untried = || open.iter().filter(|def| !is_proven(ledger, def.id()));
-    let estimate = |def: &PatternDef| {
-        let heard = grounds.advice.get(&def.id());
-        heard.map_or(0.0, HeardPattern::estimate)
+    let is = |state: PatternState| {
+        move |def: &&PatternDef| ledger.get(def.id()).is_some_and(|it| it.state == state)
     };
-    let by_estimate = |a: &&PatternDef, b: &&PatternDef| estimate(a).total_cmp(&estimate(b));
-    let heard = untried()
-        .filter(|def| may_be_on_probation(grounds, ledger, def.id()))
-        .min_by(by_estimate);
-    if let Some(def) = heard {
+    let heard = || untried().filter(|def| may_be_on_probation(grounds, ledger, def.id()));
+    let on_probation = heard().find(is(PatternState::Probation));
+    if let Some(def) = on_probation.or_else(|| best_drawn(&known, heard(), |_, _| true)) {
         return Some((Regime::Probation, *def));
     }
-    let begun = untried().find(|def| {
-        let entry = ledger.get(def.id());
-        entry.is_some_and(|entry| entry.state == PatternState::Trial)
-    });
-    // `min_by` keeps the first of equals, so without estimates the catalogue's order decides.
-    let next = begun.or_else(|| untried().min_by(by_estimate))?;
+    let begun = untried().find(is(PatternState::Trial));
+    let bar = bar(ledger, open);
+    let next = begun.or_else(|| {
+        best_drawn(&known, untried(), |def, outlook| {
+            outlook.draw < bar || !known.is_measured(def.id())
+        })
+    })?;
     Some((Regime::Trial, *next))
+}
+
+/// The one with the best draw of those that may be tried. Of equals the first, in the catalogue's order.
+fn best_drawn<'a>(
+    known: &Known<'_>,
+    candidates: impl Iterator<Item = &'a PatternDef>,
+    may: impl Fn(&PatternDef, &Outlook) -> bool,
+) -> Option<&'a PatternDef> {
+    candidates
+        .map(|def| (def, known.outlook(def)))
+        .filter(|(def, outlook)| may(def, outlook))
+        .min_by(|(_, a), (_, b)| a.draw.total_cmp(&b.draw))
+        .map(|(def, _)| def)
+}
+
+/// What a trial must be drawn better than, or nothing new is done: what is proven here, else nothing at all, each by as
+/// much as somebody feels. What nobody measured yet needs no such draw: its first look is worth a minute.
+fn bar(ledger: &Ledger, open: &[PatternDef]) -> f64 {
+    let proven = open.iter().filter(|def| is_proven(ledger, def.id()));
+    let best = proven.map(|def| burden(ledger, def)).fold(0.0, f64::min);
+    best + libm::log(MARGIN_LOW)
 }
 
 /// Whether nobody and nothing speaks against using the pattern now.
@@ -193,14 +226,12 @@ fn may_be_on_probation(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) ->
     proven.is_some() && untouched
 }
 
-/// What a proven action leaves of the wait, as a natural log ratio, and what it takes from the background: the least is
-/// the best. The hold-outs count as much as the trial, pair by pair: a trial that ended early on lucky pairs is
-/// corrected by them.
+/// The burden of a proven action. The hold-outs count as much as the trial, pair by pair: a trial that ended early on
+/// lucky pairs is corrected by them.
 fn burden(ledger: &Ledger, def: &PatternDef) -> f64 {
     ledger.get(def.id()).map_or(0.0, |entry| {
         let pairs = entry.trial.plus(entry.holdout);
-        let kept = (1.0 - entry.work.loss()).max(LEAST_KEPT);
-        pairs.mean() - LOSS_WEIGHT * libm::log(kept)
+        choice::burden(pairs.mean(), entry.work.loss())
     })
 }
 
@@ -226,3 +257,6 @@ fn nothing_offered(goal: Goal, binding: Binding) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ use crate::reply::{
 };
 use crate::time::{Instant, Now};
 
+/// 97.5 % point of the normal distribution.
+const Z: f64 = 1.96;
+
 impl Machine {
     /// All patterns, in the order in which this machine learned of them.
     #[must_use]
@@ -42,6 +45,7 @@ impl Machine {
         because.extend(cost(entry));
         because.extend(placebo(entry));
         because.extend(self.proof(entry));
+        because.extend(self.drawn(now, entry));
         because.extend(entry.refused.as_ref().map(refused));
         because.extend(self.left_to(entry.def.action));
         because.push(self.origin(id, entry));
@@ -336,6 +340,30 @@ impl Machine {
         Some(format!(
             "Proof: odds of {odds} to 1 against chance {verb} asked for, as it is trial {number} of this machine; so at most one in {:.0} of what is in use is there by chance.",
             1.0 / discovery::FALSE_SHARE
+        ))
+    }
+
+    /// What its turn among what may be tried is drawn from. What is in use needs no turn.
+    fn drawn(&self, now: Now, entry: &Entry) -> Option<String> {
+        if entry.is_in_use() {
+            return None;
+        }
+        let outlook = self.known(now).outlook(&entry.def);
+        let expected = outlook.expected;
+        let ends = [-Z, Z].map(|z| libm::exp(expected.mean + z * expected.spread));
+        let sources = [
+            (outlook.own, "of this machine"),
+            (outlook.hive, "of the hive's"),
+            (outlook.catalogue, "of the catalogue's"),
+        ];
+        let all = sources.map(|(pairs, whose)| format!("{pairs:.0} {whose}"));
+        let total = outlook.own + outlook.hive + outlook.catalogue;
+        let own = 100.0 * outlook.own / total.max(1.0);
+        Some(format!(
+            "Choice: its turn is drawn from what is known of this action: {}, with the background's loss in it, by what is worth {} pairs ({own:.0} % own); today's draw is {}.",
+            words::effect(entry.def.role, libm::exp(expected.mean), Some(ends)),
+            all.join(", "),
+            words::effect(entry.def.role, libm::exp(outlook.draw), None),
         ))
     }
 

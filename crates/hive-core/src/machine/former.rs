@@ -66,7 +66,7 @@ impl Machine {
             let entry = joined(entry, here, now.wall);
             records.push(entry.record());
             self.ledger.insert(entry);
-            records.extend(self.ledger.discovery_record());
+            records.extend(self.ledger.records_apart());
             self.out.push_back(MachineEffect::Keep(records));
             self.say(now, renewed);
         }

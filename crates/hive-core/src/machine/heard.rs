@@ -33,9 +33,9 @@ impl HeardPattern {
             .map(|(_, label, _)| label.as_str())
     }
 
-    /// The best guess at the natural log ratio here: orders what is tried first, decides nothing. One machine's
-    /// many pairs do not outvote the others: that is what [`Self::combined`] is for. Without it one machine
-    /// at most has told enough, and its mean is all there is.
+    /// The best guess at the natural log ratio here: a part of what the next trial is drawn from. It decides nothing. One
+    /// machine's many pairs do not outvote the others: that is what [`Self::combined`] is for. Without it one machine at
+    /// most has told enough, and its mean is all there is.
     #[must_use]
     pub fn estimate(&self) -> f64 {
         let pooled = || {

@@ -9,6 +9,7 @@ use crate::hive::outside::{Record, Table};
 use crate::id::PatternId;
 use crate::machine::act::Outcome;
 use crate::machine::discovery::{self, Asked};
+use crate::machine::epoch::{self, Epoch};
 use crate::machine::run::Rail;
 use crate::machine::sequence;
 use crate::machine::trial::{HOLDOUT_PAIRS_MAX, RAILS_MAX, holdouts_deny};
@@ -88,6 +89,9 @@ pub struct Entry {
     /// What the latest trial was asked for. Stored apart, as older programs know nothing of it.
     #[serde(skip)]
     pub asked: Asked,
+    /// When the latest of its pairs was taken, where that is known. Stored apart as well.
+    #[serde(skip)]
+    pub taken: Option<Epoch>,
 }
 
 /// All of them.
@@ -98,6 +102,7 @@ pub struct Ledger {
     /// Trials begun in this machine's life.
     pub(super) begun: u32,
     pub(super) stored: discovery::Stored,
+    pub(super) stored_epochs: epoch::Stored,
 }
 
 impl Work {
@@ -146,6 +151,7 @@ impl Entry {
             contention: Span::default(),
             shared: true,
             asked: Asked::default(),
+            taken: None,
         }
     }
 
@@ -312,7 +318,14 @@ impl Ledger {
             }
         }
         ledger.restore_discovery(records);
+        ledger.restore_epochs(records);
         ledger
+    }
+
+    /// What is stored apart from the entries and is not stored already.
+    pub fn records_apart(&mut self) -> impl Iterator<Item = Record> + use<> {
+        let (discovery, epochs) = (self.discovery_record(), self.epochs_record());
+        discovery.into_iter().chain(epochs)
     }
 
     /// Begins a trial or a probation of a pattern, or goes on with one. Tells whether it began.

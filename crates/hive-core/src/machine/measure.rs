@@ -2,6 +2,7 @@
 
 use crate::event_log::Happening;
 use crate::id::PatternId;
+use crate::machine::epoch::Epoch;
 use crate::machine::facts::Reading;
 use crate::machine::pace::WAKEUPS_GATE;
 use crate::machine::run::{Measured, Rail, Step};
@@ -131,6 +132,10 @@ impl Machine {
         } else {
             verdict
         };
+        if matches!(measured.purpose, Purpose::Real | Purpose::HoldOut) && ln.is_some() {
+            let epoch = Epoch::new(now.wall, self.facts.kernel);
+            self.ledger.taken(id, epoch);
+        }
         if let Some(verdict) = verdict {
             self.conclude(now, id, verdict);
         } else if measured.purpose != Purpose::Rest {

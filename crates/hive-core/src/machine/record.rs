@@ -96,7 +96,7 @@ impl Machine {
             if entry.holdout.pairs > 0 {
                 records.push(self.gains.record(id));
             }
-            records.extend(self.ledger.discovery_record());
+            records.extend(self.ledger.records_apart());
             self.out.push_back(MachineEffect::Keep(records));
         }
     }
@@ -213,7 +213,7 @@ impl Machine {
             .into_values()
             .map(|name| (name.key(&secret), name))
             .collect();
-        records.extend(self.ledger.discovery_record());
+        records.extend(self.ledger.records_apart());
         self.out.push_back(MachineEffect::Keep(records));
         if is_behind {
             self.leave_behind(before);

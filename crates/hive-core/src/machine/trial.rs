@@ -33,7 +33,7 @@ pub const MARGIN_LOW: f64 = 0.95;
 pub const MARGIN_HIGH: f64 = 1.05;
 
 /// Share of its work that the background may lose (DESIGN section 9).
-const LOSS_MAX: f64 = 0.5;
+pub const LOSS_MAX: f64 = 0.5;
 
 /// Own pairs after which a gain that costs too much ends its trial: twice [`PAIRS_MIN`], a guess.
 const COST_PAIRS_MIN: u32 = 2 * PAIRS_MIN;
