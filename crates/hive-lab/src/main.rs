@@ -79,6 +79,9 @@ enum What {
     /// Wakes every 5 ms and times itself
     #[command(name = "__ticker", hide = true)]
     Ticker { out: PathBuf },
+    /// Works in two threads 60 times a second and times itself
+    #[command(name = "__game", hide = true)]
+    Game { out: PathBuf },
     /// Paints 60 pictures a second and times itself
     #[command(name = "__painter", hide = true)]
     Painter { out: PathBuf },
@@ -372,6 +375,7 @@ fn run(what: What) -> Result<ExitCode> {
             background,
         } => return hidden::session(foreground.as_deref(), background.as_deref()),
         What::Ticker { out } => work::tick(&out)?,
+        What::Game { out } => work::play(&out)?,
         What::Painter { out } => work::paint(&out)?,
         What::Browser { folder, out } => browser::watch(&folder, &out)?,
         What::LanguageClient { folder, out } => language::type_on(&folder, &out)?,
@@ -455,6 +459,7 @@ fn tell(report: What) -> Result<ExitCode> {
         What::Hold { .. }
         | What::Session { .. }
         | What::Ticker { .. }
+        | What::Game { .. }
         | What::Painter { .. }
         | What::Browser { .. }
         | What::LanguageClient { .. }

@@ -88,28 +88,32 @@ pub fn paired_ratio(pairs: &[(f64, f64)], seed: u64) -> Option<Ratio> {
         .filter(|(with, without)| *with > 0.0 && *without > 0.0)
         .map(|(with, without)| (with / without).ln())
         .collect();
-    if logs.len() < 3 {
+    let (middle, [low, high]) = mean_with_range(&logs, seed)?;
+    Some(Ratio {
+        ratio: middle.exp(),
+        ci: [low.exp(), high.exp()],
+        pairs: logs.len(),
+    })
+}
+
+/// The mean with its 95 % range by resampling; `None` below three values.
+pub fn mean_with_range(values: &[f64], seed: u64) -> Option<(f64, [f64; 2])> {
+    if values.len() < 3 {
         return None;
     }
     let mut dice = Dice::new(seed);
     let mut means: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            let drawn: Vec<f64> = (0..logs.len())
-                .map(|_| logs[dice.below(logs.len())])
+            let drawn: Vec<f64> = (0..values.len())
+                .map(|_| values[dice.below(values.len())])
                 .collect();
             mean(&drawn)
         })
         .collect();
     means.sort_by(f64::total_cmp);
-    let tail = expanded_tail(logs.len());
-    Some(Ratio {
-        ratio: mean(&logs)?.exp(),
-        ci: [
-            percentile(&means, tail)?.exp(),
-            percentile(&means, 1.0 - tail)?.exp(),
-        ],
-        pairs: logs.len(),
-    })
+    let tail = expanded_tail(values.len());
+    let range = [percentile(&means, tail)?, percentile(&means, 1.0 - tail)?];
+    Some((mean(values)?, range))
 }
 
 impl Ratio {

@@ -20,6 +20,9 @@ const WORK_NS: u64 = 500_000;
 /// A screen's period: 60 pictures a second.
 const PICTURE_NS: u64 = 16_666_667;
 
+/// A game's thread works this long each time: 60 % of a core, more than a fair half.
+const GAME_WORK_NS: u64 = 10_000_000;
+
 /// Samples are written out this often, so that the writing itself is rare.
 const FLUSH_NS: u64 = 500_000_000;
 
@@ -51,6 +54,14 @@ pub fn tick(out: &Path) -> Result<()> {
 pub fn paint(out: &Path) -> Result<()> {
     let mut picture = Picture::new();
     pace(out, PICTURE_NS, || picture.paint())
+}
+
+/// Computes and paints 60 times a second in two threads that want more than half of two cores, as a game does: beside a
+/// load it waits in every turn, whoever's session the load is in.
+pub fn play(out: &Path) -> Result<()> {
+    let rounds = rounds_for(GAME_WORK_NS);
+    std::thread::spawn(move || pace(Path::new("/dev/null"), PICTURE_NS, || spin(rounds)));
+    pace(out, PICTURE_NS, || spin(rounds))
 }
 
 /// Does some work each time it is due, and writes down how long after that moment it was done.

@@ -27,7 +27,7 @@ pub mod live;
 use drive::Ended;
 use home::share;
 use live::Arm;
-use scene::{Load, Play};
+use scene::{Cast, Front, Load, Play};
 use stage::Stage;
 use tape::{Replay, Tape, Tapes};
 
@@ -62,6 +62,8 @@ pub struct Plan {
 /// Verdicts of some trials.
 #[derive(Clone, Debug, Default)]
 struct Verdicts {
+    /// Of live trials, those that did not end included.
+    scenes: Vec<(String, Option<Ended>)>,
     all: Vec<Ended>,
     unended: u64,
 }
@@ -128,7 +130,7 @@ async fn live_figures(tools: &Tools, plan: &Plan, figures: &mut Figures) -> Resu
                 "honest_rate": share(honest, trials),
                 "no_effect": verdicts.count(|ended| ended.verdict == Verdict::NoEffect),
                 "unended": verdicts.unended,
-                "ratios": verdicts.all.iter().map(|ended| ended.ratio).collect::<Vec<f64>>(),
+                "each": verdicts.each(),
                 "verdicts": verdicts.counts(),
             }),
         );
@@ -145,11 +147,20 @@ enum Layouts {
     Across,
 }
 
-const SCENES: [(Load, Layout); 4] = [
-    (Load::Spinners, Layout::OtherSession),
-    (Load::Compile, Layout::OtherSession),
-    (Load::Spinners, Layout::SameSession),
-    (Load::Compile, Layout::SameSession),
+const SCENES: [Cast; 4] = [
+    (Front::Ticker, Load::Spinners, Layout::OtherSession),
+    (Front::Ticker, Load::Compile, Layout::OtherSession),
+    (Front::Ticker, Load::Spinners, Layout::SameSession),
+    (Front::Ticker, Load::Compile, Layout::SameSession),
+];
+
+/// Beside the paced loop, whose rare waits across sessions differ too much from one second to the next for a verdict, a
+/// program that waits in every turn.
+const ACROSS: [Cast; 4] = [
+    (Front::Ticker, Load::Spinners, Layout::OtherSession),
+    (Front::Game, Load::Spinners, Layout::OtherSession),
+    (Front::Ticker, Load::Compile, Layout::OtherSession),
+    (Front::Game, Load::Compile, Layout::OtherSession),
 ];
 
 async fn record(tools: &Tools, length: Duration) -> Result<Tapes> {
@@ -158,8 +169,8 @@ async fn record(tools: &Tools, length: Duration) -> Result<Tapes> {
     let state = scene::state()?;
     let mut host = scene::host(state.path())?;
     let mut tapes = Vec::new();
-    for (load, layout) in SCENES {
-        let play = Play::open(&machine, &mut host, load, layout).await?;
+    for cast in SCENES {
+        let play = Play::open(&machine, &mut host, cast).await?;
         tapes.push(play.record(&mut host, length).await?);
     }
     Ok(Tapes::of(tapes))
@@ -171,18 +182,16 @@ async fn lived(tools: &Tools, trials: u64, arm: Arm, layouts: &Layouts) -> Resul
     let state = scene::state()?;
     let mut host = scene::host(state.path())?;
     let scenes = match layouts {
-        Layouts::InTurn => &SCENES[..],
-        Layouts::Across => &SCENES[..2],
+        Layouts::InTurn => SCENES,
+        Layouts::Across => ACROSS,
     };
     let mut verdicts = Verdicts::default();
     let mut dice = Dice::new(clock::boot_us());
-    for (_, (load, layout)) in (0..trials).zip(scenes.iter().cycle()) {
-        let play = Play::open(&machine, &mut host, *load, *layout).await?;
+    for (_, cast) in (0..trials).zip(scenes.iter().cycle()) {
+        let play = Play::open(&machine, &mut host, *cast).await?;
         let ended = live::trial(&mut host, arm, dice.next_u64()).await?;
-        eprintln!(
-            "hive-lab: {arm:?}, {}: {ended:?}",
-            scene::name(*load, *layout)
-        );
+        eprintln!("hive-lab: {arm:?}, {}: {ended:?}", scene::name(*cast));
+        verdicts.scenes.push((scene::name(*cast), ended));
         verdicts.add(ended);
         drop(play);
     }
@@ -307,6 +316,18 @@ impl Verdicts {
 
     fn count(&self, like: impl Fn(&Ended) -> bool) -> u64 {
         self.all.iter().filter(|ended| like(ended)).count() as u64
+    }
+
+    fn each(&self) -> Vec<Value> {
+        let told = |(scene, ended): &(String, Option<Ended>)| match ended {
+            Some(it) => {
+                json!({"scene": scene, "verdict": it.verdict, "pairs": it.pairs, "ratio": it.ratio, "ci": it.ci})
+            }
+            None => {
+                json!({"scene": scene, "verdict": null, "why": {"verdict": "the trial did not end"}})
+            }
+        };
+        self.scenes.iter().map(told).collect()
     }
 
     fn counts(&self) -> Value {

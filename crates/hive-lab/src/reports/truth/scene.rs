@@ -25,6 +25,15 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// How long the programs may take to be there. A guess for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Who is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// The paced loop: a tenth of a core. Across sessions it hardly ever waits.
+    Ticker,
+    /// Two threads that want more than their sessions' fair share: it waits in every turn, across sessions too.
+    Game,
+}
+
 /// What competes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -33,6 +42,9 @@ pub enum Load {
     /// Compilers, again and again.
     Compile,
 }
+
+/// Who is waited for, what competes, and where.
+pub type Cast = (Front, Load, Layout);
 
 /// The programs at work.
 #[derive(Debug)]
@@ -49,12 +61,15 @@ impl Play {
     pub async fn open(
         machine: &Machine,
         host: &mut Host,
-        load: Load,
-        layout: Layout,
+        (front, load, layout): Cast,
     ) -> Result<Self> {
         let out = machine.folder().join(format!("turns{}", clock::boot_us()));
         let lab = machine.tools().lab.display().to_string();
-        let foreground = vec![lab, "__ticker".into(), out.display().to_string()];
+        let program = match front {
+            Front::Ticker => "__ticker",
+            Front::Game => "__game",
+        };
+        let foreground = vec![lab, program.into(), out.display().to_string()];
         let background = words(machine, load)?;
         let sessions = match layout {
             Layout::SameSession => vec![Jobs {
@@ -80,12 +95,12 @@ impl Play {
         let began = Instant::now();
         loop {
             let leaders: Vec<u32> = terminals.iter().map(Terminal::leader).collect();
-            if let Some((front, back)) = jobs(host, &leaders) {
+            if let Some((job, back)) = jobs(host, &leaders) {
                 tokio::time::sleep(WARM_UP).await;
                 return Ok(Self {
-                    name: name(load, layout),
+                    name: name((front, load, layout)),
                     layout,
-                    front,
+                    front: job,
                     back,
                     _terminals: terminals,
                 });
@@ -133,7 +148,11 @@ impl Play {
 }
 
 /// What a scene is called.
-pub fn name(load: Load, layout: Layout) -> String {
+pub fn name((front, load, layout): Cast) -> String {
+    let front = match front {
+        Front::Ticker => "ticker",
+        Front::Game => "game",
+    };
     let load = match load {
         Load::Spinners => "spinners",
         Load::Compile => "compile",
@@ -142,7 +161,7 @@ pub fn name(load: Load, layout: Layout) -> String {
         Layout::SameSession => "same session",
         Layout::OtherSession => "across autogroups",
     };
-    format!("ticker vs {load}, {layout}")
+    format!("{front} vs {load}, {layout}")
 }
 
 fn words(machine: &Machine, load: Load) -> Result<Vec<String>> {
