@@ -278,14 +278,15 @@ impl Verdict {
 impl PairStats {
     /// Takes in one pair's natural log ratio.
     pub fn add(&mut self, ln_ratio: f64) {
-        let value = LogRatio::from_ln(ln_ratio);
+        self.add_millionths(LogRatio::from_ln(ln_ratio).0);
+    }
+
+    /// Takes in a value of any kind, in millionths of its unit.
+    pub fn add_millionths(&mut self, value: i64) {
+        let size = u128::from(value.unsigned_abs());
+        let square = u64::try_from(size * size / 1_000_000).unwrap_or(u64::MAX);
         self.pairs = self.pairs.saturating_add(1);
-        self.sum = self.sum.saturating_add(value.0);
-        let square = value
-            .0
-            .unsigned_abs()
-            .saturating_mul(value.0.unsigned_abs())
-            / 1_000_000;
+        self.sum = self.sum.saturating_add(value);
         self.squares = self.squares.saturating_add(square);
     }
 

@@ -127,7 +127,7 @@ impl Machine {
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
-        status.gain = self.gains.view(&self.ledger);
+        status.gain = self.gains.view();
         status.left_alone = self.left_alone(now);
         let open = |entry: &&Entry| entry.state == PatternState::Trial && entry.trial.pairs > 0;
         let entries = self.ledger.entries().map(|(_, entry)| entry);

@@ -1,4 +1,4 @@
-//! Gain: what a person was spared while proven actions were on, told from the waiting that was left and from the hold-outs.
+//! Gain: how much less a person waited while proven actions were on, as their hold-outs tell it.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::hive::outside::{Record, Table};
 use crate::id::PatternId;
-use crate::machine::learn::{ALPHA_SHOWN, Ledger};
+use crate::machine::learn::ALPHA_SHOWN;
 use crate::machine::sequence;
 use crate::machine::window::{Window, real};
 use crate::pattern::PairStats;
 use crate::reply::GainView;
 
-/// First byte of a record's key; the pattern's id follows.
-const KEY: u8 = b'g';
+/// First byte of a record's key; the pattern's id follows. (`g` was that of a record whose seconds were told from ratios.)
+const KEY: u8 = b'h';
 
 /// What was measured while one proven action was on. The time between windows, about a tenth of it, is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gain {
     /// Microseconds of windows with it on.
     on_us: u64,
-    /// Microseconds that the protected program waited in them.
-    waited_us: u64,
+    /// Of each hold-out pair: milliseconds waited per second without it, less those with it.
+    spared: PairStats,
 }
 
 /// Those of all patterns.
@@ -38,16 +38,18 @@ struct Saved {
 }
 
 impl Gain {
-    /// How much longer the waiting would have been without the action: the hold-outs tell the ratio of the two.
-    /// `None` while their range is open.
-    fn saved(&self, holdouts: &PairStats) -> Option<Saved> {
-        let range = sequence::range(holdouts, ALPHA_SHOWN)?;
-        let waited = real(self.waited_us) / 1e6;
-        let without = |ln: f64| waited * (libm::exp(-ln) - 1.0);
+    /// How much longer the waiting would have been without the action. `None` while the hold-outs' range is open.
+    ///
+    /// A difference of means and not the ratio that trials compare: that is a mean of logarithms, and where a wait is
+    /// mostly nothing and now and then long, the waiting that was left times such a ratio is several times what was spared.
+    fn saved(&self) -> Option<Saved> {
+        let range = sequence::range(&self.spared, ALPHA_SHOWN)?;
+        let on_s = real(self.on_us) / 1e6;
+        let seconds = |ms_per_s: f64| ms_per_s / 1e3 * on_s;
         Some(Saved {
-            best: without(holdouts.mean()),
-            low: without(range.high),
-            high: without(range.low),
+            best: seconds(self.spared.mean()),
+            low: seconds(range.low),
+            high: seconds(range.high),
         })
     }
 }
@@ -74,7 +76,17 @@ impl Gains {
     pub fn add(&mut self, id: PatternId, window: &Window) {
         let gain = self.0.entry(id).or_default();
         gain.on_us = gain.on_us.saturating_add(window.span.0);
-        gain.waited_us = gain.waited_us.saturating_add(window.waited_ns / 1_000);
+    }
+
+    /// Takes in a hold-out pair.
+    pub fn add_holdout(&mut self, id: PatternId, treated: &[Window], control: &Window) {
+        let count = i64::try_from(treated.len()).unwrap_or(i64::MAX);
+        if count > 0 {
+            let with = treated.iter().map(waited_ns_per_s).sum::<i64>() / count;
+            let gain = self.0.entry(id).or_default();
+            gain.spared
+                .add_millionths(waited_ns_per_s(control).saturating_sub(with));
+        }
     }
 
     /// A new trial decides anew: what an earlier proof was credited with is told no more. The record to write, if any.
@@ -111,18 +123,15 @@ impl Gains {
     /// What all of them spared, as far as hold-outs tell. The range's ends are sums of ends: wider than they need be,
     /// never narrower.
     #[must_use]
-    pub fn view(&self, ledger: &Ledger) -> Option<GainView> {
+    pub fn view(&self) -> Option<GainView> {
         let mut view = GainView::default();
-        for (id, gain) in &self.0 {
-            let Some(entry) = ledger.get(*id) else {
-                continue;
-            };
-            let Some(saved) = gain.saved(&entry.holdout) else {
+        for gain in self.0.values() {
+            let Some(saved) = gain.saved() else {
                 view.untold_s += gain.on_us / 1_000_000;
                 continue;
             };
             view.on_s += gain.on_us / 1_000_000;
-            view.holdouts += entry.holdout.pairs;
+            view.holdouts += gain.spared.pairs;
             view.saved_s += saved.best;
             view.range_s[0] += saved.low;
             view.range_s[1] += saved.high;
@@ -131,93 +140,112 @@ impl Gains {
     }
 }
 
+/// How long the protected program's threads waited, in nanoseconds (millionths of a millisecond) per second. Bounded, so
+/// that a few of them can be added: a thousand threads that did nothing else.
+fn waited_ns_per_s(window: &Window) -> i64 {
+    let rate = u128::from(window.waited_ns) * 1_000_000 / u128::from(window.span.0.max(1));
+    i64::try_from(rate)
+        .unwrap_or(i64::MAX)
+        .min(1_000_000_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::WorkloadKey;
-    use crate::pattern::{Action, Binding, Context, Cores, PatternDef, WorkloadType};
-    use crate::time::{Instant, Span};
+    use crate::chance::Chance;
+    use crate::machine::window::{PairValue, pair_value};
+    use crate::pattern::Goal;
+    use crate::time::Span;
 
-    fn def(action: Action) -> PatternDef {
-        PatternDef {
-            action,
-            workload: WorkloadKey([1; 16]),
-            role: WorkloadType::Interactive,
-            context: Context {
-                binding: Binding::Task,
-                cores: Cores::Few,
-                eevdf_slices: true,
-                background: WorkloadType::Batch,
-            },
-        }
-    }
+    const ONE: PatternId = PatternId([1; 16]);
+    const TWO: PatternId = PatternId([2; 16]);
 
-    fn minute(waited_s: u64) -> Window {
+    fn second(waited_ms: u64) -> Window {
         Window {
-            span: Span::from_secs(60),
-            waited_ns: waited_s * 1_000_000_000,
-            wakeups: 6_000,
+            span: Span::from_secs(1),
+            waited_ns: waited_ms * 1_000_000,
+            wakeups: 100,
             ..Window::default()
         }
     }
 
     #[test]
-    fn what_was_spared_follows_from_the_waiting_that_was_left_and_the_hold_outs() {
-        let def = def(Action::BackgroundNice);
-        let mut ledger = Ledger::default();
+    fn what_was_spared_follows_from_the_hold_outs_and_the_time_it_was_on() {
         let mut gains = Gains::default();
-        assert_eq!(gains.view(&ledger), None);
-        ledger.know(def, true, Instant::START);
-        gains.add(def.id(), &minute(10));
-        let view = gains.view(&ledger).expect("something was on");
+        assert_eq!(gains.view(), None);
+        for _ in 0..60 {
+            gains.add(ONE, &second(10));
+        }
+        let view = gains.view().expect("something was on");
         // Without a hold-out nothing is known of it.
         assert_eq!((view.on_s, view.untold_s), (0, 60));
-        let entry = ledger.get_mut(def.id()).expect("known");
         for turn in 0..40 {
-            entry
-                .holdout
-                .add(libm::log(0.5) + if turn % 2 == 0 { 0.05 } else { -0.05 });
+            let control = second(100 + 4 * (turn % 2));
+            gains.add_holdout(ONE, &[second(0), second(4)], &control);
         }
-        let view = gains.view(&ledger).expect("something was on");
-        // Half the waiting: ten seconds waited, ten spared.
-        assert!((view.saved_s - 10.0).abs() < 0.2, "{view:?}");
-        assert!(view.range_s[0] > 8.0 && view.range_s[0] < view.saved_s);
-        assert!(view.range_s[1] < 12.0 && view.range_s[1] > view.saved_s);
+        let view = gains.view().expect("something was on");
+        // A tenth of each of sixty seconds.
+        assert!((view.saved_s - 6.0).abs() < 0.01, "{view:?}");
+        assert!(view.range_s[0] > 5.8 && view.range_s[0] < view.saved_s);
+        assert!(view.range_s[1] < 6.2 && view.range_s[1] > view.saved_s);
         assert_eq!((view.on_s, view.holdouts, view.untold_s), (60, 40, 0));
     }
 
     #[test]
-    fn a_gain_that_is_none_is_told_as_such() {
-        let def = def(Action::BackgroundNice);
-        let mut ledger = Ledger::default();
+    fn rare_long_waits_with_it_on_do_not_make_the_gain_larger_than_the_waiting_it_took_away() {
         let mut gains = Gains::default();
-        let entry = ledger.know(def, true, Instant::START);
-        for turn in 0..40 {
-            entry.holdout.add(if turn % 2 == 0 { 0.11 } else { -0.09 });
+        let mut ratios = PairStats::default();
+        let mut chance = Chance::from_seed([3; 32]);
+        let (mut waited, mut without) = (0, 0);
+        for _ in 0..400 {
+            // Nothing in nine windows of ten, half of the usual wait in the tenth.
+            let with = if chance.below(10) == 0 { 100 } else { 0 };
+            let treated = [second(with)];
+            gains.add(ONE, &treated[0]);
+            gains.add_holdout(ONE, &treated, &second(200));
+            if let PairValue::Ln(ln) = pair_value(Goal::Wait, &treated, &second(200)) {
+                ratios.add(ln);
+            }
+            (waited, without) = (waited + with, without + 200);
         }
-        gains.add(def.id(), &minute(10));
-        let view = gains.view(&ledger).expect("something was on");
+        let truth = real(without - waited) / 1e3;
+        let view = gains.view().expect("something was on");
+        assert!((view.saved_s - truth).abs() < 0.01, "{view:?} {truth}");
+        // What the ratio would tell: the waiting that was left, times a ratio that the many windows without any rule.
+        let told = real(waited) / 1e3 * (libm::exp(-ratios.mean()) - 1.0);
+        assert!(told > 10.0 * truth, "{told} {truth}");
+    }
+
+    #[test]
+    fn a_gain_that_is_none_is_told_as_such() {
+        let mut gains = Gains::default();
+        gains.add(ONE, &second(10));
+        for turn in 0..40 {
+            gains.add_holdout(
+                ONE,
+                &[second(100)],
+                &second(if turn % 2 == 0 { 90 } else { 109 }),
+            );
+        }
+        let view = gains.view().expect("something was on");
         assert!(view.range_s[0] < 0.0 && view.range_s[1] > 0.0 && view.saved_s < 0.0);
     }
 
     #[test]
     fn it_is_kept_on_the_disk_and_moves_with_its_pattern() {
-        let (old, new) = (
-            def(Action::BackgroundNice).id(),
-            def(Action::FinerSlice).id(),
-        );
         let mut gains = Gains::default();
-        gains.add(old, &minute(3));
-        let kept = gains.record(old);
+        gains.add(ONE, &second(3));
+        gains.add_holdout(ONE, &[second(3)], &second(5));
+        let kept = gains.record(ONE);
         assert_eq!(Gains::restore(&[kept]).0, gains.0);
-        let moved = gains.rename(old, new);
+        let moved = gains.rename(ONE, TWO);
         assert!(moved[0].value.is_none() && moved[1].value.is_some());
         assert_eq!(Gains::restore(&moved).0, gains.0);
-        let gone = gains.forget(new).expect("it was there");
-        assert!(gone.value.is_none() && gains.0.is_empty() && gains.forget(new).is_none());
+        let gone = gains.forget(TWO).expect("it was there");
+        assert!(gone.value.is_none() && gains.0.is_empty() && gains.forget(TWO).is_none());
         let short = Record {
             table: Table::Ledger,
-            key: Vec::from(*b"gx"),
+            key: Vec::from(*b"hx"),
             value: Some(Vec::from([1, 2])),
         };
         assert!(Gains::restore(&[short]).0.is_empty());

@@ -121,6 +121,11 @@ impl Machine {
                 if let Some(ln) = ln {
                     entry.add_holdout(ln);
                 }
+                if let Some(control) = &measured.control
+                    && entry.def.role.goal() == Goal::Wait
+                {
+                    self.gains.add_holdout(id, &measured.treated, control);
+                }
                 entry.denied()
             }
             Purpose::Rest => entry.denied(),
