@@ -15,6 +15,7 @@ pub mod neighbours;
 pub mod sequence;
 pub mod heard;
 pub mod learn;
+pub mod leave;
 pub mod gain;
 pub mod discovery;
 pub mod epoch;

@@ -119,6 +119,9 @@ pub struct StatusView {
     /// Seconds for which nothing is tried or turned on after an undo; none without such a rest.
     #[serde(default)]
     pub rest_left_s: Option<u64>,
+    /// The same after a rail of this daemon's own fell: it used, or switched, too much.
+    #[serde(default)]
+    pub own_rest_left_s: Option<u64>,
     /// Members, this machine included.
     pub members: usize,
     /// Other members connected now.

@@ -742,20 +742,20 @@ fn what_was_gained_moves_with_its_pattern_once_its_program_is_seen_again() {
     let joined = [8; 32];
     let gains = |world: &World| -> Vec<Vec<u8>> {
         let keys = world.store.keys().cloned();
-        keys.filter(|key| key.starts_with(b"g") && key.len() > 16)
+        keys.filter(|key| key.starts_with(b"h") && key.len() > 16)
             .collect()
     };
     let of = |secret: &[u8; 32]| {
         let mut def = here(Action::BackgroundNice);
         def.workload = ProgramName::new("canary-editor").key(secret);
-        [&b"g"[..], &def.id().0].concat()
+        [&b"h"[..], &def.id().0].concat()
     };
     let mut world = World::new(Plan::strong(1));
     proven(&mut world);
     assert!(world.run_until(60, |w| !gains(w).is_empty()), "hold-outs");
     assert_eq!(
         gains(&world),
-        [[&b"g"[..], &here(Action::BackgroundNice).id().0].concat()]
+        [[&b"h"[..], &here(Action::BackgroundNice).id().0].concat()]
     );
     let wall = world.clock().wall.0;
     let mut world = World::new(Plan {
@@ -844,4 +844,25 @@ fn one_machine_with_many_pairs_does_not_outvote_the_others() {
         "{}",
         heard.estimate()
     );
+}
+
+#[test]
+fn an_undo_neither_revives_what_its_trial_dropped_nor_shortens_its_rest() {
+    let truth = Truth {
+        effect: 0.8,
+        ..Truth::default()
+    };
+    let mut world = World::new(Plan::default().with(Action::BackgroundNice, truth));
+    let nice = |world: &World| world.pattern(Action::BackgroundNice);
+    let dropped = |world: &World| nice(world).is_some_and(|it| it.state == PatternState::Dropped);
+    assert!(world.run_until(600, dropped));
+    let before = nice(&world).expect("tried");
+    let clock = world.clock();
+    let told = world
+        .machine
+        .undo(clock, Some(&before.name))
+        .expect("known");
+    assert_eq!(told.changes, 0);
+    let after = nice(&world).expect("tried");
+    assert_eq!((after.state, after.verdict), (before.state, before.verdict));
 }

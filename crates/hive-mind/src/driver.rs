@@ -47,6 +47,10 @@ const ANSWERS_MAX: usize = 256;
 /// milliseconds where nothing else is asked of the host.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How often what an earlier run could not put back is tried again, unasked. A guess: often enough for a person, rare enough
+/// for a value that never comes back.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
 /// How often addresses are compared and sleep is looked for when the kernel says nothing; costs no traffic. A guess
 /// between the seconds a person waits and wake-ups of an idle processor.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
@@ -278,6 +282,9 @@ impl Driver {
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         look_around.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look_around.reset();
+        let mut try_again = tokio::time::interval(TRY_AGAIN);
+        try_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        try_again.reset();
         // The node may already want things before anything has happened.
         self.carry_out();
         let ended = loop {
@@ -288,6 +295,11 @@ impl Driver {
                 Some(input) = self.answered.recv() => Some(input),
                 () = self.bells.stirred() => self.look_around(),
                 _ = look_around.tick() => self.look_around(),
+                _ = try_again.tick(), if self.hands.stuck() > 0 => {
+                    // It is told in the log; whoever asks for the status is told how many are left.
+                    drop(self.hands.again());
+                    None
+                }
                 asked = self.asked.recv() => match asked {
                     Some(Asked::Command { command, answer }) => Some(self.numbered(command, answer)),
                     Some(Asked::Network(answer)) => self.look_at_network(answer),

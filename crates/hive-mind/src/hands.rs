@@ -90,6 +90,9 @@ fn try_again(host: &mut Host, stuck: &AtomicU32, tell: oneshot::Sender<Recovery>
     match host.recover_again() {
         Ok(recovery) => {
             stuck.store(recovery.failed, Ordering::Relaxed);
+            if recovery.failed == 0 {
+                tracing::info!(?recovery, "what an earlier run left on is put back");
+            }
             if tell.send(recovery).is_err() {
                 tracing::debug!("nobody waits to hear what was put back");
             }

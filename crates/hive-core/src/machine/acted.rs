@@ -57,6 +57,7 @@ impl Machine {
             entry.refused = Some(outcome);
             entry.drop_for_now(now.wall);
             self.keep(id);
+            self.ask_for_more(now);
         }
         self.end_run();
     }

@@ -27,7 +27,7 @@ const RIDGE: f64 = 1.0;
 const PROGRAMS_DIFFER: f64 = 0.74;
 
 /// A mean beyond this counts as this (`research/optimizer.md` 7.5).
-const VALUE_MAX: f64 = 1.0;
+pub const VALUE_MAX: f64 = 1.0;
 
 type Row = [f64; FEATURES];
 

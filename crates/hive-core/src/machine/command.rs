@@ -102,8 +102,12 @@ impl Machine {
                 });
         for id in ids {
             if let Some(entry) = self.ledger.get_mut(id) {
-                entry.state = PatternState::Undone;
-                entry.backoff_until = WallTime(now.wall.0.saturating_add(BACKOFF_MS));
+                // What was dropped stays dropped, and no word shortens what its own trials decided.
+                if entry.state != PatternState::Dropped {
+                    entry.state = PatternState::Undone;
+                }
+                let a_day = WallTime(now.wall.0.saturating_add(BACKOFF_MS));
+                entry.backoff_until = entry.backoff_until.max(a_day);
             }
             self.keep(id);
         }

@@ -4,12 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::id::PatternId;
+use crate::machine::belief;
 use crate::machine::choice::{self, Known, Outlook};
 use crate::machine::epoch::Epoch;
 use crate::machine::facts::{MachineFacts, Rights};
 use crate::machine::heard::HeardPattern;
-use crate::machine::learn::Ledger;
-use crate::machine::neighbours::Neighbour;
+use crate::machine::learn::{Entry, Ledger};
+use crate::machine::leave::Leave;
 use crate::machine::observe::Contention;
 use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
 use crate::pattern::catalogue::Tier;
@@ -24,8 +25,8 @@ pub const PROVEN_REST: Span = Span::from_secs(60);
 /// What to do about a contention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// Nothing; the reason in words.
-    Leave(&'static str),
+    /// Nothing.
+    Leave(Leave),
     /// Run this.
     Run(Regime, PatternDef),
 }
@@ -108,31 +109,30 @@ pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
             && offered(goal, binding, grounds.facts.rights)
                 .iter()
                 .any(|action| action.side() == Side::Protected);
-        let nothing = || {
-            if spared {
-                return "what is in front carries settings of its own or of others, so it is not changed, and nothing can be done to the rest";
-            }
-            nothing_offered(goal, binding)
+        let nothing = if spared {
+            Leave::Spared
+        } else {
+            Leave::NoMeans(goal, binding)
         };
-        return Choice::Leave(claimed.map_or_else(nothing, Neighbour::leave));
+        return Choice::Leave(claimed.map_or(nothing, Leave::Claimed));
     }
-    let open: Vec<PatternDef> = actions
+    let mut open: Vec<PatternDef> = actions
         .into_iter()
         .map(|action| pattern(action, contention, grounds.secret))
-        .filter(|def| is_open(grounds, ledger, def.id()))
         .collect();
+    let all_tried = open
+        .iter()
+        .all(|def| was_tried_in_vain(grounds, ledger, def.id()));
+    open.retain(|def| is_open(grounds, ledger, def.id()));
     let proven = best_proven(grounds, ledger, &open);
     let next = next_trial(grounds, ledger, &open);
     match (proven, next) {
         (Some(_), Some((regime, def))) if grounds.rested => Choice::Run(regime, def),
         (Some(def), _) => Choice::Run(Regime::Proven, *def),
         (None, Some((regime, def))) => Choice::Run(regime, def),
-        (None, None) if open.is_empty() => {
-            Choice::Leave("everything that could help here was tried and did not")
-        }
-        (None, None) => Choice::Leave(
-            "everything that could help here was measured, and none of it is expected to help today",
-        ),
+        (None, None) if !open.is_empty() => Choice::Leave(Leave::NotExpected),
+        (None, None) if all_tried => Choice::Leave(Leave::TriedInVain),
+        (None, None) => Choice::Leave(Leave::HeldBack),
     }
 }
 
@@ -192,11 +192,12 @@ fn best_drawn<'a>(
 }
 
 /// What a trial must be drawn better than, or nothing new is done: what is proven here, else nothing at all, each by as
-/// much as somebody feels. What nobody measured yet needs no such draw: its first look is worth a minute.
+/// much as somebody feels. What nobody measured yet needs no such draw: its first look is worth a minute. What is proven
+/// counts no more than beliefs can hold, or nothing could ever be drawn better than a strong action.
 fn bar(ledger: &Ledger, open: &[PatternDef]) -> f64 {
     let proven = open.iter().filter(|def| is_proven(ledger, def.id()));
     let best = proven.map(|def| burden(ledger, def)).fold(0.0, f64::min);
-    best + libm::log(MARGIN_LOW)
+    best.max(-belief::VALUE_MAX) + libm::log(MARGIN_LOW)
 }
 
 /// Whether nobody and nothing speaks against using the pattern now.
@@ -206,6 +207,17 @@ fn is_open(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
         .get(id)
         .is_some_and(|entry| entry.backs_off(grounds.wall));
     !paused && !backs_off
+}
+
+/// Whether its own trial, and nothing else, is why it is left alone: no person's word, no pause of the hive, no refusal.
+fn was_tried_in_vain(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
+    let paused = grounds.advice.get(&id).is_some_and(|heard| heard.paused);
+    let in_vain = |entry: &Entry| {
+        entry.state == PatternState::Dropped
+            && entry.refused.is_none()
+            && entry.verdict != Verdict::Helps
+    };
+    !paused && ledger.get(id).is_some_and(in_vain)
 }
 
 /// Proven here; a person's "no" for a day does not unprove it.
@@ -233,29 +245,6 @@ fn burden(ledger: &Ledger, def: &PatternDef) -> f64 {
         let pairs = entry.trial.plus(entry.holdout);
         choice::burden(pairs.mean(), entry.work.loss())
     })
-}
-
-fn nothing_offered(goal: Goal, binding: Binding) -> &'static str {
-    match (goal, binding) {
-        (Goal::Progress, Binding::Task) => {
-            "the build's background cannot be weighed less with the rights at hand (CAP_SYS_NICE or RLIMIT_NICE of 20)"
-        }
-        (Goal::Progress, Binding::Autogroup) => {
-            "nice does nothing across terminal sessions, and their weights cannot be set by this user"
-        }
-        (Goal::Progress, Binding::Cgroup) => {
-            "nice does nothing across control groups, and their weights belong to the service manager"
-        }
-        (Goal::Wait, Binding::Task) => {
-            "nothing can be undone with the rights at hand (CAP_SYS_NICE or RLIMIT_NICE of 20; time slices need Linux 6.12)"
-        }
-        (Goal::Wait, Binding::Autogroup) => {
-            "nice does nothing across terminal sessions, and this user can set neither their weights nor time slices"
-        }
-        (Goal::Wait, Binding::Cgroup) => {
-            "nice does nothing across control groups, their weights belong to the service manager, and time slices cannot be set here"
-        }
-    }
 }
 
 #[cfg(test)]

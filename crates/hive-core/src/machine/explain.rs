@@ -82,7 +82,7 @@ impl Machine {
             );
         };
         let (regime, def) = match self.choose(now, &contention) {
-            Choice::Leave(because) => return leave(because),
+            Choice::Leave(why) => return leave(why.words()),
             Choice::Run(regime, def) => (regime, def),
         };
         let would = match (self.mode, self.pause.is_some(), self.rest_until.is_some()) {
@@ -124,6 +124,7 @@ impl Machine {
         let left = |until: Instant| until.since(now.boot).0.div_ceil(1_000_000);
         status.pause_left_s = self.pause.and_then(|pause| pause.until).map(left);
         status.rest_left_s = self.rest_until.map(left);
+        status.own_rest_left_s = self.own.until().map(left);
         status.watched_s = seconds(self.observer.watched.0);
         status.busy_s = seconds(self.observer.busy.0);
         status.contended_s = seconds(self.contended.0);
@@ -178,7 +179,7 @@ impl Machine {
             .contention(&self.paces, None, &self.facts)
             .filter(|_| self.facts.pressure)?;
         match self.choose(now, &contention) {
-            Choice::Leave(because) => Some(because.to_string()),
+            Choice::Leave(why) => Some(why.words().to_string()),
             Choice::Run(..) => None,
         }
     }

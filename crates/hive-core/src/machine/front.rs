@@ -8,6 +8,35 @@ use crate::machine::observe::{Group, Situation};
 use crate::pattern::WorkloadType;
 use crate::pattern::roles::{self, Gaming};
 
+/// Terminals, and programs that show terminals in a terminal: they wake for whatever the jobs in them print, and who waits
+/// waits for those. The kernel cuts names at 15 bytes. A list of what is common; another one counts as any window.
+const SHOW_OTHERS: [&str; 24] = [
+    "alacritty",
+    "foot",
+    "footclient",
+    "ghostty",
+    "gnome-terminal-",
+    "kgx",
+    "kitty",
+    "konsole",
+    "lxterminal",
+    "mate-terminal",
+    "ptyxis",
+    "qterminal",
+    "rxvt",
+    "urxvt",
+    "st",
+    "terminator",
+    "tilix",
+    "wezterm-gui",
+    "xfce4-terminal",
+    "xterm",
+    "dtach",
+    "screen",
+    "tmux: client",
+    "zellij",
+];
+
 /// Ancestors that are looked at; a table that was read over some time may hold a loop. Deeper than any desktop's.
 const DEPTH_MAX: usize = 64;
 
@@ -56,6 +85,14 @@ pub(crate) fn applications(
 }
 
 impl Situation {
+    /// Whether a job wakes for what others do: a terminal, while a job in some terminal's foreground burns. That job is what
+    /// somebody may be waiting for then.
+    pub(crate) fn only_shows(&self, id: GroupId) -> bool {
+        let name = self.groups.get(&id).map(|job| job.name.local());
+        let burns = |(other, job): (&GroupId, &Group)| *other != id && job.foreground && job.hungry;
+        name.is_some_and(|name| SHOW_OTHERS.contains(&name)) && self.groups.iter().any(burns)
+    }
+
     /// Whether somebody is at a job, or at the window that it runs in: a terminal's, for one.
     pub(crate) fn is_near(&self, id: GroupId) -> bool {
         let mut seen = BTreeSet::from([id]);

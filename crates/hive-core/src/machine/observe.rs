@@ -329,6 +329,7 @@ impl Situation {
             .candidates()
             .into_iter()
             .filter(|id| paces.get(id).is_some_and(|pace| pace.interactive))
+            .filter(|id| !self.only_shows(*id))
             .collect();
         if waited_for.is_empty() {
             let mut jobs = self.at_work(paces, keep).into_iter();
@@ -343,7 +344,18 @@ impl Situation {
                 near(a).cmp(&near(b)).then(pace(a).total_cmp(&pace(b)))
             })?,
         };
-        let shielded = self.shielded(paces, &waited_for);
+        let nearer = |id: &GroupId| self.is_near(*id) && !self.is_near(protected);
+        if keep.is_some() && waited_for.iter().any(nearer) {
+            // Somebody has moved on to another one: this run ends as if its contention were over.
+            return None;
+        }
+        let mut shielded = self.shielded(paces, &waited_for);
+        // What somebody is at is not slowed down in favour of what stands behind it: a build in the focused terminal, say.
+        let shown = self
+            .groups
+            .iter()
+            .filter(|(id, g)| g.foreground && nearer(id));
+        shielded.extend(shown.map(|(id, _)| *id));
         let role = self.groups.get(&protected)?.role();
         self.between(protected, role, &shielded, facts)
     }

@@ -64,8 +64,11 @@ impl Situation {
 
     /// The other jobs that somebody may begin to wait for.
     pub(crate) fn quiet(&self, protected: GroupId) -> Vec<GroupId> {
-        let others = self.candidates().into_iter().filter(|id| *id != protected);
-        others.take(QUIET_MAX).collect()
+        let mut others = self.candidates();
+        others.retain(|id| *id != protected);
+        others.sort_by_key(|id| !self.is_near(*id));
+        others.truncate(QUIET_MAX);
+        others
     }
 }
 

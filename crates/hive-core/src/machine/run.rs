@@ -34,6 +34,10 @@ const STARVED_SHARE: f64 = 0.05;
 /// ... or the rail falls after this long (`research/optimizer.md` 7.5).
 const STARVED_SPAN: Span = Span::from_secs(3);
 
+/// ... while some task waited for a processor for this share of the time. One that is kept from running waits always;
+/// a background that sleeps by itself was denied nothing. A guess between the two.
+const STARVED_WAITING: f64 = 0.5;
+
 /// Share of a treated window in which everything may wait for memory (`research/optimizer.md` 7.5) ...
 const MEMORY_RAIL: f64 = 0.10;
 
@@ -408,7 +412,9 @@ impl Run {
             Goal::Progress => window.wanted_more() && window.cores() < PROGRESS_RAIL * progress,
         };
         self.hard = if hard { self.hard + 1 } else { 0 };
-        let starved = window.processes > 0 && window.background_cores() < STARVED_SHARE * cores;
+        let starved = window.processes > 0
+            && window.background_cores() < STARVED_SHARE * cores
+            && window.cpu_stalled() >= STARVED_WAITING;
         self.starved.0 = if starved {
             self.starved.0.saturating_add(window.span.0)
         } else {

@@ -96,7 +96,9 @@ impl Machine {
         let contention = self.situation.contention(&self.paces, None, &self.facts);
         self.run.is_none()
             && self.facts.pressure
-            && contention.is_some_and(|it| matches!(self.choose(now, &it), Choice::Leave(_)))
+            && contention.is_some_and(
+                |it| matches!(self.choose(now, &it), Choice::Leave(why) if why.is_for_a_person()),
+            )
     }
 
     /// Takes a step on memory, where one is allowed and due. Not during a trial: its own cost would be in the windows.

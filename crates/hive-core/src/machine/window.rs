@@ -45,6 +45,8 @@ pub struct Window {
     pub processes: u32,
     /// Time in which everything waited for memory.
     pub memory_stall: Span,
+    /// Time in which some task waited for a processor.
+    pub cpu_stall: Span,
     /// Processor time that the protected job got as a whole, children that ended included; `None` where it was not
     /// asked for, or the job was not there at both ends.
     pub progress: Option<Span>,
@@ -94,6 +96,7 @@ impl Window {
                     .0
                     .saturating_sub(first.pressure.memory_full.0),
             ),
+            cpu_stall: Span(last.pressure.cpu.0.saturating_sub(first.pressure.cpu.0)),
             ..Self::default()
         };
         let before: BTreeMap<_, _> = first
@@ -190,6 +193,12 @@ impl Window {
     #[must_use]
     pub fn memory_stalled(&self) -> f64 {
         real(self.memory_stall.0) / real(self.span.0.max(1))
+    }
+
+    /// Share of the window in which some task waited for a processor.
+    #[must_use]
+    pub fn cpu_stalled(&self) -> f64 {
+        real(self.cpu_stall.0) / real(self.span.0.max(1))
     }
 
     /// Cores that the background used.

@@ -222,18 +222,36 @@ pub(super) fn resume(at: &Place, rehearsal: Rehearsal) -> Result<Exit, Problem> 
     if rehearsal.dry_run {
         println!(
             "{}",
-            match (status.paused, status.rest_left_s.is_some()) {
-                (true, false) => "would end the pause",
-                (true, true) => "would end the pause, and the rest after the undo",
-                (false, true) => "would end the rest after the undo",
-                (false, false) => "it is not paused",
-            }
+            would_end(
+                status.paused,
+                status.rest_left_s.is_some(),
+                status.own_rest_left_s.is_some()
+            )
         );
         return Ok(Exit::Ok);
     }
     link.ask(link.client().resume())?;
     println!("watching again: {}", screen::mode_words(status.mode));
     Ok(Exit::Ok)
+}
+
+/// What a resume ends.
+fn would_end(paused: bool, undone: bool, own_rail: bool) -> String {
+    let all = [
+        (paused, "the pause"),
+        (undone, "the rest after the undo"),
+        (own_rail, "the rest after this daemon itself was too much"),
+    ];
+    let all: Vec<&str> = all
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, it)| *it)
+        .collect();
+    if all.is_empty() {
+        String::from("it is not paused")
+    } else {
+        format!("would end {}", all.join(", and "))
+    }
 }
 
 /// A value that somebody else has set meanwhile is theirs and no failure; one that could not be put back is.

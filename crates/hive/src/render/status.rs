@@ -95,6 +95,9 @@ pub(crate) fn watched(view: &StatusView) -> String {
         Mode::Observe => return format!("{time}; in mode observe nothing is tried"),
         Mode::Suggest => return format!("{time}; in mode suggest nothing is tried, only said"),
     }
+    if let Some(left) = view.rest_left_s.max(view.own_rest_left_s) {
+        return format!("{time}; at rest for {} more", span(left));
+    }
     if let Some(why) = &view.left_alone {
         return format!("{time}; nothing is changed: {why}");
     }
@@ -104,6 +107,9 @@ pub(crate) fn watched(view: &StatusView) -> String {
     if view.trials_open > 0 {
         let open = count(view.trials_open, "trial", "trials");
         return format!("{time}; {open} begun and not decided yet");
+    }
+    if view.gain.is_some() {
+        return format!("{time}; nothing to change right now");
     }
     format!("{time}; nothing worth changing so far")
 }
@@ -386,6 +392,35 @@ mod tests {
              Needs you (1)\n  \
              ! \"lab-07\" wants to join, 2 min                            hive approve lab-07\n"
         );
+    }
+
+    #[test]
+    fn what_is_said_of_doing_nothing_is_true_beside_a_gain_and_at_rest() {
+        let quiet = StatusView {
+            watched_s: 7_200,
+            mode: Mode::Auto,
+            ..quiet()
+        };
+        assert!(watched(&quiet).ends_with("; nothing worth changing so far"));
+        let gain = Some(GainView::default());
+        let beside = watched(&StatusView {
+            gain,
+            ..quiet.clone()
+        });
+        assert!(
+            beside.ends_with("; nothing to change right now"),
+            "{beside}"
+        );
+        let undone = watched(&StatusView {
+            rest_left_s: Some(540),
+            ..quiet.clone()
+        });
+        assert!(undone.ends_with("; at rest for 9 min more"), "{undone}");
+        let own = watched(&StatusView {
+            own_rest_left_s: Some(540),
+            ..quiet
+        });
+        assert!(own.ends_with("; at rest for 9 min more"), "{own}");
     }
 
     #[test]

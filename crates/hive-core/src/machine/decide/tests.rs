@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 use crate::chance::Chance;
 use crate::id::{NodeId, ProgramName};
+use crate::machine::act::Refusal;
 use crate::machine::belief::Expectation;
 use crate::machine::facts::GroupId;
 use crate::pattern::{Context, Cores, Evidence, PairStats, WorkloadType};
@@ -412,4 +413,66 @@ fn with_one_good_action_of_ten_it_is_found_sooner_than_in_the_catalogues_order()
     assert!((means[0] - FIXED).abs() < 1e-9, "{means:?}");
     assert!(means[1] < 4.0 && means[5] < 3.0, "{means:?}");
     assert!(means.iter().sum::<f64>() / 6.0 < 4.0, "{means:?}");
+}
+
+#[test]
+fn what_might_be_better_than_a_strong_action_is_tried_again_some_day() {
+    let mut scene = Scene::new(5);
+    let strong = scene.def(Action::BackgroundNice);
+    scene.trial(strong, &even(12, -2.4), Verdict::Helps);
+    let open = scene.def(Action::BackgroundIdle);
+    scene.trial(open, &even(12, -2.3), Verdict::Undecided);
+    let weak = scene.def(Action::FinerSlice);
+    scene.trial(weak, &even(12, -0.1), Verdict::NoEffect);
+    let mut tried = Vec::new();
+    for _ in 0..200 {
+        scene.wall = WallTime(scene.wall.0 + DAY_MS);
+        if let Choice::Run(Regime::Trial, def) = scene.choice() {
+            tried.push(def.action);
+        }
+    }
+    assert!(tried.contains(&Action::BackgroundIdle), "{tried:?}");
+    assert!(!tried.contains(&Action::FinerSlice), "{tried:?}");
+}
+
+#[test]
+fn the_reason_for_doing_nothing_is_the_true_one() {
+    type Change = fn(&mut Scene, PatternId);
+    let in_vain = || {
+        let mut scene = Scene::new(6);
+        for action in [
+            Action::BackgroundNice,
+            Action::BackgroundIdle,
+            Action::FinerSlice,
+        ] {
+            scene.trial(scene.def(action), &even(12, 0.0), Verdict::NoEffect);
+        }
+        scene
+    };
+    let nice = in_vain().def(Action::BackgroundNice).id();
+    assert_eq!(in_vain().choice(), Choice::Leave(Leave::TriedInVain));
+    assert!(Leave::TriedInVain.is_for_a_person());
+    let held: [(&str, Change); 3] = [
+        ("a person's undo", |scene, id| {
+            scene.ledger.get_mut(id).expect("known").state = PatternState::Undone;
+        }),
+        ("a refusal", |scene, id| {
+            let refused = crate::machine::act::Outcome::Refused(Refusal::NotReversible);
+            scene.ledger.get_mut(id).expect("known").refused = Some(refused);
+        }),
+        ("the hive's pause mark", |scene, id| {
+            scene.hear(Action::BackgroundNice, 12, 0.0, Verdict::NoEffect);
+            scene.advice.get_mut(&id).expect("heard").paused = true;
+        }),
+    ];
+    for (case, change) in held {
+        let mut scene = in_vain();
+        change(&mut scene, nice);
+        assert_eq!(scene.choice(), Choice::Leave(Leave::HeldBack), "{case}");
+    }
+    assert!(!Leave::HeldBack.is_for_a_person());
+    let mut powerless = in_vain();
+    powerless.facts.rights = Rights::default();
+    let none = Leave::NoMeans(Goal::Wait, Binding::Task);
+    assert_eq!(powerless.choice(), Choice::Leave(none));
 }

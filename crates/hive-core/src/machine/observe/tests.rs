@@ -12,7 +12,7 @@ use crate::machine::facts::{
 };
 use crate::machine::pace::Pace;
 use crate::machine::window::Window;
-use crate::pattern::{Action, Binding, WorkloadType};
+use crate::pattern::{Action, Binding, Goal, WorkloadType};
 use crate::time::{Instant, Span};
 
 const SHELL: GroupId = GroupId {
@@ -413,6 +413,76 @@ fn what_runs_in_a_terminals_window_is_judged_by_itself() {
     let loose = desktop(|p| p.cgroup = CgroupId::default());
     let found = at_the_browser(&loose).expect("contention");
     assert!(found.background.contains(&HELPER));
+}
+
+/// The window's pace, that of what runs in it, and that of the build in another place.
+fn paces(window: bool, inside: bool, elsewhere: bool) -> BTreeMap<GroupId, Pace> {
+    let pace = |interactive| Pace {
+        wakeups_per_s: 100.0,
+        interactive,
+    };
+    BTreeMap::from([
+        (BROWSER, pace(window)),
+        (HELPER, pace(inside)),
+        (MAKE, pace(elsewhere)),
+    ])
+}
+
+#[test]
+fn a_terminal_that_shows_a_build_is_not_what_somebody_waits_for() {
+    let shown_by = |name: &'static str| {
+        desktop(move |p| {
+            p.foreground |= p.group == HELPER;
+            if p.pid == 40 {
+                p.name = ProgramName::new(name);
+            }
+        })
+    };
+    // The terminal wakes for every line that the build in it prints: the build is what somebody waits for.
+    let found = shown_by("kitty").contention(&paces(true, false, false), None, &facts());
+    let found = found.expect("contention");
+    assert_eq!(found.protected, HELPER);
+    assert_eq!(found.role.goal(), Goal::Progress);
+    assert_eq!(found.background, vec![MAKE]);
+    // An editor with a terminal of its own is waited for, whatever its terminal shows.
+    let found = shown_by("code").contention(&paces(true, false, false), None, &facts());
+    let found = found.expect("contention");
+    assert_eq!(found.protected, BROWSER);
+    assert!(found.background.contains(&HELPER));
+    // While nothing burns in any terminal, the terminal is a window like others.
+    let idle = desktop(|p| {
+        if p.pid == 40 {
+            p.name = ProgramName::new("kitty");
+        }
+    });
+    assert_eq!(at_the_browser(&idle).map(|it| it.protected), Some(BROWSER));
+}
+
+#[test]
+fn what_somebody_is_at_is_not_slowed_down_for_what_stands_behind_it() {
+    let both = |near: bool| {
+        desktop(move |p| {
+            p.foreground |= p.group == HELPER || p.group == MAKE;
+            p.in_front = p.in_front.filter(|_| near);
+        })
+    };
+    // What plays in a terminal that is not in front, beside the build that the focused window shows.
+    let found = both(true).contention(&paces(false, false, true), None, &facts());
+    assert_eq!(found, None);
+    // Where no desktop tells who somebody is at, the one that wakes comes first.
+    let found = both(false).contention(&paces(false, false, true), None, &facts());
+    assert_eq!(found.map(|it| it.background), Some(vec![HELPER]));
+}
+
+#[test]
+fn a_run_ends_when_somebody_has_moved_on_to_another_program() {
+    let situation = desktop(|p| p.foreground |= p.group == MAKE || p.group == HELPER);
+    let paces = paces(true, false, true);
+    let with = |keep| situation.contention(&paces, keep, &facts());
+    let protected = |keep| with(keep).map(|it| it.protected);
+    assert_eq!(protected(Some(MAKE)), None);
+    assert_eq!(protected(None), Some(BROWSER));
+    assert_eq!(protected(Some(BROWSER)), Some(BROWSER));
 }
 
 #[test]
