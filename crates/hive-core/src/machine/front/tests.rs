@@ -215,3 +215,24 @@ fn somebody_who_types_under_a_multiplexer_comes_before_what_wakes_elsewhere() {
         assert_eq!(found.protected, EDITOR, "{client}");
     }
 }
+
+#[test]
+fn a_terminal_that_burns_by_showing_a_build_brings_nothing_else_of_its_shell_to_the_front() {
+    let mut jobs = terminal();
+    jobs[0].cores = 0.5;
+    let spinner = Seen::new("spin", job(20, 22), SHELL).burns(0.5);
+    jobs.extend([make(), spinner]);
+    let found = contention(&jobs).expect("contention");
+    assert_eq!(found.protected, MAKE);
+    assert_eq!(found.background, [job(20, 22), INDEXER]);
+}
+
+#[test]
+fn a_client_that_burns_by_showing_a_build_is_not_protected_in_its_place() {
+    let mut jobs = multiplexed("tmux: client", "tmux: server");
+    let client = jobs.iter_mut().find(|it| it.group == CLIENT);
+    let client = client.expect("there");
+    *client = client.clone().burns(0.95).wakes(900.0, false);
+    let found = contention(&jobs).expect("contention");
+    assert_eq!((found.protected, found.background), (MAKE, vec![INDEXER]));
+}
