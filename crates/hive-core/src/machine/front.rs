@@ -37,6 +37,10 @@ const SHOW_OTHERS: [&str; 24] = [
     "zellij",
 ];
 
+/// Those of them whose client is no ancestor of what it shows: that runs under a server of the same name. What follows a
+/// colon tells the one from the other, where anything does.
+const MULTIPLEXERS: [&str; 4] = ["dtach", "screen", "tmux", "zellij"];
+
 /// Ancestors that are looked at; a table that was read over some time may hold a loop. Deeper than any desktop's.
 const DEPTH_MAX: usize = 64;
 
@@ -84,6 +88,25 @@ pub(crate) fn applications(
     found
 }
 
+/// Makes the clients of a terminal multiplexer parents of its server: they show what it runs. Which of its jobs a client
+/// shows right now nobody tells, so it may be any.
+pub(crate) fn attach(groups: &mut BTreeMap<GroupId, Group>) {
+    let mut clients: BTreeMap<&str, Vec<GroupId>> = BTreeMap::new();
+    for (id, job) in groups.iter().filter(|(_, job)| job.foreground) {
+        if let Some(program) = job.multiplexer() {
+            clients.entry(program).or_default().push(*id);
+        }
+    }
+    if clients.is_empty() {
+        return;
+    }
+    for server in groups.values_mut().filter(|job| !job.foreground) {
+        let program = server.multiplexer();
+        let shown_by = program.and_then(|program| clients.get(program));
+        server.parents.extend(shown_by.into_iter().flatten());
+    }
+}
+
 impl Situation {
     /// Whether a job wakes for what others do: a terminal, while a job in some terminal's foreground burns. That job is what
     /// somebody may be waiting for then.
@@ -108,6 +131,12 @@ impl Situation {
 }
 
 impl Group {
+    /// The terminal multiplexer that it is a client or the server of.
+    fn multiplexer(&self) -> Option<&'static str> {
+        let program = self.name.local().split(':').next();
+        MULTIPLEXERS.into_iter().find(|it| program == Some(*it))
+    }
+
     /// What kind of work it does, by what does not change while it runs.
     pub(crate) fn role(&self) -> WorkloadType {
         let gaming = match self.in_front {
@@ -117,3 +146,6 @@ impl Group {
         roles::of(&self.name, gaming)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -526,6 +526,7 @@ fn group(survey: &Survey, yardstick: &Yardstick<'_>) -> BTreeMap<GroupId, Group>
     for job in groups.values_mut() {
         job.protectable &= job.led_well;
     }
+    front::attach(&mut groups);
     groups
 }
 

@@ -24,7 +24,7 @@ impl Situation {
         let asked = |id: &GroupId| keep.is_none_or(|keep| *id == keep);
         let candidates = self.candidates().into_iter();
         let mut jobs: Vec<(GroupId, &Group)> = candidates
-            .filter(|id| still(id) && asked(id))
+            .filter(|id| still(id) && asked(id) && !self.only_shows(*id))
             .filter_map(|id| Some((id, self.groups.get(&id)?)))
             .filter(|(_, job)| job.hungry && (job.foreground || job.named))
             .collect();
@@ -40,13 +40,13 @@ impl Situation {
     }
 
     /// What is no background of a job in front: everything in a terminal's foreground, in a focused window or on the owner's list, and
-    /// what those of it that burn have started. Two builds in front are two that somebody waits for. What a shell at
+    /// what those of it that burn have started, unless they burn by showing what others do. Two builds in front are two that somebody waits for. What a shell at
     /// its prompt has started with `&` is background: the shell does not burn.
     pub(crate) fn fronts(&self) -> Vec<GroupId> {
         let is_front = |g: &Group| g.foreground || g.in_front.is_some() || g.named;
         let all = || self.groups.iter().filter(|(_, g)| is_front(g));
         let mut fronts: BTreeSet<GroupId> = all().map(|(id, _)| *id).collect();
-        let burning = all().filter(|(_, g)| g.hungry);
+        let burning = all().filter(|(id, g)| g.hungry && !self.only_shows(**id));
         let mut ahead: Vec<GroupId> = burning.map(|(id, _)| *id).collect();
         while let Some(parent) = ahead.pop() {
             let children = self
