@@ -15,15 +15,17 @@ use hive_core::hive::outside::{HiveEffect, Record, Table};
 use hive_core::id::{CommandId, NodeId, PatternId, ProgramName, WorkloadKey};
 use hive_core::machine::Containers;
 use hive_core::machine::act::{Outcome, Refusal};
+use hive_core::machine::discovery;
 use hive_core::machine::facts::MachineFacts;
 use hive_core::machine::heard::HeardPattern;
+use hive_core::machine::learn::Ledger;
 use hive_core::node::{Node, NodeConfig};
 use hive_core::pattern::{
     Action, Binding, Context, Cores, Evidence, PatternDef, Verdict, WorkloadType,
 };
 use hive_core::reply::{ErrorKind, Mode, PatternState, PatternView, Reply, StatusView};
 use hive_core::signed::KeyPair;
-use hive_core::time::{Instant, Now, Span};
+use hive_core::time::{Instant, Now, Span, WallTime};
 use hive_core::units::LogRatio;
 
 #[path = "machine/toy.rs"]
@@ -865,4 +867,159 @@ fn an_undo_neither_revives_what_its_trial_dropped_nor_shortens_its_rest() {
     assert_eq!(told.changes, 0);
     let after = nice(&world).expect("tried");
     assert_eq!((after.state, after.verdict), (before.state, before.verdict));
+}
+
+/// Proves one with just enough pairs to be in use beside those that are there already.
+fn just_enough(ledger: &mut Ledger, def: PatternDef) -> PatternId {
+    let id = def.id();
+    ledger.know(def, true, Instant(1));
+    assert!(ledger.begin(id, PatternState::Trial));
+    let asked = ledger.asked_of(ledger.get(id).expect("known"));
+    let entry = ledger.get_mut(id).expect("known");
+    for value in [-0.3, 0.1, -0.4, 0.05, -0.25].into_iter().cycle() {
+        if discovery::evidence(&entry.trial) >= asked {
+            break;
+        }
+        entry.trial.add(value);
+    }
+    entry.conclude(Verdict::Helps, asked, WallTime(1));
+    id
+}
+
+/// Nice for this program.
+fn of(program: &str) -> PatternDef {
+    PatternDef {
+        workload: ProgramName::new(program).key(&SECRET),
+        ..here(Action::BackgroundNice)
+    }
+}
+
+/// A plan that starts with what this ledger holds.
+fn with_ledger(ledger: &mut Ledger) -> Plan {
+    let all = ledger.in_order().into_iter();
+    let mut records: Vec<Record> = all.map(|(_, entry)| entry.record()).collect();
+    records.extend(ledger.records_apart());
+    let value = |record: Record| (record.key, record.value.expect("stored"));
+    Plan {
+        store: records.into_iter().map(value).collect(),
+        ..Plan::strong(1)
+    }
+}
+
+fn state(world: &World, id: PatternId) -> PatternState {
+    let all = world.machine.patterns(world.clock()).patterns;
+    let found = all.iter().find(|it| it.id == id.to_string());
+    found.expect("listed").state
+}
+
+#[test]
+fn whoever_was_let_in_on_account_of_a_refused_one_is_asked_for_more() {
+    let mut ledger = Ledger::default();
+    let refused = just_enough(&mut ledger, of("canary-editor"));
+    let other = just_enough(&mut ledger, of("canary-mail"));
+    let entry = ledger.get(other).expect("known");
+    let evidence = discovery::evidence(&entry.trial);
+    assert!(evidence < discovery::asked(entry.asked.number, 1), "alone");
+    let plan = with_ledger(&mut ledger);
+    let mut world = World::new(Plan {
+        refuse: Some(Outcome::Refused(Refusal::SetByHand)),
+        ..plan
+    });
+    world.drain();
+    assert_eq!(state(&world, other), PatternState::Proven);
+    let is_dropped = |world: &World| state(world, refused) == PatternState::Dropped;
+    assert!(world.run_until(60, is_dropped));
+    assert_eq!(state(&world, other), PatternState::Trial);
+    // What was refused has its proof no more, and a no to it does not bring that back.
+    let clock = world.clock();
+    let word = refused.to_string();
+    world.machine.undo(clock, Some(&word)).expect("known");
+    world.plan.refuse = None;
+    world.drain();
+    assert_eq!(state(&world, refused), PatternState::Dropped);
+}
+
+#[test]
+fn whoever_was_let_in_on_account_of_those_left_behind_is_asked_for_more() {
+    let mut ledger = Ledger::default();
+    for program in ["canary-mail", "canary-chat", "canary-game"] {
+        just_enough(&mut ledger, of(program));
+    }
+    let last = just_enough(&mut ledger, of("canary-editor"));
+    assert_eq!(ledger.lacking(), None);
+    let mut world = World::new(with_ledger(&mut ledger));
+    world.run(5);
+    assert_eq!(state(&world, last), PatternState::Proven);
+    // The other programs were not seen, so that what was proven of them is of no use in the hive that is joined.
+    let joined = [8; 32];
+    let clock = world.clock();
+    world.machine.rekey(clock, joined);
+    world.drain();
+    let mut def = of("canary-editor");
+    def.workload = ProgramName::new("canary-editor").key(&joined);
+    assert_eq!(state(&world, def.id()), PatternState::Trial);
+}
+
+#[test]
+fn a_no_shortens_no_longer_rest() {
+    let mut ledger = Ledger::default();
+    let id = of("canary-editor").id();
+    ledger.know(of("canary-editor"), true, Instant(1));
+    ledger.begin(id, PatternState::Trial);
+    let plan = Plan::strong(1);
+    let entry = ledger.get_mut(id).expect("known");
+    // The seventh time it was of no use: 64 days.
+    entry.backoffs = 6;
+    entry.conclude(Verdict::NoEffect, 0.0, WallTime(plan.wall));
+    let until = entry.backoff_until.0;
+    assert_eq!(until, plan.wall + 64 * DAY_MS);
+    let mut world = World::new(with_ledger(&mut ledger));
+    let clock = world.clock();
+    let word = id.to_string();
+    world.machine.undo(clock, Some(&word)).expect("known");
+    world.drain();
+    let kept: Vec<Record> = { world.store.clone().into_iter() }
+        .map(|(key, value)| Record {
+            table: Table::Ledger,
+            key,
+            value: Some(value),
+        })
+        .collect();
+    let kept = Ledger::restore(&kept);
+    assert_eq!(kept.get(id).expect("kept").backoff_until.0, until);
+}
+
+#[test]
+fn an_old_no_revives_nothing_that_was_refused_since() {
+    let mut ledger = Ledger::default();
+    let old = just_enough(&mut ledger, of("canary-editor"));
+    let wall = Plan::strong(1).wall;
+    let entry = ledger.get_mut(old).expect("known");
+    entry.state = PatternState::Undone;
+    entry.backoff_until = WallTime(wall + DAY_MS);
+    let mut world = World::new(with_ledger(&mut ledger));
+    // Joined before the program was seen; in the new hive the same was proven, and refused.
+    let joined = [8; 32];
+    let clock = world.clock();
+    world.machine.rekey(clock, joined);
+    world.drain();
+    let mut def = of("canary-editor");
+    def.workload = ProgramName::new("canary-editor").key(&joined);
+    let mut since = Ledger::default();
+    let id = just_enough(&mut since, def);
+    let entry = since.get_mut(id).expect("known");
+    entry.refused = Some(Outcome::Refused(Refusal::SetByHand));
+    entry.drop_for_now(WallTime(wall));
+    let record = since.get(id).expect("known").record();
+    let mut store = world.store.clone();
+    store.insert(record.key, record.value.expect("stored"));
+    let mut world = World::new(Plan {
+        store,
+        secret: joined,
+        ..Plan::strong(1)
+    });
+    world.run(30);
+    let all = world.machine.patterns(world.clock()).patterns;
+    assert!(all.iter().all(|it| it.id != old.to_string()), "recognised");
+    assert_eq!(state(&world, id), PatternState::Dropped);
 }

@@ -131,7 +131,11 @@ fn joined(before: Entry, here: Option<Entry>, wall: WallTime) -> Entry {
         return before;
     };
     here.backoff_until = here.backoff_until.max(before.backoff_until);
-    if before.state == PatternState::Undone && before.backs_off(wall) {
+    // What its own trials, or a refusal, dropped here is no more in use by an old no than it was.
+    if before.state == PatternState::Undone
+        && before.backs_off(wall)
+        && here.state != PatternState::Dropped
+    {
         here.state = PatternState::Undone;
     }
     here

@@ -221,6 +221,8 @@ impl Machine {
         for id in renewed {
             self.say(now, id);
         }
+        // What stays behind is not in use any more, so the others' proofs must do without it (decision 0061).
+        self.ask_for_more(now);
         self.turn(now);
     }
 }
