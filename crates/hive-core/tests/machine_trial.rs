@@ -530,19 +530,32 @@ fn memory_is_advised_on_only_after_a_person_allowed_it_and_once_per_sleep() {
 
 #[test]
 fn where_nothing_helps_a_person_is_told_what_they_could_do() {
-    let none = Rights {
-        autogroup_nice: true,
-        ..Rights::default()
+    let suggested = |world: &World| {
+        let decision = world.machine.decide(world.clock());
+        let all: Vec<Action> = decision.suggestions.iter().map(|it| it.action).collect();
+        (all, decision.because)
     };
-    let mut world = World::new(Plan {
-        rights: none,
+    // No action of this world does anything.
+    let mut world = World::new(Plan::default());
+    world.run(30);
+    assert_eq!(suggested(&world).0, [], "nothing was tried yet");
+    let tried = world.run_until(3_600, |world| !suggested(world).0.is_empty());
+    let (actions, because) = suggested(&world);
+    assert!(tried && actions == [Action::Defer], "{because}");
+    assert!(because.contains("was tried and did not"), "{because}");
+
+    // With more rights something might help, so nobody is sent to stop their own work.
+    let mut poor = World::new(Plan {
+        rights: Rights {
+            autogroup_nice: true,
+            ..Rights::default()
+        },
         ..Plan::default()
     });
-    world.run(30);
-    let decision = world.machine.decide(world.clock());
-    let actions: Vec<Action> = decision.suggestions.iter().map(|it| it.action).collect();
-    assert_eq!(actions, [Action::Defer], "{decision:?}");
-    assert!(world.acts.is_empty());
+    poor.run(30);
+    let (actions, because) = suggested(&poor);
+    assert!(actions.is_empty() && poor.acts.is_empty(), "{actions:?}");
+    assert!(because.contains("with the rights at hand"), "{because}");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::machine::choice::{self, Known, Outlook};
 use crate::machine::epoch::Epoch;
 use crate::machine::facts::{MachineFacts, Rights};
 use crate::machine::heard::HeardPattern;
-use crate::machine::learn::{Entry, Ledger};
-use crate::machine::leave::Leave;
+use crate::machine::learn::Ledger;
+use crate::machine::leave::{Hold, Leave};
+use crate::machine::neighbours::Neighbour;
 use crate::machine::observe::Contention;
 use crate::machine::trial::{MARGIN_HIGH, MARGIN_LOW, Regime};
 use crate::pattern::catalogue::Tier;
@@ -21,6 +22,9 @@ use crate::time::{Span, WallTime};
 /// A proven action stays on this long before another candidate gets its trial. A guess: the owner has
 /// a minute of what was found, and a build of some minutes still sees every candidate tried.
 pub const PROVEN_REST: Span = Span::from_secs(60);
+
+/// Linux from which a program's own slice can be set (`sched_setattr(2)`).
+const SLICES_SINCE: (u16, u16) = (6, 12);
 
 /// What to do about a contention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,30 +103,15 @@ pub fn pattern(action: Action, contention: &Contention, secret: &[u8; 32]) -> Pa
 pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
     let contention = grounds.contention;
     let (goal, binding) = (contention.role.goal(), contention.context.binding);
-    let mut actions = offered(goal, binding, grounds.facts.rights);
-    let claimed = actions
-        .iter()
-        .find_map(|action| contention.claimed(*action));
-    actions.retain(|action| contention.offers(*action));
-    if actions.is_empty() {
-        let spared = !contention.plain
-            && offered(goal, binding, grounds.facts.rights)
-                .iter()
-                .any(|action| action.side() == Side::Protected);
-        let nothing = if spared {
-            Leave::Spared
-        } else {
-            Leave::NoMeans(goal, binding)
-        };
-        return Choice::Leave(claimed.map_or(nothing, Leave::Claimed));
-    }
-    let mut open: Vec<PatternDef> = actions
+    let candidates: Vec<PatternDef> = offered(goal, binding, grounds.facts.rights)
         .into_iter()
+        .filter(|action| contention.offers(*action))
         .map(|action| pattern(action, contention, grounds.secret))
         .collect();
-    let all_tried = open
-        .iter()
-        .all(|def| was_tried_in_vain(grounds, ledger, def.id()));
+    if candidates.is_empty() {
+        return Choice::Leave(nothing_offered(grounds));
+    }
+    let mut open = candidates.clone();
     open.retain(|def| is_open(grounds, ledger, def.id()));
     let proven = best_proven(grounds, ledger, &open);
     let next = next_trial(grounds, ledger, &open);
@@ -130,10 +119,74 @@ pub fn choose(grounds: &Grounds<'_>, ledger: &Ledger) -> Choice {
         (Some(_), Some((regime, def))) if grounds.rested => Choice::Run(regime, def),
         (Some(def), _) => Choice::Run(Regime::Proven, *def),
         (None, Some((regime, def))) => Choice::Run(regime, def),
-        (None, None) if !open.is_empty() => Choice::Leave(Leave::NotExpected),
-        (None, None) if all_tried => Choice::Leave(Leave::TriedInVain),
-        (None, None) => Choice::Leave(Leave::HeldBack),
+        (None, None) => Choice::Leave(nothing_left(grounds, ledger, &candidates)),
     }
+}
+
+/// Why there is nothing to choose from.
+fn nothing_offered(grounds: &Grounds<'_>) -> Leave {
+    let contention = grounds.contention;
+    let (goal, binding) = (contention.role.goal(), contention.context.binding);
+    let offered = offered(goal, binding, grounds.facts.rights);
+    let spared = !contention.plain
+        && offered
+            .iter()
+            .any(|action| action.side() == Side::Protected);
+    if let Some(neighbour) = claimed(contention, &offered) {
+        Leave::Claimed(neighbour)
+    } else if spared {
+        Leave::Spared
+    } else if lacks_rights(grounds) {
+        Leave::NoRights(goal, binding)
+    } else {
+        Leave::NoMeans(goal, binding)
+    }
+}
+
+/// Why none of these is used, proven or tried now. What would help more than was tried is told before what was tried.
+fn nothing_left(grounds: &Grounds<'_>, ledger: &Ledger, candidates: &[PatternDef]) -> Leave {
+    let contention = grounds.contention;
+    let (goal, binding) = (contention.role.goal(), contention.context.binding);
+    let mut holds = candidates
+        .iter()
+        .filter_map(|def| held_by(grounds, ledger, def.id()));
+    let offered = offered(goal, binding, grounds.facts.rights);
+    if let Some(hold) = holds.next() {
+        Leave::HeldBack(hold)
+    } else if let Some(neighbour) = claimed(contention, &offered) {
+        Leave::Claimed(neighbour)
+    } else if lacks_rights(grounds) {
+        Leave::RightsEnd
+    } else if candidates.iter().all(|def| was_tried(ledger, def.id())) {
+        Leave::TriedInVain
+    } else {
+        Leave::NotExpected
+    }
+}
+
+/// Who else sets what one of these would set.
+fn claimed(contention: &Contention, actions: &[Action]) -> Option<Neighbour> {
+    actions
+        .iter()
+        .find_map(|action| contention.claimed(*action))
+}
+
+/// Whether more could be done here with more rights. A slice that the kernel knows nothing of wants more than rights.
+fn lacks_rights(grounds: &Grounds<'_>) -> bool {
+    let contention = grounds.contention;
+    let (goal, binding) = (contention.role.goal(), contention.context.binding);
+    let facts = grounds.facts;
+    let every = Rights {
+        nice: true,
+        autogroup_nice: true,
+        slice: facts.rights.slice || facts.kernel >= SLICES_SINCE,
+        unit_weight: true,
+        advise: true,
+    };
+    let now = offered(goal, binding, facts.rights);
+    offered(goal, binding, every)
+        .iter()
+        .any(|action| contention.offers(*action) && !now.contains(action))
 }
 
 /// The best of what was proven here. What is on stays on unless another one is better by more than the margin below
@@ -209,15 +262,26 @@ fn is_open(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
     !paused && !backs_off
 }
 
-/// Whether its own trial, and nothing else, is why it is left alone: no person's word, no pause of the hive, no refusal.
-fn was_tried_in_vain(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> bool {
+/// What keeps a pattern from its use or its trial, if that is something else than its own trial.
+fn held_by(grounds: &Grounds<'_>, ledger: &Ledger, id: PatternId) -> Option<Hold> {
     let paused = grounds.advice.get(&id).is_some_and(|heard| heard.paused);
-    let in_vain = |entry: &Entry| {
-        entry.state == PatternState::Dropped
-            && entry.refused.is_none()
-            && entry.verdict != Verdict::Helps
-    };
-    !paused && ledger.get(id).is_some_and(in_vain)
+    let rests = ledger
+        .get(id)
+        .filter(|entry| entry.backs_off(grounds.wall))
+        .and_then(|entry| match entry.state {
+            PatternState::Undone => Some(Hold::Undone),
+            _ if entry.refused.is_some() => Some(Hold::Refused),
+            PatternState::Dropped => None,
+            _ => Some(Hold::Rests),
+        });
+    rests.or(paused.then_some(Hold::Paused))
+}
+
+/// Whether it had its trial here, which did not find that it helps.
+fn was_tried(ledger: &Ledger, id: PatternId) -> bool {
+    ledger
+        .get(id)
+        .is_some_and(|entry| entry.trials > 0 && entry.verdict != Verdict::Helps)
 }
 
 /// Proven here; a person's "no" for a day does not unprove it.

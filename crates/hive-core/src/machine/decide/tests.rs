@@ -435,44 +435,109 @@ fn what_might_be_better_than_a_strong_action_is_tried_again_some_day() {
     assert!(!tried.contains(&Action::FinerSlice), "{tried:?}");
 }
 
+/// All that this scene offers was tried, and did nothing.
+fn tried_in_vain() -> Scene {
+    let mut scene = Scene::new(6);
+    for action in [
+        Action::BackgroundNice,
+        Action::BackgroundIdle,
+        Action::FinerSlice,
+    ] {
+        scene.trial(scene.def(action), &even(12, 0.0), Verdict::NoEffect);
+    }
+    scene
+}
+
 #[test]
-fn the_reason_for_doing_nothing_is_the_true_one() {
+fn what_is_held_back_by_something_else_than_its_trial_is_not_called_tried() {
     type Change = fn(&mut Scene, PatternId);
-    let in_vain = || {
-        let mut scene = Scene::new(6);
-        for action in [
-            Action::BackgroundNice,
-            Action::BackgroundIdle,
-            Action::FinerSlice,
-        ] {
-            scene.trial(scene.def(action), &even(12, 0.0), Verdict::NoEffect);
-        }
-        scene
-    };
-    let nice = in_vain().def(Action::BackgroundNice).id();
-    assert_eq!(in_vain().choice(), Choice::Leave(Leave::TriedInVain));
-    assert!(Leave::TriedInVain.is_for_a_person());
-    let held: [(&str, Change); 3] = [
-        ("a person's undo", |scene, id| {
+    let nice = tried_in_vain().def(Action::BackgroundNice).id();
+    assert_eq!(tried_in_vain().choice(), Choice::Leave(Leave::TriedInVain));
+    let held: [(Hold, &str, Change); 4] = [
+        (Hold::Undone, "by a person", |scene, id| {
             scene.ledger.get_mut(id).expect("known").state = PatternState::Undone;
         }),
-        ("a refusal", |scene, id| {
+        (Hold::Refused, "refused by the system", |scene, id| {
             let refused = crate::machine::act::Outcome::Refused(Refusal::NotReversible);
             scene.ledger.get_mut(id).expect("known").refused = Some(refused);
         }),
-        ("the hive's pause mark", |scene, id| {
+        (Hold::Paused, "pause mark", |scene, id| {
             scene.hear(Action::BackgroundNice, 12, 0.0, Verdict::NoEffect);
             scene.advice.get_mut(&id).expect("heard").paused = true;
         }),
+        // A join put the rest of an older entry on one whose trial is under way.
+        (Hold::Rests, "an earlier result", |scene, id| {
+            scene.ledger.get_mut(id).expect("known").state = PatternState::Trial;
+        }),
     ];
-    for (case, change) in held {
-        let mut scene = in_vain();
+    for (hold, words, change) in held {
+        let mut scene = tried_in_vain();
         change(&mut scene, nice);
-        assert_eq!(scene.choice(), Choice::Leave(Leave::HeldBack), "{case}");
+        let why = Leave::HeldBack(hold);
+        assert_eq!(scene.choice(), Choice::Leave(why));
+        assert!(why.words().contains(words), "{}", why.words());
+        assert!(!why.is_for_a_person(), "{hold:?}");
     }
-    assert!(!Leave::HeldBack.is_for_a_person());
-    let mut powerless = in_vain();
-    powerless.facts.rights = Rights::default();
-    let none = Leave::NoMeans(Goal::Wait, Binding::Task);
-    assert_eq!(powerless.choice(), Choice::Leave(none));
+}
+
+#[test]
+fn what_is_left_to_others_or_wants_rights_is_not_called_tried() {
+    // Nice is another program's; the slice alone is tried here.
+    let mut beside = tried_in_vain();
+    beside.contention.neighbours.insert(Neighbour::Ananicy);
+    let claimed = Leave::Claimed(Neighbour::Ananicy);
+    assert_eq!(beside.choice(), Choice::Leave(claimed));
+
+    let mut poor = tried_in_vain();
+    poor.facts.rights.nice = false;
+    assert_eq!(poor.choice(), Choice::Leave(Leave::RightsEnd));
+    poor.facts.rights = Rights::default();
+    let none = Leave::NoRights(Goal::Wait, Binding::Task);
+    assert_eq!(poor.choice(), Choice::Leave(none));
+
+    // An old kernel has no slices to want rights for, and a group's weight is only there for applications.
+    let mut old = tried_in_vain();
+    old.facts.rights.slice = false;
+    assert_eq!(old.choice(), Choice::Leave(Leave::RightsEnd));
+    old.facts.kernel = (6, 6);
+    assert_eq!(old.choice(), Choice::Leave(Leave::TriedInVain));
+    old.contention.context.binding = Binding::Cgroup;
+    let none = Leave::NoMeans(Goal::Wait, Binding::Cgroup);
+    assert_eq!(old.choice(), Choice::Leave(none));
+
+    // It is not changed itself; what could be done to the rest was not allowed either.
+    let mut spared = tried_in_vain();
+    spared.contention.plain = false;
+    spared.facts.rights.nice = false;
+    assert_eq!(spared.choice(), Choice::Leave(Leave::Spared));
+
+    let open = [claimed, Leave::RightsEnd, Leave::Spared];
+    let no_rights = Leave::NoRights(Goal::Wait, Binding::Task);
+    for why in open.into_iter().chain([no_rights]) {
+        assert!(!why.is_for_a_person(), "{why:?}");
+    }
+    assert!(Leave::TriedInVain.is_for_a_person() && none.is_for_a_person());
+}
+
+#[test]
+fn what_only_others_measured_is_not_called_tried_here() {
+    // Their pairs say that it does harm: no draw of this day is better than nothing.
+    let actions = [
+        Action::BackgroundIdle,
+        Action::FinerSlice,
+        Action::BackgroundNice,
+    ];
+    let mut scene = Scene::new(1);
+    for action in actions {
+        scene.hear(action, 4_000, 0.9, Verdict::Harms);
+    }
+    let told = (0..60).find_map(|day| {
+        scene.wall = WallTime(TODAY + day * DAY_MS);
+        match scene.choice() {
+            Choice::Leave(why) => Some(why),
+            Choice::Run(..) => None,
+        }
+    });
+    assert_eq!(told, Some(Leave::NotExpected));
+    assert!(!Leave::NotExpected.is_for_a_person());
 }
