@@ -573,10 +573,11 @@ fn a_daemon_that_uses_too_much_takes_its_hands_off_and_says_so() {
     let said = |world: &World| {
         let mut status = StatusView::default();
         world.machine.fill_status(world.clock(), &mut status);
-        status
-            .limits
-            .iter()
-            .any(|it| it.contains("this daemon itself"))
+        let mut limits = status.limits.iter();
+        let said = limits.any(|it| it.contains("this daemon itself"));
+        assert_eq!(said, status.own_rest_left_s.is_some());
+        assert!(status.own_rest_left_s.is_none_or(|left| left <= 600));
+        said
     };
     assert!(said(&world));
     let acts = world.acts.len();

@@ -320,6 +320,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rehearsed_resume_names_all_that_it_would_end() {
+        assert_eq!(would_end(false, false, false), "it is not paused");
+        assert_eq!(would_end(true, false, false), "would end the pause");
+        assert_eq!(
+            would_end(false, false, true),
+            "would end the rest after this daemon itself was too much"
+        );
+        assert_eq!(
+            would_end(true, true, false),
+            "would end the pause, and the rest after the undo"
+        );
+    }
+
+    #[test]
     fn a_rehearsed_undo_names_only_what_is_on() {
         assert_eq!(
             WouldUndo::of(&StatusView::default(), None).words(),
