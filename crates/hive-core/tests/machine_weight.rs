@@ -106,3 +106,25 @@ fn what_another_scheduler_decides_is_left_to_it_and_said() {
         .expect("known");
     assert!(why.because.iter().any(|line| line.contains("sched_ext")));
 }
+
+#[test]
+fn policies_that_tuned_sets_are_left_to_it_and_the_rest_is_tried() {
+    let mut world = World::new(Plan {
+        tuners: Tuners {
+            policies: true,
+            ..Tuners::default()
+        },
+        ..Plan::strong(3)
+    });
+    world.run(900);
+    let tried = world.real_acts();
+    assert!(tried.contains(&Action::BackgroundNice));
+    assert!(!tried.contains(&Action::BackgroundIdle), "{tried:?}");
+    let mut status = hive_core::reply::StatusView::default();
+    world.machine.fill_status(world.clock(), &mut status);
+    let said = status.limits.iter().any(|limit| limit.contains("tuned"));
+    assert!(said, "{:?}", status.limits);
+    // Another profile is switched to, and its turn comes.
+    world.plan.tuners.policies = false;
+    assert!(world.run_until(900, |w| w.acts.contains(&Action::BackgroundIdle)));
+}

@@ -5,6 +5,7 @@
 //! durably, acts, reads back; [`Host::undo`] restores a value only where it is still ours.
 
 pub mod helper;
+pub mod tuned;
 
 #[cfg(target_os = "linux")]
 mod journal;

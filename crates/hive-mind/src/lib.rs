@@ -51,8 +51,11 @@ pub use hive_core::hive::ticket::{Pass, PassError, Ticket, TicketError};
 pub use hive_core::reply;
 pub use hive_core::statement::Role;
 
+/// Others that tune the machine, for who looks at it from outside.
+pub use hive_core::machine::neighbours::Neighbour;
 /// Puts back what a killed daemon had left on, or only looks at it: for a guardian that outlives it, and for clients.
 pub use hive_host::helper::{Heard, socket as helper_socket};
+pub use hive_host::tuned;
 pub use hive_host::{
     HostConfig, Left, OpenError, Recovery, Roots, damaged_journals, has_journal, helper_heard,
     left_on, recover,

@@ -58,6 +58,8 @@ pub(crate) struct Roots {
     proc: PathBuf,
     run: PathBuf,
     etc: PathBuf,
+    /// What programs bring along.
+    lib: PathBuf,
     /// Folders with programs.
     programs: Vec<PathBuf>,
 }
@@ -69,6 +71,7 @@ impl Roots {
             proc: "/proc".into(),
             run: "/run".into(),
             etc: "/etc".into(),
+            lib: "/usr/lib".into(),
             programs: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
                 .map(PathBuf::from)
                 .into(),

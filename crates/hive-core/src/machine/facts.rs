@@ -172,6 +172,8 @@ pub struct Tuners {
     pub sched_ext: bool,
     /// Games that have asked `gamemode` for its settings and did not end.
     pub games: u32,
+    /// `tuned` runs with a profile that sets the policy of processes.
+    pub policies: bool,
 }
 
 /// How a desktop says that somebody is at a process.

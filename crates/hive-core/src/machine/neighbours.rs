@@ -19,22 +19,39 @@ pub enum Neighbour {
     GameMode,
     /// A `sched_ext` scheduler: the kernel's own weights and slices mean what that one makes of them.
     SchedExt,
+    /// A daemon that renices by processor time or by name: `and` ("auto nice daemon", and(8)), `verynice`.
+    AutoNice,
+    /// `tuned` with a profile whose scheduler plugin sets the policy of processes by name.
+    Tuned,
 }
 
 impl Neighbour {
+    /// The one whose program this is, if it acts whenever that runs. The kernel cuts names at 15 bytes.
+    #[must_use]
+    pub fn of_program(name: &str) -> Option<Self> {
+        match name {
+            "ananicy-cpp" | "ananicy" => Some(Self::Ananicy),
+            "system76-schedu" => Some(Self::System76Scheduler),
+            "and" | "auto-nice" | "verynice" => Some(Self::AutoNice),
+            _ => None,
+        }
+    }
+
     /// Those that act now, as a survey shows them.
     #[must_use]
     pub fn seen(survey: &Survey) -> BTreeSet<Self> {
         let mut seen = BTreeSet::new();
         for process in &survey.processes {
-            // The kernel cuts names at 15 bytes.
-            match process.name.local() {
-                "ananicy-cpp" | "ananicy" => seen.insert(Self::Ananicy),
-                "system76-schedu" => seen.insert(Self::System76Scheduler),
-                _ => false,
-            };
+            seen.extend(Self::of_program(process.name.local()));
         }
-        let Tuners { sched_ext, games } = survey.tuners;
+        let Tuners {
+            sched_ext,
+            games,
+            policies,
+        } = survey.tuners;
+        if policies {
+            seen.insert(Self::Tuned);
+        }
         if sched_ext {
             seen.insert(Self::SchedExt);
         }
@@ -48,8 +65,15 @@ impl Neighbour {
     #[must_use]
     pub const fn claims(self, action: Action) -> bool {
         match action {
-            Action::BackgroundNice | Action::BackgroundIdle => true,
-            Action::BackgroundIo => !matches!(self, Self::SchedExt),
+            // Ours comes with nice 11.
+            Action::BackgroundIdle => true,
+            Action::BackgroundNice => !matches!(self, Self::Tuned),
+            Action::BackgroundIo => {
+                matches!(
+                    self,
+                    Self::Ananicy | Self::System76Scheduler | Self::GameMode
+                )
+            }
             // Weights of units, slices and sessions' nice are a scheduler's own, and none of the others'.
             Action::BackgroundWeight | Action::FinerSlice | Action::AutogroupNice => {
                 matches!(self, Self::SchedExt)
@@ -66,6 +90,8 @@ impl Neighbour {
             Self::System76Scheduler => "system76-scheduler",
             Self::GameMode => "gamemode",
             Self::SchedExt => "a sched_ext scheduler",
+            Self::AutoNice => "an auto-nice daemon",
+            Self::Tuned => "tuned",
         }
     }
 
@@ -78,6 +104,12 @@ impl Neighbour {
             ),
             Self::GameMode => String::from(
                 "gamemode has a game running and sets its nice; nice is left to it until the game ends",
+            ),
+            Self::AutoNice => String::from(
+                "an auto-nice daemon sets nice here; it is left to that one, this daemon only watches it",
+            ),
+            Self::Tuned => String::from(
+                "tuned's profile sets the policy of processes; policies are left to it",
             ),
             other => format!(
                 "{} sets nice and policy here; those are left to it, this daemon only watches them",
@@ -100,6 +132,12 @@ impl Neighbour {
                 "gamemode sets nice for the game that runs, and nothing else could help; it is left to it"
             }
             Self::SchedExt => "a sched_ext scheduler decides who runs; everything is left to it",
+            Self::AutoNice => {
+                "an auto-nice daemon sets nice here, and nothing else could help; it is left to it"
+            }
+            Self::Tuned => {
+                "tuned sets the policy of processes here, and nothing else could help; it is left to it"
+            }
         }
     }
 }
@@ -133,9 +171,17 @@ mod tests {
         let busy = Tuners {
             sched_ext: true,
             games: 1,
+            policies: true,
         };
-        let both = BTreeSet::from([Neighbour::GameMode, Neighbour::SchedExt]);
-        assert_eq!(with(&["gamemoded"], busy), both);
+        let all = BTreeSet::from([Neighbour::GameMode, Neighbour::SchedExt, Neighbour::Tuned]);
+        assert_eq!(with(&["gamemoded", "tuned"], busy), all);
+        assert!(
+            with(&["tuned"], none).is_empty(),
+            "its profile sets other things"
+        );
+        for name in ["and", "verynice"] {
+            assert_eq!(with(&[name], none), BTreeSet::from([Neighbour::AutoNice]));
+        }
     }
 
     #[test]
@@ -152,6 +198,9 @@ mod tests {
             ];
             assert_eq!(left(neighbour), theirs);
         }
+        let nice = [Action::BackgroundNice, Action::BackgroundIdle];
+        assert_eq!(left(Neighbour::AutoNice), nice);
+        assert_eq!(left(Neighbour::Tuned), [Action::BackgroundIdle]);
         let of_a_scheduler = [
             Action::BackgroundNice,
             Action::BackgroundIdle,

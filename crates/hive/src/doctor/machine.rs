@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use hive_mind::Heard;
+use hive_mind::{Heard, Neighbour, tuned};
 
 use super::{Finding, Outcome, Roots, read};
 
@@ -12,14 +12,11 @@ const CAP_SYS_NICE: u32 = 23;
 /// The `RLIMIT_NICE` that reaches down to nice 0 (`setrlimit(2)`: 20 - nice).
 const NICE_BACK: u64 = 20;
 
-/// Programs that set nice values or scheduling of others again and again, as the kernel shortens their names.
-/// Source: `research/experience.md` 5.3 and the projects' own service files.
-const RIVALS: [&str; 4] = ["ananicy", "ananicy-cpp", "system76-schedu", "auto-nice"];
-
-/// Programs that tune other things; both can run.
-const NEIGHBOURS: [&str; 8] = [
+/// Programs that tune other things, or this only now and then; both can run. Those that set nice values or policies
+/// whenever they run are [`Neighbour`]'s. Source: `research/experience.md` 5.3 and the projects' own service files.
+const BESIDE: [&str; 8] = [
     "gamemoded",
-    "tuned",
+    tuned::PROGRAM,
     "tlp",
     "auto-cpufreq",
     "power-profiles-",
@@ -137,14 +134,13 @@ fn rivals(roots: &Roots) -> Finding {
         let what = "the running programs cannot be listed".to_owned();
         return finding(Outcome::Unknown, what);
     }
-    let found = |names: &[&'static str]| -> Vec<&'static str> {
-        let runs = |name: &&&str| running.iter().any(|comm| comm == *name);
-        names.iter().filter(runs).copied().collect()
-    };
-    let (rivals, neighbours) = (found(&RIVALS), found(&NEIGHBOURS));
+    let mut rivals: Vec<&str> = running.iter().map(String::as_str).collect();
+    rivals.retain(|name| Neighbour::of_program(name).is_some());
+    rivals.sort_unstable();
+    rivals.dedup();
     if let Some(first) = rivals.first() {
         let what = format!(
-            "{} sets nice values too and would overwrite what is tried",
+            "{} sets nice values too; they are left to it, so no nice is tried while it runs",
             rivals.join(", ")
         );
         // The kernel keeps only the first 15 letters of its name.
@@ -155,10 +151,26 @@ fn rivals(roots: &Roots) -> Finding {
         return finding(Outcome::Problem, what)
             .try_next(format!("sudo systemctl disable --now {service}"));
     }
-    if neighbours.is_empty() {
+    let beside: Vec<String> = { BESIDE.iter() }
+        .filter(|name| running.iter().any(|comm| comm == *name))
+        .map(|name| format!("{name} ({})", knobs(roots, name)))
+        .collect();
+    if beside.is_empty() {
         let what = "no other program that tunes this machine is running".to_owned();
         return finding(Outcome::Ok, what);
     }
-    let what = format!("running beside: {} (other knobs)", neighbours.join(", "));
+    let what = format!("running beside: {}", beside.join(", "));
     finding(Outcome::Note, what)
+}
+
+/// What one that runs beside turns.
+fn knobs(roots: &Roots, name: &str) -> &'static str {
+    let policies = || tuned::sets_policies(&roots.etc.join("tuned"), &roots.lib.join("tuned"));
+    match name {
+        "gamemoded" => "while a game runs, nice is left to it",
+        tuned::PROGRAM if policies() => {
+            "its profile sets the policy of processes, which is left to it"
+        }
+        _ => "other knobs",
+    }
 }

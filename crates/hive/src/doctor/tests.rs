@@ -83,6 +83,7 @@ impl Machine {
             proc: at("proc"),
             run: at("run"),
             etc: at("etc"),
+            lib: at("lib"),
             programs: vec![at("bin")],
         };
         let paths = Paths {
@@ -141,7 +142,7 @@ fn a_sound_machine_has_no_problem_and_nothing_unknown() {
 /// A fault, the check that must name it, and a part of what to type about it.
 type Fault = (fn(&mut Machine), &'static str, &'static str);
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 17] = [
     (|m| m.chmod("state", 0o755), "state", "chmod 700"),
     (|m| m.chmod("state/key", 0o644), "state", "chmod 600"),
     (|m| m.write("state/store.redb", ""), "store", "backup"),
@@ -221,6 +222,11 @@ const FAULTS: [Fault; 16] = [
         "tuners",
         "com.system76.Scheduler",
     ),
+    (
+        |m| m.runs(8, "and"),
+        "tuners",
+        "systemctl disable --now and",
+    ),
 ];
 
 #[test]
@@ -232,6 +238,25 @@ fn each_fault_is_named_alone_with_what_to_type() {
         assert_eq!(problem.check, check, "{problem:?}");
         assert!(problem.try_next.contains(next), "{problem:?}");
     }
+}
+
+#[test]
+fn whoever_runs_beside_is_told_with_what_is_left_to_it() {
+    let machine = Machine::sound();
+    assert_eq!(machine.finding("tuners").outcome, Outcome::Ok);
+    machine.runs(8, "tuned");
+    machine.runs(9, "gamemoded");
+    machine.write("etc/tuned/active_profile", "desk\n");
+    machine.write("lib/tuned/desk/tuned.conf", "[cpu]\ngovernor=powersave\n");
+    let told = machine.finding("tuners");
+    assert_eq!(told.outcome, Outcome::Note);
+    let words = "gamemoded (while a game runs, nice is left to it), tuned (other knobs)";
+    assert!(told.what.ends_with(words), "{}", told.what);
+    let rules = "[scheduler]\ngroup.indexers=0:i:0:*:tracker.*\n";
+    machine.write("etc/tuned/desk/tuned.conf", rules);
+    let told = machine.finding("tuners");
+    assert_eq!(told.outcome, Outcome::Note);
+    assert!(told.what.contains("sets the policy"), "{}", told.what);
 }
 
 #[test]
